@@ -1,0 +1,94 @@
+// Package build is what happened to a plan, and what happens next.
+//
+// A Build is a fold over events: New gives the state before the first one,
+// Apply takes the state one event further, and Next says what the state calls
+// for: which nodes may start, which can never run and why, what must be
+// stopped, whether the build is over. Nothing here looks at a clock, starts a
+// process or reads a file. The engine, the agent, the stores, the web page and
+// the simulator of piper test all fold the same events through the same code,
+// so they cannot disagree.
+//
+// Apply is total. A state that has ended stays as it is, and an event that
+// cannot have happened is an error that leaves the state untouched.
+//
+// # When a node runs
+//
+// A node is decided once everything it needs has ended. By then all its
+// ancestors have ended too, so run_on can look at the whole of them: a failure
+// travels down the graph through nodes that were skipped, and through
+// run_on = "always" nodes that succeeded. A node that was skipped because its
+// own run_on did not call for it counts as succeeded.
+//
+// A failure inside a fail_fast group stops what runs in the group and skips
+// what waits in it. Cancelling a build, or passing its deadline, does the same
+// to the whole build. Nodes with run_on "failure" or "always" are exempt from
+// fail_fast, "always" nodes also from cancel and deadline: cleaning up is what
+// they are for. A forced cancel exempts nothing.
+package build
+
+import "time"
+
+// An ID names a build. It is a UUID, version 7, so ids sort by time.
+type ID string
+
+// A State is where a build or a node stands. The words are the same for both;
+// a node is never Queued, Lost or Rejected, a build never Waiting or Skipped.
+type State string
+
+const (
+	Queued    State = "queued"
+	Waiting   State = "waiting"
+	Running   State = "running"
+	Success   State = "success"
+	Failed    State = "failed"
+	Skipped   State = "skipped"
+	Cancelled State = "cancelled"
+	TimedOut  State = "timed_out"
+	Lost      State = "lost"
+	Rejected  State = "rejected"
+)
+
+// A Step is what has happened to one node.
+type Step struct {
+	State     State             `json:"state"`
+	Attempt   int               `json:"attempt,omitempty"`   // the newest; 0 when it never ran
+	Started   time.Time         `json:"started,omitzero"`    // of the newest attempt
+	Ended     time.Time         `json:"ended,omitzero"`      // of the newest attempt
+	NotBefore time.Time         `json:"not_before,omitzero"` // when a retry may start
+	Exit      *int              `json:"exit,omitempty"`      //
+	Signal    string            `json:"signal,omitempty"`    //
+	Reason    string            `json:"reason,omitempty"`    // why it failed or was skipped, in words
+	Infra     bool              `json:"infra,omitempty"`     //
+	Allowed   bool              `json:"allowed,omitempty"`   // it failed and was allowed to
+	Outputs   map[string]string `json:"outputs,omitempty"`   //
+	Child     ID                `json:"child,omitempty"`     //
+	By        string            `json:"by,omitempty"`        //
+}
+
+// A Verb is what an Action asks for.
+type Verb int
+
+const (
+	Start Verb = iota // start the node's next attempt
+	Skip              // end the node without running it, in State, for Reason
+	Stop              // stop the running node, for Reason
+	End               // end the build, in State
+)
+
+// An Action is one thing that the state of a build calls for. Carrying it out
+// means recording the event that answers it.
+type Action struct {
+	Verb   Verb
+	Node   int // index into the plan's Nodes; -1 for End
+	State  State
+	Reason string
+}
+
+// Progress counts nodes.
+type Progress struct {
+	Total   int `json:"total"`
+	Running int `json:"running"`
+	Done    int `json:"done"`   // ended, in whatever state
+	Failed  int `json:"failed"` // failed or timed out, and not allowed to
+	Skipped int `json:"skipped"`
+}

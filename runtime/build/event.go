@@ -1,0 +1,50 @@
+package build
+
+import "time"
+
+// A Kind is what an Event tells.
+type Kind string
+
+const (
+	// BuildStarted opens a build. Node fields are empty.
+	BuildStarted Kind = "build_started"
+	// AttemptStarted says that a node began: a step's process, a trigger's
+	// request, an approval's wait. Node and Attempt are set.
+	AttemptStarted Kind = "attempt_started"
+	// AttemptEnded says how an attempt ended. State is Success, Failed,
+	// TimedOut or Cancelled; Exit, Signal, Reason, Outputs, Child and By say
+	// more. Whether the node is tried again is for Apply to work out.
+	AttemptEnded Kind = "attempt_ended"
+	// NodeSkipped ends a node that never ran. State is Skipped or Cancelled, and
+	// Reason says why.
+	NodeSkipped Kind = "node_skipped"
+	// NodeTriggered says that a trigger made the build Child; the node goes on
+	// when it waits for that build.
+	NodeTriggered Kind = "node_triggered"
+	// CancelRequested asks the build to end. By and Reason say who and why.
+	// Force gives up on run_on = "always" nodes as well.
+	CancelRequested Kind = "cancel_requested"
+	// DeadlinePassed says that the plan's time-out was reached.
+	DeadlinePassed Kind = "deadline_passed"
+	// BuildEnded closes a build. State is the build's own.
+	BuildEnded Kind = "build_ended"
+)
+
+// An Event is one thing that happened to a build. It is flat: fields that a
+// kind does not use stay zero. New fields may be added, none is ever reused.
+type Event struct {
+	Seq     int64             `json:"seq"`  // from 1, without gaps
+	Time    time.Time         `json:"time"` // UTC, cut to milliseconds
+	Kind    Kind              `json:"kind"`
+	Node    string            `json:"node,omitempty"`
+	Attempt int               `json:"attempt,omitempty"` // from 1
+	State   State             `json:"state,omitempty"`
+	Exit    *int              `json:"exit,omitempty"`   // of a process that exited by itself
+	Signal  string            `json:"signal,omitempty"` // that ended the process, such as "killed"
+	Reason  string            `json:"reason,omitempty"` // for a person
+	Infra   bool              `json:"infra,omitempty"`  // the machine failed, not the command
+	Outputs map[string]string `json:"outputs,omitempty"`
+	Child   ID                `json:"child,omitempty"` // the build that a trigger made
+	By      string            `json:"by,omitempty"`    // who cancelled, approved or refused
+	Force   bool              `json:"force,omitempty"`
+}

@@ -1,0 +1,58 @@
+// Package starlark turns a repository's PIPER.star into a plan.
+//
+// It shares its name with go.starlark.net's package, which it imports plainly,
+// and exposes none of its types, so that no other package needs both.
+package starlark
+
+import (
+	"context"
+	"time"
+
+	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// An Evaluator turns files into a catalog and a plan. Evaluate is the one that
+// works in this process.
+//
+// When what the user wrote is at fault the error is a plan.Diagnostics with
+// every problem that could be found; any other error is the machine's. The
+// Result is filled as far as it could be even then.
+type Evaluator func(ctx context.Context, r Request) (Result, error)
+
+// A Request says what to evaluate.
+type Request struct {
+	Root   string // the tree, absolute
+	File   string // below Root; "" is PIPER.star
+	Source []byte // the text of File when it is not to be read from the tree; nil reads it
+
+	CatalogOnly bool              // stop after the top level
+	Pipeline    string            // "" is "build", or the only one there is
+	Params      map[string]string // as text
+	Environment string            // replaces the pipeline's; "" and "local" keep it
+	Event       plan.Event
+
+	Piper   string                             // the version of this program
+	Git     builtins.Git                       // nil: not a repository
+	Files   func() ([]string, error)           // what fs sees of the tree, slash-separated; nil is every file but .git
+	Environ func(name string) (string, bool)   // what os.environ sees; nil is nothing
+	Print   func(pos plan.Pos, message string) // what print writes; nil drops it
+
+	Limits Limits
+}
+
+// Limits bounds an evaluation. A zero field is its default.
+type Limits struct {
+	Steps  uint64        // instructions of the interpreter; 10 million
+	Time   time.Duration // 5 s
+	Output int           // bytes printed; 1 MiB
+	Nodes  int           // of a plan; plan.MaxNodes
+	Source int           // bytes of one file; 1 MiB
+}
+
+// A Result is what an evaluation gave.
+type Result struct {
+	Catalog  plan.Catalog
+	Plan     *plan.Plan // nil when CatalogOnly, or when there was an error
+	Warnings plan.Diagnostics
+}
