@@ -1,0 +1,289 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// A Selection narrows a plan. Each entry is the name of a node or a group, or
+// a glob over such names, such as "build/*"; a group stands for every node
+// inside it. The zero Selection keeps everything.
+type Selection struct {
+	Only []string // keep these
+	From []string // keep these and everything downstream of them
+	Skip []string // then leave these out
+}
+
+// An UnknownNameError is an entry of a Selection that matches nothing.
+type UnknownNameError struct{ Name string }
+
+func (e *UnknownNameError) Error() string {
+	return fmt.Sprintf("no step matches %q", e.Name)
+}
+
+// A LeftOutError is a node that was kept although it uses the output of one
+// that was not.
+type LeftOutError struct {
+	Node string
+	Output
+}
+
+func (e *LeftOutError) Error() string {
+	return fmt.Sprintf("step %q uses the output %q of step %q, which is left out", e.Node, e.Key, e.Step)
+}
+
+// Select returns the plan that s leaves of p, which stays as it is.
+//
+// A node that is left out counts as one that succeeded: what needed it waits
+// for what it needed, so the order of the others and the way a failure travels
+// down stay the same. A node that Only or From names has been asked for, so it
+// runs even when run_on = "failure" has nothing left to wait for.
+//
+// The error is an *UnknownNameError or a *LeftOutError. The plan may come out
+// empty.
+func Select(p *Plan, s Selection) (*Plan, error) {
+	if len(s.Only)+len(s.From)+len(s.Skip) == 0 {
+		return p, nil
+	}
+	sel := newSelecting(p)
+	only, err := sel.match(s.Only)
+	if err != nil {
+		return nil, err
+	}
+	from, err := sel.match(s.From)
+	if err != nil {
+		return nil, err
+	}
+	skip, err := sel.match(s.Skip)
+	if err != nil {
+		return nil, err
+	}
+
+	everything := len(s.Only)+len(s.From) == 0
+	downstream := sel.downstream(from)
+	for i := range p.Nodes {
+		sel.kept[i] = (everything || only[i] || downstream[i]) && !skip[i]
+	}
+	return sel.plan(func(i int) bool { return only[i] || from[i] })
+}
+
+// selecting is one run of Select.
+type selecting struct {
+	from    *Plan
+	node    map[string]int      // by name, into from.Nodes
+	parent  map[string]string   // a group's enclosing group
+	members map[string][]int    // the nodes anywhere inside a group
+	kept    []bool              // by node
+	instead map[string][]string // what to need where a node or group was needed
+}
+
+func newSelecting(p *Plan) *selecting {
+	s := &selecting{
+		from:    p,
+		node:    make(map[string]int, len(p.Nodes)),
+		parent:  make(map[string]string, len(p.Groups)),
+		members: make(map[string][]int, len(p.Groups)),
+		kept:    make([]bool, len(p.Nodes)),
+		instead: map[string][]string{},
+	}
+	for _, g := range p.Groups {
+		s.parent[g.Name] = g.Group
+	}
+	for i, n := range p.Nodes {
+		s.node[n.Name] = i
+		for g := n.Group; g != ""; g = s.parent[g] {
+			s.members[g] = append(s.members[g], i)
+		}
+	}
+	return s
+}
+
+// match returns the nodes that the patterns name.
+func (s *selecting) match(patterns []string) (map[int]bool, error) {
+	found := map[int]bool{}
+	for _, pattern := range patterns {
+		hit := false
+		add := func(nodes ...int) {
+			for _, i := range nodes {
+				found[i], hit = true, true
+			}
+		}
+		if i, ok := s.node[pattern]; ok {
+			add(i)
+		} else if inside, ok := s.members[pattern]; ok {
+			add(inside...)
+		} else if strings.ContainsAny(pattern, "*?[{") {
+			for i, n := range s.from.Nodes {
+				if doublestar.MatchUnvalidated(pattern, n.Name) {
+					add(i)
+				}
+			}
+			for _, g := range s.from.Groups {
+				if !strings.Contains(g.Name, "#") && doublestar.MatchUnvalidated(pattern, g.Name) {
+					add(s.members[g.Name]...)
+				}
+			}
+		}
+		if !hit {
+			return nil, &UnknownNameError{Name: pattern}
+		}
+	}
+	return found, nil
+}
+
+// downstream returns the roots and every node with one of them upstream.
+func (s *selecting) downstream(roots map[int]bool) map[int]bool {
+	below := make(map[int]bool)
+	if len(roots) == 0 {
+		return below
+	}
+	seen := map[string]bool{} // by the name of a node or group: whether a root is in it or above it
+	var visit func(name string) bool
+	visit = func(name string) bool {
+		if answer, ok := seen[name]; ok {
+			return answer
+		}
+		seen[name] = false // a cycle ends here; a valid plan has none
+		answer := false
+		if i, ok := s.node[name]; ok {
+			answer = roots[i]
+			for _, need := range s.from.Nodes[i].Needs {
+				answer = visit(need) || answer
+			}
+			if answer {
+				below[i] = true
+			}
+		}
+		for _, i := range s.members[name] {
+			answer = visit(s.from.Nodes[i].Name) || answer
+		}
+		seen[name] = answer
+		return answer
+	}
+	for _, n := range s.from.Nodes {
+		visit(n.Name)
+	}
+	return below
+}
+
+// replace returns what is needed once the nodes left out are gone.
+func (s *selecting) replace(needs []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, need := range needs {
+		for _, name := range s.replacement(need) {
+			if !seen[name] {
+				seen[name] = true
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// replacement returns what stands in for one need: the node or the group
+// itself as far as it is still there, and what the nodes that are not needed.
+func (s *selecting) replacement(name string) []string {
+	if names, ok := s.instead[name]; ok {
+		return names
+	}
+	s.instead[name] = nil // a cycle ends here; a valid plan has none
+	var names []string
+	if i, ok := s.node[name]; ok {
+		if s.kept[i] {
+			names = []string{name}
+		} else {
+			names = s.replace(s.from.Nodes[i].Needs)
+		}
+	} else {
+		var above []string
+		for _, i := range s.members[name] {
+			if s.kept[i] {
+				names = []string{name}
+			} else {
+				above = append(above, s.from.Nodes[i].Needs...)
+			}
+		}
+		for _, need := range s.replace(above) {
+			// Waiting for the group already waits for what is inside it.
+			if len(names) == 0 || !s.inside(need, name) {
+				names = append(names, need)
+			}
+		}
+	}
+	s.instead[name] = names
+	return names
+}
+
+// inside reports whether the node or group name stands inside group.
+func (s *selecting) inside(name, group string) bool {
+	g, ok := s.parent[name]
+	if i, node := s.node[name]; node {
+		g, ok = s.from.Nodes[i].Group, true
+	}
+	for ; ok && g != ""; g = s.parent[g] {
+		if g == group {
+			return true
+		}
+	}
+	return false
+}
+
+// plan builds what is left. asked tells the nodes that were named.
+func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
+	p := *s.from
+	p.Nodes, p.Groups = nil, nil
+	inhabited := map[string]bool{}
+	for i, n := range s.from.Nodes {
+		if !s.kept[i] {
+			continue
+		}
+		if out, ok := s.leftOut(&n); ok {
+			return nil, &LeftOutError{Node: n.Name, Output: out}
+		}
+		n.Needs = s.replace(n.Needs)
+		if n.RunOn == Failure && len(n.Needs) == 0 && asked(i) {
+			n.RunOn = Success
+		}
+		p.Nodes = append(p.Nodes, n)
+		for g := n.Group; g != ""; g = s.parent[g] {
+			inhabited[g] = true
+		}
+	}
+	for _, g := range s.from.Groups {
+		if inhabited[g.Name] {
+			p.Groups = append(p.Groups, g)
+		}
+	}
+	return &p, nil
+}
+
+// leftOut returns the first output that n uses of a node that is not kept.
+func (s *selecting) leftOut(n *Node) (Output, bool) {
+	var texts []Text
+	if n.Step != nil {
+		texts = slices.Clone(n.Step.Argv)
+		for _, v := range n.Step.Env {
+			texts = append(texts, v.Value)
+		}
+	}
+	if n.Trigger != nil {
+		for _, v := range n.Trigger.Params {
+			texts = append(texts, v.Value)
+		}
+	}
+	for _, t := range texts {
+		for _, part := range t.Parts {
+			if part.Output == nil {
+				continue
+			}
+			if i, ok := s.node[part.Output.Step]; ok && !s.kept[i] {
+				return *part.Output, true
+			}
+		}
+	}
+	return Output{}, false
+}
