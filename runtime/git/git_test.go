@@ -1,0 +1,147 @@
+package git_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/piper-build/piper/runtime/git"
+)
+
+// A Repo is a builtins.Git.
+var _ interface {
+	Commit() (string, error)
+	Branch() (string, error)
+	Tag() (string, error)
+	Dirty() (bool, error)
+	Describe(flags ...string) (string, error)
+	Changed(base string) ([]string, error)
+} = (*git.Repo)(nil)
+
+// TestScripts runs testdata/*.txt: each makes repositories with the git
+// program, and asks about them.
+//
+//	ask [-C dir] [-files] commit|branch|tag|dirty|root|files|describe flag...|changed base...
+//
+// opens the repository of dir and prints the answers, each on a line; several
+// questions to one Repo are parted by a comma. With -files the program cannot
+// be started. A failure is printed to stderr.
+func TestScripts(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("SKIPPED: the git program is needed to make repositories")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir+"/home")
+			env.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+			for _, who := range []string{"AUTHOR", "COMMITTER"} {
+				env.Setenv("GIT_"+who+"_NAME", "Ann")
+				env.Setenv("GIT_"+who+"_EMAIL", "ann@example.org")
+				env.Setenv("GIT_"+who+"_DATE", "2024-02-03T04:05:06Z")
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask},
+	})
+}
+
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	dir, filesOnly := ".", false
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "-C":
+			dir, args = args[1], args[1:]
+		case "-files":
+			filesOnly = true
+		}
+		args = args[1:]
+	}
+	err := func() error {
+		repo, err := git.Open(ts.MkAbs(dir))
+		if err != nil {
+			return err
+		}
+		repo.Output = func(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
+			if filesOnly {
+				ts.Fatalf("started %q", argv)
+			}
+			for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "GIT_TEST_ASSUME_DIFFERENT_OWNER"} {
+				env = append(env, name+"="+ts.Getenv(name))
+			}
+			return run(ctx, dir, env, argv...)
+		}
+		for question := range strings.SplitSeq(strings.Join(args, " "), " , ") {
+			if err := answer(ts.Stdout(), repo, strings.Fields(question)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		fmt.Fprintln(ts.Stderr(), err)
+		for _, sentinel := range []error{git.ErrNotRepository, git.ErrBare, git.ErrNoCommit, git.ErrNoProgram} {
+			if errors.Is(err, sentinel) {
+				fmt.Fprintf(ts.Stderr(), "[is: %v]\n", sentinel)
+			}
+		}
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("ask: unexpected end: %v", err)
+	}
+}
+
+func answer(w io.Writer, repo *git.Repo, question []string) error {
+	var s string
+	var list []string
+	var yes bool
+	var err error
+	switch rest := question[1:]; question[0] {
+	case "commit":
+		s, err = repo.Commit()
+	case "branch":
+		s, err = repo.Branch()
+	case "tag":
+		s, err = repo.Tag()
+	case "dirty":
+		yes, err = repo.Dirty()
+		s = fmt.Sprint(yes)
+	case "root":
+		s = repo.Root()
+	case "describe":
+		s, err = repo.Describe(rest...)
+	case "files":
+		list, err = repo.Files()
+		s = fmt.Sprintf("%q", list)
+	case "changed":
+		list, err = repo.Changed(strings.Join(rest, " "))
+		s = fmt.Sprintf("%q", list)
+	default:
+		err = fmt.Errorf("no question %q", question[0])
+	}
+	if err == nil {
+		fmt.Fprintf(w, "%s: %s\n", strings.Join(question, " "), s)
+	}
+	return err
+}
+
+// run is process.Output's contract over os/exec.
+func run(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
+	if strings.HasSuffix(env[len(env)-2], "/nothing") {
+		return nil, exec.ErrNotFound
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, env
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return out, fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	return out, err
+}

@@ -1,0 +1,103 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// options go before every command. They win over the repository's own
+// settings, which a step may have written.
+var options = [...]string{"git", "--no-pager", "--no-replace-objects",
+	"-c", "core.hooksPath=/dev/null",
+	"-c", "core.fsmonitor=false",
+	"-c", "core.untrackedCache=false",
+	"-c", "core.quotePath=false",
+	"-c", "diff.ignoreSubmodules=untracked",
+	"-c", "diff.noprefix=false",
+	"-c", "diff.orderFile=/dev/null",
+	"-c", "versionsort.suffix=-", // v1.0-rc1 comes before v1.0
+}
+
+// git runs one git command in the project's directory.
+func (r *Repo) git(command ...string) ([]byte, error) {
+	settings, err := r.settings()
+	if err != nil {
+		return nil, err
+	}
+	return r.run(r.dir, environment(), append(append(options[:len(options):len(options)], settings...), command...))
+}
+
+// settings returns the two settings of the user and the system that are kept:
+// which directories are safe though they belong to somebody else, and which
+// file lists what to ignore. git obeys the first nowhere but there.
+func (r *Repo) settings() ([]string, error) {
+	return ask(r, "settings", func() ([]string, error) {
+		// A GIT_DIR that is not there keeps the repository's own settings out.
+		env := append(environ(), "GIT_DIR="+os.DevNull+"/none")
+		out, err := r.run(r.dir, env, []string{"git", "config", "--null", "--type=path",
+			"--get-regexp", `^(safe\.directory|core\.excludesfile)$`})
+		if err != nil && exitCode(err) != 1 { // 1: there is none
+			return nil, err
+		}
+		var settings []string
+		for entry := range strings.SplitSeq(string(out), "\x00") {
+			if key, value, ok := strings.Cut(entry, "\n"); ok {
+				settings = append(settings, "-c", key+"="+value)
+			}
+		}
+		return settings, nil
+	})
+}
+
+func (r *Repo) run(dir string, env, argv []string) ([]byte, error) {
+	ctx := r.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	output := r.Output
+	out, err := output(ctx, dir, env, argv...)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+		return nil, ErrNoProgram
+	}
+	return out, err
+}
+
+// environ is what every git program sees of this process's environment.
+func environ() []string {
+	env := []string{"LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0",
+		"GIT_NO_LAZY_FETCH=1", "GIT_DISCOVERY_ACROSS_FILESYSTEM=1"}
+	for _, name := range []string{"PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "SUDO_UID"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// environment is environ without the settings of the system and the user.
+func environment() []string {
+	return append(environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1")
+}
+
+// exitCode returns the status that git exited with, or -1.
+func exitCode(err error) int {
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// checkRevision refuses what git would take for an option, or for a set of
+// revisions.
+func checkRevision(rev string) error {
+	if rev == "" || rev[0] == '-' || rev[0] == '^' || strings.ContainsAny(rev, "\x00\n") {
+		return fmt.Errorf("%q is not a revision", rev)
+	}
+	return nil
+}
