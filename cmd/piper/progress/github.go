@@ -133,11 +133,11 @@ func (d *github) quote(w *bytes.Buffer, lines []byte) {
 }
 
 func (d *github) beat(a *attempt, _ time.Duration) {
-	text := fmt.Sprintf("still running, %s so far", seconds(d.Now().Sub(a.began)))
+	written := ""
 	if a.tail.n > 0 {
-		text += ", " + count(a.tail.n) + " lines of output"
+		written = ", " + count(a.tail.n) + " lines of output"
 	}
-	d.out.write([]byte(d.say(note{sign: alive, node: a.node, text: text}) + "\n"))
+	d.out.write([]byte(d.say(stillRuns(a, d.Now(), written)) + "\n"))
 }
 
 // annotation is the command that marks where the node of n is defined.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/piper-build/piper/runtime/build"
 )
@@ -129,12 +130,26 @@ func (s *status) line(left time.Duration, known bool, now time.Time, cols int) s
 	return fit(fmt.Sprintf("%d/%d %s", s.done, s.total, took), cols)
 }
 
-// fit cuts text to at most cols columns.
+// fit cuts text to at most cols columns. Characters are counted one by one,
+// as terminals do not agree on what a cluster of them takes: that is never too
+// little.
 func fit(text string, cols int) string {
 	if isPlain(text) && len(text) <= cols {
 		return text
 	}
-	return widths.Truncate(text, cols, "…")
+	used, cut := 0, 0 // cut is where an ellipsis still fits
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		i += n
+		used += widths.RuneWidth(r)
+		if used > cols {
+			return text[:cut] + "…"
+		}
+		if used < cols {
+			cut = i
+		}
+	}
+	return text
 }
 
 // plainText is a clean line without colours, and with its tabs as spaces.

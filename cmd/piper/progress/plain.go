@@ -98,7 +98,7 @@ func (d *plain) line(dst []byte, a *attempt, line []byte, is piece) []byte {
 
 // beat says that a silent attempt still runs.
 func (d *plain) beat(a *attempt, silent time.Duration) {
-	d.out.write([]byte(d.say(stillRuns(a, silent, d.Now())) + "\n"))
+	d.out.write([]byte(d.say(stillRuns(a, d.Now(), ", silent for "+seconds(silent))) + "\n"))
 }
 
 func (d *plain) End(b *build.Build) {

@@ -177,7 +177,7 @@ func Suspend(d Display) (resume func()) {
 func nearest(word string, names []string) (best string) {
 	least := -1
 	for _, name := range names {
-		if d := distance(word, name); least < 0 || d < least {
+		if d := distance(strings.ToLower(word), name); least < 0 || d < least {
 			best, least = name, d
 		}
 	}

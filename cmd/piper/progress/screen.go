@@ -33,6 +33,9 @@ func (s *screen) settled(cols, rows int) bool {
 // paint returns what puts scroll, whole lines that end in \r\n, above a new
 // live area. Each line of the live area must be narrower than the terminal,
 // and all of them lower. It is empty when nothing would change.
+//
+// While the live area is written, lines do not wrap: a terminal that takes a
+// character for wider than we do cuts the line and keeps the count of lines.
 func (s *screen) paint(scroll []byte, live []string) []byte {
 	if len(scroll) == 0 && slices.Equal(live, s.live) {
 		return nil
@@ -47,11 +50,12 @@ func (s *screen) paint(scroll []byte, live []string) []byte {
 		w.WriteString("\x1b[J") // its lines may wrap, so what is below must go first
 		w.Write(scroll)
 	}
+	w.WriteString("\x1b[?7l")
 	for _, line := range live {
 		w.WriteString(line)
 		w.WriteString("\x1b[K\r\n")
 	}
-	w.WriteString("\x1b[J\x1b[?25h\x1b[?2026l")
+	w.WriteString("\x1b[J\x1b[?7h\x1b[?25h\x1b[?2026l")
 	s.live = live
 	return w.Bytes()
 }

@@ -20,6 +20,7 @@ type terminalEmulator struct {
 	row, col int
 	full     bool // the cursor stands behind the last column
 	hidden   bool // the cursor
+	cut      bool // lines do not wrap
 
 	rest   string // of a write, an incomplete sequence
 	writes int
@@ -56,6 +57,13 @@ func (t *terminalEmulator) take(s string) int {
 		return 1
 	case '\n':
 		t.down()
+		return 1
+	case '\t':
+		line, stop := t.line(t.row), min(t.col/8*8+8, t.cols-1)
+		for len(line.cells) < stop {
+			line.cells = append(line.cells, ' ')
+		}
+		t.col = stop
 		return 1
 	case '\x1b':
 		return t.escape(s)
@@ -100,6 +108,8 @@ func (t *terminalEmulator) escape(s string) int {
 		}
 	case arg == "?25" && (s[end] == 'h' || s[end] == 'l'):
 		t.hidden = s[end] == 'l'
+	case arg == "?7" && (s[end] == 'h' || s[end] == 'l'):
+		t.cut = s[end] == 'l'
 	case arg == "?2026" && (s[end] == 'h' || s[end] == 'l'):
 	default:
 		panic("escape sequence " + strconv.Quote(s[:end+1]))
@@ -109,6 +119,12 @@ func (t *terminalEmulator) escape(s string) int {
 
 func (t *terminalEmulator) put(r rune) {
 	width := runewidth.RuneWidth(r)
+	if width == 0 {
+		return // it stands on the character before it
+	}
+	if t.cut && t.col+width >= t.cols {
+		t.col, t.full = t.cols-width, false
+	}
 	if t.full || t.col+width > t.cols {
 		t.line(t.row).wrapped = true
 		t.col = 0

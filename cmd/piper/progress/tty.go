@@ -39,13 +39,10 @@ func newTTY(o Options) *tty {
 	return &tty{story: story{Options: o}, out: out{w: o.Out}, stop: make(chan struct{})}
 }
 
-func (d *tty) Begin(p *plan.Plan, b *build.Build) {
-	d.begin(p)
-	d.status = status{total: len(p.Nodes), began: d.Now()}
-	d.eta = newETA(p, d.History)
-	d.print(d.header())
-	d.paintFrame()
+func (d *tty) Begin(p *plan.Plan, _ *build.Build) {
+	d.open(p)
 	d.draw.Go(func() {
+		d.paintFrame()
 		ticker := time.NewTicker(redraw)
 		defer ticker.Stop()
 		for {
@@ -57,6 +54,14 @@ func (d *tty) Begin(p *plan.Plan, b *build.Build) {
 			}
 		}
 	})
+}
+
+// open prepares for the first frame.
+func (d *tty) open(p *plan.Plan) {
+	d.begin(p)
+	d.status = status{total: len(p.Nodes), began: d.Now()}
+	d.eta = newETA(p, d.History)
+	d.print(d.header())
 }
 
 func (d *tty) Event(ev build.Event, b *build.Build) {
@@ -153,6 +158,11 @@ func (d *tty) suspend() (resume func()) {
 func (d *tty) End(b *build.Build) {
 	close(d.stop)
 	d.draw.Wait()
+	d.close(b)
+}
+
+// close draws the last frame, which has no live area.
+func (d *tty) close(b *build.Build) {
 	d.frame.Lock()
 	defer d.frame.Unlock()
 	d.print(strings.TrimSuffix(string(d.summary(b)), "\n"))

@@ -245,13 +245,13 @@ func isPlain(s string) bool {
 }
 
 // stillRuns is the sign of life of a silent attempt.
-func stillRuns(a *attempt, silent time.Duration, now time.Time) note {
+func stillRuns(a *attempt, now time.Time, more string) note {
 	verb := "still running"
 	if a.node.Approve != nil {
 		verb = "still waiting for approval"
 	}
-	return note{sign: alive, node: a.node, text: fmt.Sprintf("%s, silent for %s, %s so far", verb, seconds(silent), seconds(now.Sub(a.began)))}
+	return note{sign: alive, node: a.node, text: verb + ", " + seconds(now.Sub(a.began)) + " so far" + more}
 }
 
 // seconds is a duration without fractions of a second.
-func seconds(d time.Duration) time.Duration { return d.Round(time.Second) }
+func seconds(d time.Duration) string { return d.Round(time.Second).String() }
