@@ -1,0 +1,92 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package process
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// kin knows which process belongs to which tree: those in the session of its
+// leader, those that were seen there once, and what came from any of them. A
+// process that leaves the session and loses its parent before anyone looks is
+// lost sight of.
+type kin struct {
+	once    sync.Once
+	err     error
+	session int // our session: no step is ever in it
+
+	mu     sync.Mutex
+	ledger ledger
+	serial int64
+	trees  map[int]*tree // by leader
+
+	sweeping sync.Mutex // held while a tree is killed
+}
+
+func (k *kin) start() error {
+	k.once.Do(func() {
+		k.session, _ = unix.Getsid(0)
+		k.trees = map[int]*tree{}
+		closeOnExec()
+		k.ledger, k.err = openLedger()
+	})
+	return k.err
+}
+
+// closeOnExec keeps what this process inherited open from steps.
+func closeOnExec() {
+	entries, _ := os.ReadDir("/dev/fd")
+	for fd := 3; fd < 3+len(entries); fd++ {
+		unix.CloseOnExec(fd)
+	}
+}
+
+// fork calls spawn, which starts the leader of a new tree.
+func (k *kin) fork(r role, mark string, spawn func() (int, error)) (*tree, error) {
+	if err := k.start(); err != nil {
+		return nil, err
+	}
+	pid, err := spawn()
+	if err != nil {
+		return nil, err
+	}
+	return k.register(pid, r, mark), nil
+}
+
+// members returns the living processes of t.
+func (k *kin) members(t *tree, _ bool) []proc {
+	k.mu.Lock()
+	led := !t.reaped
+	k.mu.Unlock()
+	if t.leader == 0 || !led && len(t.seen) == 0 && unix.Kill(-t.leader, 0) == unix.ESRCH {
+		return nil
+	}
+	all, err := processes()
+	if err != nil {
+		return nil
+	}
+	roots := map[int]bool{}
+	for _, p := range all {
+		start, seen := t.seen[p.pid]
+		if p.sid == t.leader || seen && start == p.start {
+			roots[p.pid] = true
+		}
+	}
+	if t.seen == nil {
+		t.seen = map[int]uint64{}
+	}
+	var found []proc
+	for _, p := range all.below(roots) {
+		if !p.zombie {
+			t.seen[p.pid] = p.start
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// tend does nothing: this process is given no orphans.
+func (k *kin) tend() {}

@@ -1,0 +1,173 @@
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// GuardArg is the only argument of a program that is to be a guard: main calls
+// GuardMain when IsGuard says so, before it looks at anything else.
+const GuardArg = "__guard"
+
+// IsGuard reports whether this process was started to be a guard.
+func IsGuard() bool { return len(os.Args) == 3 && os.Args[1] == GuardArg }
+
+// GuardMain is the whole life of a guard. It waits for the process that started
+// it to end, and then kills what that process left of its builds. It returns
+// the exit code.
+//
+// Its standard input is a pipe whose other end only that process holds, its
+// standard output the ledger of what to kill.
+func GuardMain() int {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	session, err := strconv.Atoi(os.Args[2])
+	if err != nil {
+		return 2
+	}
+	l, err := mapLedger(os.Stdout)
+	if err != nil {
+		return 1
+	}
+	io.Copy(io.Discard, os.Stdin)
+	deadline := time.Now().Add(20 * time.Second)
+	for clean := 0; clean < 2 && time.Now().Before(deadline); {
+		all, err := processes()
+		if err != nil {
+			return 1
+		}
+		left := leftovers(all, l, session)
+		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+			for _, p := range left {
+				signalProc(p, sig)
+			}
+		}
+		clean++
+		if len(left) > 0 {
+			clean = 0
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return 0
+}
+
+// leftovers returns the living processes that belong to what l tells of:
+// those it names, those that bear a mark, those in a session of either, and
+// all that came from any of them. The session of the process that is guarded
+// is a person's terminal, and no reason.
+func leftovers(all table, l ledger, session int) []proc {
+	roots, sessions := map[int]bool{}, map[int]bool{}
+	take := func(p proc) {
+		roots[p.pid] = true
+		if p.sid != session {
+			sessions[p.sid] = true
+		}
+	}
+	for pid, start := range l.entries() {
+		p, ok := all[pid]
+		if start == 0 {
+			sessions[pid] = true
+		} else if ok && p.start == start {
+			take(p)
+		}
+	}
+	marks := l.marks()
+	for _, p := range all {
+		if len(marks) > 0 && !p.zombie && bears(environ(p.pid), marks) {
+			take(p)
+		}
+	}
+	for _, p := range all {
+		if sessions[p.sid] {
+			roots[p.pid] = true
+		}
+	}
+	var left []proc
+	for _, p := range all.below(roots) {
+		if !p.zombie && p.pid != os.Getpid() {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+// bears reports whether an environment has one of the marks.
+func bears(env []byte, marks [][]byte) bool {
+	for entry := range bytes.SplitSeq(env, []byte{0}) {
+		for _, mark := range marks {
+			if bytes.Equal(entry, mark) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A guard is the guarded process's side of a guard.
+type guard struct {
+	once sync.Once
+	done chan struct{} // closed when starting it has come to an end
+	tree *tree
+	pipe *os.File // its end is the guard's sign
+	err  error
+}
+
+// start starts the guard that argv names, without waiting for it.
+func (g *guard) start(argv []string) {
+	g.once.Do(func() {
+		g.done = make(chan struct{})
+		go func() {
+			defer close(g.done)
+			g.err = g.spawn(argv)
+		}()
+	})
+}
+
+func (g *guard) spawn(argv []string) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	defer null.Close()
+	in, pipe, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	defer in.Close()
+	t, err := family.fork(watch, "", func() (int, error) {
+		return syscall.ForkExec(argv[0], append(argv[:len(argv):len(argv)], strconv.Itoa(family.session)), &syscall.ProcAttr{
+			Dir:   "/",
+			Env:   []string{},
+			Files: []uintptr{in.Fd(), family.ledger.file.Fd(), null.Fd()},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+	})
+	if err != nil {
+		pipe.Close()
+		return fmt.Errorf("start guard %s: %w", argv[0], err)
+	}
+	g.tree, g.pipe = t, pipe
+	return nil
+}
+
+// stop ends the guard. There is nothing left for it to do.
+func (g *guard) stop() error {
+	g.once.Do(func() {})
+	if g.done == nil {
+		return nil
+	}
+	<-g.done
+	if g.pipe == nil {
+		return g.err
+	}
+	syscall.Kill(g.tree.leader, syscall.SIGKILL)
+	family.wait(g.tree, 0)
+	family.end(g.tree)
+	return g.pipe.Close()
+}

@@ -1,0 +1,80 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package process
+
+import (
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownSession are the attributes of a process that starts a session. It has no
+// terminal then, so Ctrl-C does not reach it and a question for a password
+// fails at once.
+func ownSession(exit *int) *syscall.SysProcAttr {
+	*exit = -1
+	return &syscall.SysProcAttr{Setsid: true}
+}
+
+// closingPipe makes a pipe that no child inherits.
+func closingPipe(p *[2]int) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := unix.Pipe(p[:]); err != nil {
+		return err
+	}
+	unix.CloseOnExec(p[0])
+	unix.CloseOnExec(p[1])
+	return nil
+}
+
+// widen does nothing: these systems size their pipes themselves.
+func widen(int) {}
+
+// nap sleeps for a moment.
+func nap(...int) { time.Sleep(100 * time.Microsecond) }
+
+// heldDir is a path to a directory that is open. Here it is its name.
+func heldDir(_ *os.File, name string) string { return name }
+
+// watchExit returns a file descriptor that is readable once a child has ended.
+func watchExit(pid int) (int, error) {
+	kq, err := unix.Kqueue()
+	if err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(kq)
+	var event unix.Kevent_t
+	unix.SetKevent(&event, pid, unix.EVFILT_PROC, unix.EV_ADD)
+	event.Fflags = unix.NOTE_EXIT
+	_, err = unix.Kevent(kq, []unix.Kevent_t{event}, nil, nil)
+	if err == nil {
+		return kq, nil
+	}
+	unix.Close(kq)
+	if err != unix.ESRCH {
+		return -1, err
+	}
+	// It has ended already: the end of a pipe without another is readable.
+	var p [2]int
+	if err := closingPipe(&p); err != nil {
+		return -1, err
+	}
+	unix.Close(p[1])
+	return p[0], nil
+}
+
+// sharedFile makes a file without a name that no child inherits.
+func sharedFile() (*os.File, error) {
+	f, err := os.CreateTemp("", "piper-guard-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+// Protect does nothing here: the system lets only root look into a process, or
+// a debugger that the user has allowed.
+func Protect() error { return nil }

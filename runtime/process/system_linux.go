@@ -1,0 +1,72 @@
+package process
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownSession are the attributes of a process that starts a session. It has no
+// terminal then, so Ctrl-C does not reach it and a question for a password
+// fails at once, and its session id stays with all it starts.
+//
+// When the kernel can, it leaves in exit a file descriptor that is readable
+// once the process has ended, else -1.
+func ownSession(exit *int) *syscall.SysProcAttr {
+	*exit = -1
+	return &syscall.SysProcAttr{Setsid: true, PidFD: exit}
+}
+
+// closingPipe makes a pipe that no child inherits.
+func closingPipe(p *[2]int) error { return unix.Pipe2(p[:], unix.O_CLOEXEC) }
+
+// widen lets a pipe hold more, if the user's share of such memory allows it.
+func widen(pipe int) { unix.FcntlInt(uintptr(pipe), unix.F_SETPIPE_SZ, largeRead) }
+
+// nap sleeps for a moment, or until one of fds has something.
+func nap(fds ...int) {
+	var set [2]unix.PollFd
+	for i, fd := range fds {
+		set[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	}
+	unix.Ppoll(set[:len(fds)], &unix.Timespec{Nsec: 100_000}, nil)
+}
+
+// heldDir is a path to a directory that is open, by which a child can change
+// to it whatever has become of its name.
+func heldDir(dir *os.File, name string) string {
+	return "/proc/self/fd/" + strconv.Itoa(int(dir.Fd()))
+}
+
+// watchExit returns a file descriptor that is readable once a child has ended,
+// on a kernel that gave none when the child was started.
+func watchExit(pid int) (int, error) {
+	var p [2]int
+	if err := closingPipe(&p); err != nil {
+		return -1, err
+	}
+	go func() {
+		for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+		unix.Close(p[1])
+	}()
+	return p[0], nil
+}
+
+// sharedFile makes a file without a name that no child inherits.
+func sharedFile() (*os.File, error) {
+	fd, err := unix.MemfdCreate("piper-guard", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "piper-guard"), nil
+}
+
+// Protect closes the memory and the environment of this process to other
+// processes of the same user, the steps it runs among them, and keeps it from
+// leaving a core file. It holds until the process starts another program.
+func Protect() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+}

@@ -1,0 +1,108 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// processes reads the process table. What ends while it is read is left out.
+func processes() (table, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	t := make(table, len(names))
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, ok := readProc(pid); ok {
+			t[pid] = p
+		}
+	}
+	return t, nil
+}
+
+// forkNoExec is the flag PF_FORKNOEXEC of include/linux/sched.h.
+const forkNoExec = 0x40
+
+// readProc reads the line of one process.
+func readProc(pid int) (proc, bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return proc{}, false
+	}
+	// The name stands in brackets, and may hold brackets and blanks itself.
+	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if open < 0 || end < open {
+		return proc{}, false
+	}
+	field := bytes.Fields(stat[end+1:]) // from the third of proc_pid_stat(5) on
+	if len(field) < 20 {
+		return proc{}, false
+	}
+	number := func(i int) uint64 {
+		n, _ := strconv.ParseUint(string(field[i]), 10, 64)
+		return n
+	}
+	state := field[0][0]
+	return proc{
+		pid:      pid,
+		ppid:     int(number(1)),
+		sid:      int(number(3)),
+		start:    number(19),
+		zombie:   state == 'Z' || state == 'X',
+		unexeced: number(6)&forkNoExec != 0,
+		name:     string(stat[open+1 : end]),
+	}, true
+}
+
+// environ returns the environment that a process was started with, or nothing
+// when it may not be read.
+func environ(pid int) []byte {
+	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return nil
+	}
+	return env
+}
+
+// signalProc sends a signal to p, and to no process that has taken its pid
+// since.
+func signalProc(p proc, sig unix.Signal) error {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if errors.Is(err, unix.ENOSYS) {
+		return unix.Kill(p.pid, sig)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if now, ok := readProc(p.pid); !ok || now.start != p.start {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// childrenFile names the kernel's list of the children of this process. It
+// lists those of one thread, but processes that lost their parent are all given
+// to the first.
+func childrenFile() (*os.File, error) {
+	pid := strconv.Itoa(os.Getpid())
+	f, err := os.Open("/proc/" + pid + "/task/" + pid + "/children")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // a kernel without CONFIG_PROC_CHILDREN
+	}
+	return f, err
+}
