@@ -199,7 +199,7 @@ func TestFrames(t *testing.T) {
 				go func() {
 					defer close(done)
 					for _, at := range []time.Duration{650, 1350, 5300, 6500, 8000, 30000, 53000} {
-						time.Sleep(time.Until(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(at*time.Millisecond + 50*time.Millisecond)))
+						time.Sleep(time.Until(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(at*time.Millisecond + 30*time.Millisecond)))
 						frames.WriteString("== " + (at * time.Millisecond).String() + "\n" + screen.text())
 					}
 				}()

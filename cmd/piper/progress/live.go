@@ -96,7 +96,7 @@ func (d *tty) running(a *attempt, n int, now time.Time, cols int) []string {
 		last = last[max(0, len(last)-n):]
 	}
 	for _, line := range last {
-		lines = append(lines, d.paint(dim, fit("    "+plainText(line), cols)))
+		lines = append(lines, d.paint(dim, fit("    "+strings.ReplaceAll(uncolored(line), "\t", "    "), cols)))
 	}
 	return lines
 }
@@ -150,25 +150,4 @@ func fit(text string, cols int) string {
 		}
 	}
 	return text
-}
-
-// plainText is a clean line without colours, and with its tabs as spaces.
-func plainText(line string) string {
-	if isPlain(line) {
-		return line
-	}
-	var b strings.Builder
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; c {
-		case '\x1b': // only SGR is left of the escape sequences
-			if end := strings.IndexByte(line[i:], 'm'); end > 0 {
-				i += end
-			}
-		case '\t':
-			b.WriteString("    ")
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

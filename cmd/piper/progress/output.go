@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	maxLine  = 16 << 10 // bytes; a longer line is shown in pieces
-	tailSize = 20       // lines that are kept of each running attempt
-	maxTail  = 1 << 10  // bytes that are kept of each of them
+	maxLine  = 4 << 10 // bytes; a longer line is shown in pieces
+	tailSize = 20      // lines that are kept of each running attempt
+	maxTail  = 1 << 10 // bytes that are kept of each of them
 )
 
 // An attempt is one attempt of a node that has not ended yet.

@@ -47,7 +47,7 @@ func TestScrollback(t *testing.T) {
 			require.False(t, screen.hidden)
 			require.LessOrEqual(t, len(d.screen.live)+1, max(d.screen.rows, 2))
 			for _, line := range d.screen.live {
-				require.Less(t, columns(plainText(line)), d.screen.cols, "%q", line)
+				require.Less(t, columns(uncolored(line)), d.screen.cols, "%q", line)
 			}
 		}
 

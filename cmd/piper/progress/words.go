@@ -234,7 +234,7 @@ func clean(s string) string {
 	return b.String()
 }
 
-// isPlain reports whether s is printable ASCII, with tabs if it is of bytes.
+// isPlain reports whether s is printable ASCII.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
