@@ -1,0 +1,19 @@
+# Thin: everything real is in PIPER.star or in the go command.
+
+build:
+	go build -o piper ./cmd/piper
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+release:
+	go run ./cmd/piper exec release
+
+# What each figure is held against: testdata/bench/README.md
+bench:
+	go run ./testdata/bench
+
+.PHONY: build test race release bench

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/piper-build/piper/"
+
+// mayImport is which way imports point: each package and the packages of
+// Piper that it may name. A package that is not listed may name none.
+var mayImport = map[string][]string{
+	"stdlib":              {},
+	"runtime/plan":        {},
+	"runtime/build":       {"runtime/plan"},
+	"builtins":            {"runtime/plan"},
+	"starlark":            {"builtins", "stdlib", "runtime/plan"},
+	"runtime":             {"runtime/plan", "runtime/build"},
+	"runtime/secret":      {},
+	"runtime/process":     {"runtime", "runtime/plan", "runtime/build"},
+	"runtime/logs":        {"runtime/plan", "runtime/build"},
+	"runtime/git":         {"runtime/process"},
+	"runtime/facts":       {"runtime/process", "runtime/plan"},
+	"runtime/environment": {"runtime", "runtime/process", "runtime/plan", "runtime/build"},
+	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
+		"runtime/secret", "runtime/plan", "runtime/build"},
+	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
+	"cmd/piper": {"builtins", "starlark", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+		"runtime/process", "runtime/runner", "runtime/secret", "runtime/plan", "runtime/build", "cmd/piper/progress"},
+}
+
+// onlyIn is where a foreign package may be named: there, and nowhere else.
+var onlyIn = map[string][]string{
+	"go.starlark.net/":            {"builtins", "starlark"},
+	"os/exec":                     {"runtime/process"},
+	"testing":                     {},
+	"github.com/peterbourgon/ff/": {"cmd/piper"},
+}
+
+type listed struct {
+	ImportPath, Doc string
+	Imports, Deps   []string
+}
+
+// TestImports holds the direction of imports, which door each side effect has,
+// and that each package has one doc comment.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,Imports,Deps", module+"...").Output()
+	require.NoError(t, err)
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if strings.Contains(name, "testdata") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			require.NotEmpty(t, p.Doc, "a package doc says what the package is")
+			allowed, ok := mayImport[name]
+			require.True(t, ok, "the package has no row in mayImport")
+			for _, imp := range p.Imports {
+				if own, ok := strings.CutPrefix(imp, module); ok {
+					require.Contains(t, allowed, own, "imports point down")
+				}
+				for foreign, homes := range onlyIn {
+					if imp == foreign || strings.HasSuffix(foreign, "/") && strings.HasPrefix(imp, foreign) {
+						require.True(t, slices.ContainsFunc(homes, func(h string) bool { return name == h || strings.HasPrefix(name, h+"/") }),
+							"%s is for %v alone", imp, homes)
+					}
+				}
+			}
+			require.NotContains(t, p.Deps, "testing", "the binary does not reach the test framework")
+		})
+	}
+}
