@@ -212,18 +212,11 @@ func (a *attempt) advance(now time.Time) {
 			a.phase = killing
 		}
 	case a.exited && a.out >= 0:
-		a.phase, a.deadline = draining, now.Add(a.drain())
+		a.phase, a.deadline = draining, now.Add(a.executor.drain())
 		if len(family.members(a.tree, false)) == 0 {
 			a.phase = killing
 		}
 	}
-}
-
-func (a *attempt) drain() time.Duration {
-	if a.executor.Drain > 0 {
-		return a.executor.Drain
-	}
-	return defaultDrain
 }
 
 // stop asks the tree to end within grace. A step whose leader has ended has its
@@ -287,15 +280,11 @@ func (a *attempt) reap() {
 
 // finish kills what is left of the tree and takes the last of its output.
 func (a *attempt) finish() {
-	patience := a.executor.Patience
-	if patience <= 0 {
-		patience = defaultPatience
-	}
 	var err error
 	if !a.exited {
 		syscall.Kill(-a.tree.leader, syscall.SIGKILL)
 	}
-	a.killed, err = family.kill(a.tree, patience)
+	a.killed, err = family.kill(a.tree, a.executor.patience())
 	if err != nil {
 		a.broken = errors.Join(a.broken, err)
 	}

@@ -156,7 +156,7 @@ func find(name, dir, path string) (string, error) {
 
 // from is name seen from dir.
 func from(dir, name string) string {
-	if strings.HasPrefix(name, "/") {
+	if dir == "" || strings.HasPrefix(name, "/") {
 		return name
 	}
 	return dir + "/" + name

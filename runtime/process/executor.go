@@ -19,10 +19,9 @@ import (
 //
 // An Executor must not be copied once it has been used.
 type Executor struct {
-	// Guard is the command line of a program whose main calls GuardMain when
-	// IsGuard says so, usually {os.Executable(), GuardArg}. It is started
-	// beside the first step. Without it, what steps started outlives this
-	// process when it is killed.
+	// Guard is the command line of a guard, such as GuardCommand returns. It is
+	// started beside the first step. Without one, what steps have started
+	// outlives this process when it is killed.
 	Guard []string
 
 	// Drain is how long what a step has left behind may go on writing to the
@@ -109,20 +108,30 @@ func (e *Executor) remember(env []string) {
 	}
 }
 
-// Close ends the guard. Processes that no step could be named for and that
-// still live are killed, and their names returned. Close must not be called
-// while a step runs; an Executor that was never used may be closed.
-func (e *Executor) Close() (survivors []string, err error) {
+// Close ends the guard, and what lives of processes that no step could be named
+// for. It must not be called while a step runs. An Executor that was never used
+// may be closed.
+func (e *Executor) Close() error {
 	e.once.Do(func() { e.err = errors.New("executor is closed") })
 	if e.null == nil {
-		return nil, nil
+		return nil
 	}
-	patience := e.Patience
-	if patience == 0 {
-		patience = defaultPatience
+	_, err := family.kill(&tree{reaped: true}, e.patience())
+	return errors.Join(err, e.guard.stop(), e.null.Close())
+}
+
+func (e *Executor) patience() time.Duration {
+	if e.Patience > 0 {
+		return e.Patience
 	}
-	survivors, err = family.kill(&tree{reaped: true}, patience)
-	return survivors, errors.Join(err, e.guard.stop(), e.null.Close())
+	return defaultPatience
+}
+
+func (e *Executor) drain() time.Duration {
+	if e.Drain > 0 {
+		return e.Drain
+	}
+	return defaultDrain
 }
 
 // refused is the result of an attempt that did not start.

@@ -61,10 +61,7 @@ func script(t testing.TB, out runtime.Output, text string) runtime.Task {
 // executor is an Executor that is closed when the test ends.
 func executor(t testing.TB) *process.Executor {
 	e := &process.Executor{}
-	t.Cleanup(func() {
-		_, err := e.Close()
-		require.NoError(t, err)
-	})
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e
 }
 

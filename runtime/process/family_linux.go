@@ -117,7 +117,10 @@ func (k *kin) listed() []int {
 }
 
 func (k *kin) strangersOf(pids []int) []proc {
-	// A fork that ends after this line was known before the next.
+	// A child that is being started is listed before it is known. Looked at in
+	// this order, one that is not known after all is no such child when no fork
+	// is under way; when one is, only what bears the sign of a tree is a stranger
+	// for certain, and the rest is left to the next look.
 	forking := k.forking.Load() > 0
 	k.mu.Lock()
 	pids = slices.DeleteFunc(pids, func(pid int) bool {
@@ -132,14 +135,12 @@ func (k *kin) strangersOf(pids []int) []proc {
 		switch {
 		case !ok || p.ppid != k.self:
 		case p.sid == k.session:
-			// Started elsewhere in this program, or a leader to be: steps are in
-			// sessions of their own and cannot come back to ours.
+			// Started elsewhere in this program. Steps are in sessions of their own
+			// and cannot come back to ours.
+		case forking && k.owner(p) == nil:
 		case p.zombie:
 			unix.Wait4(pid, nil, unix.WNOHANG, nil)
 			k.forget(p)
-		case forking && p.unexeced && p.sid == p.pid && k.byMark(pid) == nil:
-			// A leader to be, past its setsid. Were it an orphan after all, the
-			// next look would tell.
 		default:
 			found = append(found, p)
 		}
@@ -177,9 +178,6 @@ func (k *kin) owner(p proc) *tree {
 	k.mu.Unlock()
 	if t == nil {
 		t = k.byMark(p.pid)
-	}
-	if t == nil {
-		k.adopt(p)
 	}
 	return t
 }
@@ -231,6 +229,7 @@ func (k *kin) members(t *tree, last bool) []proc {
 		case t:
 			roots[p.pid] = true
 		case nil:
+			k.adopt(p)
 			unknown = append(unknown, p)
 		}
 	}
@@ -272,6 +271,8 @@ func (k *kin) forget(p proc) {
 // that takes long.
 func (k *kin) tend() {
 	for _, p := range k.strangers() {
-		k.owner(p)
+		if k.owner(p) == nil {
+			k.adopt(p)
+		}
 	}
 }

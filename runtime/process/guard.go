@@ -12,12 +12,23 @@ import (
 	"time"
 )
 
-// GuardArg is the only argument of a program that is to be a guard: main calls
-// GuardMain when IsGuard says so, before it looks at anything else.
-const GuardArg = "__guard"
+// guardArg is the first argument of a guard; the session that it leaves alone
+// is the second.
+const guardArg = "__guard"
 
-// IsGuard reports whether this process was started to be a guard.
-func IsGuard() bool { return len(os.Args) == 3 && os.Args[1] == GuardArg }
+// GuardCommand returns the command line of a guard, for an Executor, in a
+// program whose main calls GuardMain when IsGuard says so.
+func GuardCommand() ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find guard: %w", err)
+	}
+	return []string{self, guardArg}, nil
+}
+
+// IsGuard reports whether this process was started to be a guard. Then main
+// calls GuardMain and nothing else.
+func IsGuard() bool { return len(os.Args) == 3 && os.Args[1] == guardArg }
 
 // GuardMain is the whole life of a guard. It waits for the process that started
 // it to end, and then kills what that process left of its builds. It returns

@@ -10,7 +10,6 @@ type proc struct {
 	pid, ppid, sid int
 	start          uint64 // tells two processes with the same pid apart
 	zombie         bool   // it has ended and waits to be reaped
-	unexeced       bool   // it was forked and runs its parent's program still
 	name           string
 }
 

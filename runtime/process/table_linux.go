@@ -34,9 +34,6 @@ func processes() (table, error) {
 	return t, nil
 }
 
-// forkNoExec is the flag PF_FORKNOEXEC of include/linux/sched.h.
-const forkNoExec = 0x40
-
 // readProc reads the line of one process.
 func readProc(pid int) (proc, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -58,13 +55,12 @@ func readProc(pid int) (proc, bool) {
 	}
 	state := field[0][0]
 	return proc{
-		pid:      pid,
-		ppid:     int(number(1)),
-		sid:      int(number(3)),
-		start:    number(19),
-		zombie:   state == 'Z' || state == 'X',
-		unexeced: number(6)&forkNoExec != 0,
-		name:     string(stat[open+1 : end]),
+		pid:    pid,
+		ppid:   int(number(1)),
+		sid:    int(number(3)),
+		start:  number(19),
+		zombie: state == 'Z' || state == 'X',
+		name:   string(stat[open+1 : end]),
 	}, true
 }
 

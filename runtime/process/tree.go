@@ -62,9 +62,7 @@ func (k *kin) wait(t *tree, flags int) (pid int, status unix.WaitStatus, err err
 		}
 	}
 	if err != nil || pid == t.leader {
-		k.mu.Lock()
-		t.reaped = true
-		k.mu.Unlock()
+		k.reaped(t)
 	}
 	return pid, status, err
 }
@@ -127,4 +125,11 @@ func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) 
 		found = k.members(t, true)
 	}
 	return names, nil
+}
+
+// reaped says that the leader of t has been waited for.
+func (k *kin) reaped(t *tree) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t.reaped = true
 }

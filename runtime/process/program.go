@@ -1,0 +1,177 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+const (
+	// MaxOutput is how much a program run by Output may write.
+	MaxOutput = 64 << 20
+
+	maxStderr = 64 << 10 // the first of it is kept
+)
+
+// ErrOutput is the error of a program that wrote more than MaxOutput.
+var ErrOutput = errors.New("more output than 64 MiB")
+
+// An ExitError is the error of a program that ran and did not succeed.
+type ExitError struct {
+	Program string // the first word of its command line
+	Exit    int    // -1 when a signal ended it
+	Signal  string // such as "killed"
+	Stderr  string // the first of it, trimmed
+}
+
+func (e *ExitError) Error() string {
+	how := fmt.Sprintf("exit status %d", e.Exit)
+	if e.Signal != "" {
+		how = e.Signal
+	}
+	if e.Stderr == "" {
+		return e.Program + ": " + how
+	}
+	return e.Program + ": " + how + ": " + e.Stderr
+}
+
+// ExitCode returns e.Exit, as the exec.ExitError of the standard library does.
+func (e *ExitError) ExitCode() int { return e.Exit }
+
+// Output runs a short program that Piper needs for itself, such as git, in dir
+// and with the environment env, where nil is that of this process. It returns
+// what the program wrote to its standard output. Its input is empty. A program
+// that runs when ctx is done is killed, and so is what it leaves behind.
+//
+// The error is an *ExitError when the program ran, wraps exec.ErrNotFound when
+// it is not in the PATH of env, ErrOutput when it wrote too much, and ctx.Err
+// when that ended it.
+func Output(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := program(ctx, dir, env, argv)
+	cmd.Stdout = &limited{to: &stdout, room: MaxOutput, err: ErrOutput}
+	cmd.Stderr = &limited{to: &stderr, room: maxStderr}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = defaultDrain
+	err := run(cmd)
+	switch {
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
+		return stdout.Bytes(), nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("run %s: %w", argv[0], ctx.Err())
+	case errors.Is(err, ErrOutput):
+		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
+	}
+	return nil, exited(argv[0], err, stderr.String())
+}
+
+// Interactive runs a program for a person, such as a shell: in dir, with
+// exactly the environment env, and with these streams. When stdin is a terminal
+// the program has it to itself until it ends, so Ctrl-C is its affair. The
+// error is an *ExitError when the program ran and did not succeed.
+func Interactive(ctx context.Context, dir string, env, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	cmd := program(ctx, dir, env, argv)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+	cmd.WaitDelay = defaultDrain
+	if tty, ok := stdin.(*os.File); ok && term.IsTerminal(int(tty.Fd())) {
+		group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+		if err == nil && group == unix.Getpgrp() {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Foreground: true, Ctty: int(tty.Fd())}
+			defer takeBack(tty, group)
+		}
+	}
+	if err := run(cmd); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		return exited(argv[0], err, "")
+	}
+	return nil
+}
+
+// takeBack makes this process the foreground of its terminal again, which the
+// terminal allows a background process only while SIGTTOU is ignored.
+func takeBack(tty *os.File, group int) {
+	signal.Ignore(syscall.SIGTTOU)
+	defer signal.Reset(syscall.SIGTTOU)
+	unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, group)
+}
+
+// program is a command that finds its program in the PATH that it is given.
+func program(ctx context.Context, dir string, env, argv []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, env
+	if env == nil || strings.Contains(argv[0], "/") {
+		return cmd
+	}
+	path, err := find(argv[0], dir, lookup(env, "PATH"))
+	if err != nil {
+		cmd.Err = &exec.Error{Name: argv[0], Err: exec.ErrNotFound}
+		return cmd
+	}
+	cmd.Path, cmd.Err = path, nil
+	return cmd
+}
+
+// run runs a command as a tree of its own.
+func run(cmd *exec.Cmd) error {
+	t, err := family.fork(helper, "", func() (int, error) {
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		return cmd.Process.Pid, nil
+	})
+	if err != nil {
+		return err
+	}
+	err = cmd.Wait()
+	family.reaped(t)
+	defer family.end(t)
+	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Setsid {
+		if _, stuck := family.kill(t, defaultPatience); stuck != nil {
+			return stuck
+		}
+	}
+	return err
+}
+
+// exited says how a program failed.
+func exited(name string, err error, stderr string) error {
+	var e *exec.ExitError
+	if !errors.As(err, &e) {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
+	failed := &ExitError{Program: name, Exit: e.ExitCode(), Stderr: strings.TrimSpace(stderr)}
+	if s, ok := e.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		failed.Signal = s.Signal().String()
+	}
+	return failed
+}
+
+// A limited writer passes on what there is room for. More is dropped, or an
+// error when there is one.
+type limited struct {
+	to   io.Writer
+	room int
+	err  error
+}
+
+func (w *limited) Write(p []byte) (int, error) {
+	if len(p) > w.room && w.err != nil {
+		return 0, w.err
+	}
+	n := min(len(p), w.room)
+	w.room -= n
+	if _, err := w.to.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
