@@ -1,0 +1,437 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// CleanupLimit is how long nodes with run_on = "always" may take, all
+// together, once a build was cancelled or passed its deadline. Past it the
+// engine forces the cancel.
+const CleanupLimit = 5 * time.Minute
+
+// An Engine runs builds. Executor and Workspace must be set; the zero value of
+// every other field is usable.
+type Engine struct {
+	Executor Executor
+	Recorder Recorder // keeps events; nil keeps none
+
+	// Observe is told of each event once it is recorded. The build may already
+	// be a few events further.
+	Observe func(build.Event, *build.Build)
+
+	// Output makes the place for what an attempt writes; nil drops it.
+	Output func(node *plan.Node, attempt int) (Output, error)
+
+	// Plain splits a script into the arguments that a shell would make of it
+	// when nobody could tell the difference; nil always starts the shell.
+	Plain func(script string) ([]string, bool)
+
+	// Meets checks what a step requires of this machine; nil requires nothing.
+	// The error is the reason that the step fails with.
+	Meets func(context.Context, []plan.Requirement) error
+
+	// Secret gives the value of a secret; nil knows none.
+	Secret func(name string) (string, error)
+
+	// Leaks reports whether a text gives a secret away; nil finds none.
+	Leaks func(text string) bool
+
+	// Mask hides secrets in what is recorded of an attempt; nil hides nothing.
+	Mask func(text string) string
+
+	// Trigger starts the downstream build of a node and, when the node says
+	// so, waits for it. It calls made as soon as that build exists. A nil
+	// Trigger, or one that never calls made, triggers nothing.
+	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
+
+	// Approve asks a person; nil refuses.
+	Approve func(ctx context.Context, node *plan.Node) (Approval, error)
+
+	Lookup    func(name string) (string, bool) // the caller's environment, for PATH and its like; nil is empty
+	Environ   func() []string                  // all of it, for the globs of pass_env; nil is empty
+	PassEnv   []string                         // let through beside what the plan says
+	Workspace string                           // absolute
+	Temp      string                           // a directory of this build's own for $PIPER_OUTPUT
+	Parallel  int                              // steps at once; 0 is the number of processors
+
+	ID     build.ID
+	Commit string // for $PIPER_COMMIT
+	Branch string // for $PIPER_BRANCH
+
+	Kill <-chan struct{}  // closed to end the build now, without grace
+	Now  func() time.Time // nil is the real clock
+}
+
+// An Approval is what a person said.
+type Approval struct {
+	Approved bool
+	By       string
+	Reason   string
+}
+
+// Run takes b from where it stands to its end. When ctx is done the build is
+// cancelled; Run still returns only when nothing of it runs any more.
+//
+// The error is the machine's: an event that could not be recorded, a plan that
+// cannot be run here. How the build ended is its State.
+func (e *Engine) Run(ctx context.Context, b *build.Build) error {
+	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}}
+	return r.loop(ctx)
+}
+
+// A run is one call of Engine.Run. Its fields belong to the goroutine of
+// loop; workers get an attempt and answer with a result.
+type run struct {
+	*Engine
+	b    *build.Build
+	plan *plan.Plan
+
+	env     environs
+	idle    []*slot
+	running map[int]*attempt
+	results chan result
+	batch   []build.Event
+	stopAt  time.Time // when a cancel is forced; zero while none was asked
+}
+
+// A slot runs one step at a time.
+type slot struct {
+	dir   string // its $PIPER_OUTPUT
+	tasks chan *attempt
+}
+
+// An attempt is one node at work.
+type attempt struct {
+	node    int
+	task    Task
+	ctx     context.Context
+	cancel  context.CancelFunc
+	stopped bool
+	slot    *slot // nil for triggers and approvals
+}
+
+// A result is what a worker has to say: how its attempt ended, or, when made
+// is set, that a trigger made a build and goes on.
+type result struct {
+	*attempt
+	event build.Event
+	made  bool
+}
+
+func (r *run) loop(ctx context.Context) (err error) {
+	defer func() {
+		// Whatever ended the loop, nothing of the build outlives it.
+		for _, a := range r.running {
+			a.cancel()
+		}
+		for len(r.running) > 0 {
+			if res := <-r.results; !res.made {
+				r.release(res.attempt)
+			}
+		}
+		for _, s := range r.idle {
+			close(s.tasks)
+		}
+	}()
+	if err := r.open(); err != nil {
+		return err
+	}
+
+	started := r.now()
+	if r.b.State() != build.Running {
+		if err := r.apply(build.Event{Kind: build.BuildStarted}); err != nil {
+			return err
+		}
+	} else {
+		started = r.b.Started()
+	}
+	var deadline time.Time
+	if r.plan.Timeout > 0 {
+		deadline = started.Add(time.Duration(r.plan.Timeout))
+	}
+
+	done, kill := ctx.Done(), r.Kill
+	for {
+		// What was asked for comes before anything new is started.
+		if closed(done) {
+			done = nil
+			if err := r.cancel(reasonOf(ctx), false); err != nil {
+				return err
+			}
+		}
+		if closed(kill) {
+			kill = nil
+			if err := r.cancel("killed", true); err != nil {
+				return err
+			}
+		}
+		wake, err := r.act(ctx)
+		if err != nil {
+			return err
+		}
+		if ended(r.b.State()) {
+			return nil
+		}
+
+		timer, stop := r.timer(earliest(wake, deadline, r.stopAt))
+		select {
+		case res := <-r.results:
+			err = r.take(res)
+		case <-done:
+		case <-kill:
+		case <-timer:
+			switch now := r.now(); {
+			case !r.stopAt.IsZero() && !now.Before(r.stopAt):
+				err = r.cancel(fmt.Sprintf("cleaning up took longer than %s", CleanupLimit), true)
+			case !deadline.IsZero() && !now.Before(deadline):
+				deadline = time.Time{}
+				r.stopAt = now.Add(CleanupLimit)
+				err = r.apply(build.Event{Kind: build.DeadlinePassed, Reason: "timed out after " + time.Duration(r.plan.Timeout).String()})
+			}
+		}
+		stop()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// open makes the slots.
+func (r *run) open() error {
+	n := r.Parallel
+	if n <= 0 {
+		n = runtime.NumCPU()
+	}
+	n = min(n, max(1, len(r.plan.Nodes)))
+	r.env = newEnvirons(r.Engine, r.plan)
+	for i := range n {
+		s := &slot{tasks: make(chan *attempt), dir: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
+		if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make output directory: %w", err)
+		}
+		r.idle = append(r.idle, s)
+		go r.work(s)
+	}
+	return nil
+}
+
+// act carries out all that the state calls for, and returns when it may call
+// for more by itself. What is started was recorded before.
+func (r *run) act(ctx context.Context) (wake time.Time, err error) {
+	var starts []*attempt
+	for {
+		actions, next := r.b.Next(r.now(), len(r.idle)-countSteps(starts))
+		wake = next
+		progressed := false
+		for _, a := range actions {
+			switch a.Verb {
+			case build.Start:
+				progressed = true
+				at := r.begin(ctx, a.Node)
+				starts = append(starts, at)
+				err = r.apply(build.Event{Kind: build.AttemptStarted, Node: at.task.Node.Name, Attempt: at.task.Attempt})
+			case build.Skip:
+				progressed = true
+				err = r.apply(build.Event{Kind: build.NodeSkipped, Node: r.plan.Nodes[a.Node].Name, State: a.State, Reason: a.Reason})
+			case build.Stop:
+				if at := r.running[a.Node]; at != nil && !at.stopped {
+					at.stopped = true
+					at.cancel()
+				}
+			case build.End:
+				progressed = true
+				err = r.apply(build.Event{Kind: build.BuildEnded, State: a.State, Reason: a.Reason})
+			}
+			if err != nil {
+				return wake, err
+			}
+		}
+		if !progressed {
+			break
+		}
+	}
+	if err := r.flush(); err != nil {
+		return wake, err
+	}
+	for _, a := range starts {
+		r.launch(a)
+	}
+	return wake, nil
+}
+
+func countSteps(starts []*attempt) (n int) {
+	for _, a := range starts {
+		if a.task.Node.Step != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// begin makes the attempt that is about to start.
+func (r *run) begin(ctx context.Context, node int) *attempt {
+	a := &attempt{node: node}
+	a.task.Node = &r.plan.Nodes[node]
+	a.task.Attempt = r.b.Node(node).Attempt + 1
+	// The build's own context only asks for a cancel; what is running is
+	// stopped when the state says so.
+	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return a
+}
+
+// launch hands a to a worker.
+func (r *run) launch(a *attempt) {
+	r.running[a.node] = a
+	switch {
+	case a.task.Node.Step != nil:
+		a.slot = r.idle[len(r.idle)-1]
+		r.idle = r.idle[:len(r.idle)-1]
+		if err := r.resolve(a); err != nil {
+			go func() { r.results <- result{attempt: a, event: failed(err.Error())} }()
+			return
+		}
+		a.slot.tasks <- a
+	case a.task.Node.Trigger != nil:
+		params, err := r.params(a.task.Node.Trigger)
+		go func() {
+			ev := failed("")
+			if err == nil {
+				ev, err = r.trigger(a, params)
+			}
+			if err != nil {
+				ev = failed(err.Error())
+			}
+			r.results <- result{attempt: a, event: ev}
+		}()
+	default:
+		go func() { r.results <- result{attempt: a, event: r.approve(a)} }()
+	}
+}
+
+// take folds in what a worker said.
+func (r *run) take(res result) error {
+	ev := res.event
+	ev.Node, ev.Attempt = res.task.Node.Name, res.task.Attempt
+	if res.made {
+		ev.Kind = build.NodeTriggered
+		return r.apply(ev)
+	}
+	r.release(res.attempt)
+	ev.Kind = build.AttemptEnded
+	if r.Mask != nil {
+		ev.Reason = r.Mask(ev.Reason)
+	}
+	return r.apply(ev)
+}
+
+// release gives back what an attempt held.
+func (r *run) release(a *attempt) {
+	a.cancel()
+	delete(r.running, a.node)
+	if a.slot != nil {
+		r.idle = append(r.idle, a.slot)
+	}
+}
+
+func (r *run) cancel(reason string, force bool) error {
+	if r.stopAt.IsZero() || force {
+		r.stopAt = r.now().Add(CleanupLimit)
+	}
+	if force {
+		r.stopAt = r.now().Add(365 * 24 * time.Hour)
+	}
+	return r.apply(build.Event{Kind: build.CancelRequested, Reason: reason, Force: force})
+}
+
+// apply folds ev into the build and queues it for the recorder.
+func (r *run) apply(ev build.Event) error {
+	ev.Seq = r.b.Seq() + 1
+	ev.Time = r.now()
+	if err := r.b.Apply(ev); err != nil {
+		return fmt.Errorf("apply %s: %w", ev.Kind, err)
+	}
+	r.batch = append(r.batch, ev)
+	return nil
+}
+
+// flush records what was queued, then tells the observer.
+func (r *run) flush() error {
+	if len(r.batch) == 0 {
+		return nil
+	}
+	if r.Recorder != nil {
+		if err := r.Recorder.Record(r.batch); err != nil {
+			return fmt.Errorf("record build: %w", err)
+		}
+	}
+	if r.Observe != nil {
+		for _, ev := range r.batch {
+			r.Observe(ev, r.b)
+		}
+	}
+	r.batch = r.batch[:0]
+	return nil
+}
+
+func (r *run) now() time.Time {
+	if r.Now != nil {
+		return r.Now().UTC().Truncate(time.Millisecond)
+	}
+	return time.Now().UTC().Truncate(time.Millisecond)
+}
+
+// timer fires at the given time; never when that is zero.
+func (r *run) timer(at time.Time) (<-chan time.Time, func()) {
+	if at.IsZero() {
+		return nil, func() {}
+	}
+	t := time.NewTimer(max(at.Sub(r.now()), time.Millisecond))
+	return t.C, func() { t.Stop() }
+}
+
+func earliest(times ...time.Time) (first time.Time) {
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func ended(s build.State) bool {
+	switch s {
+	case build.Queued, build.Waiting, build.Running:
+		return false
+	}
+	return true
+}
+
+func reasonOf(ctx context.Context) string {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause.Error()
+	}
+	return "interrupted"
+}
+
+func failed(reason string) build.Event {
+	return build.Event{State: build.Failed, Reason: reason}
+}

@@ -1,0 +1,233 @@
+// Package runner runs one build in this process: a plan goes in, events and
+// output come out.
+//
+// It puts the parts together. The engine decides and resolves; the processes
+// of steps are package process's, standing where package environment puts
+// them; what they write is masked, then kept, then shown. piper exec is its own
+// runner.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/environment"
+	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/secret"
+)
+
+// Options say what to run and how. Plan and Workspace must be set.
+type Options struct {
+	Plan      *plan.Plan
+	Workspace string   // absolute
+	ID        build.ID // "" makes a new one
+	Commit    string
+	Branch    string
+
+	Parallel int      // steps at once; 0 is the number of processors
+	Environ  []string // the caller's environment
+	PassEnv  []string // names and globs let through to every step
+	Secrets  secret.Source
+	Files    func() ([]string, error) // the tree's files, for environments that copy it
+
+	Display Display // nil shows nothing
+	LogDir  string  // a file per step goes there; "" for none
+	RunsDir string  // the run is recorded below it; "" for not at all
+
+	Approve func(ctx context.Context, node *plan.Node) (runtime.Approval, error)
+	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
+	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
+	Kill    <-chan struct{}                                               // closed to end without grace
+}
+
+// A Display shows a build. Begin comes first and End last. Event is called in
+// order by one goroutine, Output by many, one at a time for each attempt.
+type Display interface {
+	Begin(p *plan.Plan, b *build.Build)
+	Event(ev build.Event, b *build.Build)
+	Output(node *plan.Node, attempt int, at time.Time, p []byte)
+	End(b *build.Build)
+}
+
+// NewID makes the id of a new build.
+func NewID() (build.ID, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("make build id: %w", err)
+	}
+	return build.ID(id.String()), nil
+}
+
+// Run runs a build to its end. How it ended is its State; the error is the
+// machine's, and the build that comes with it shows how far it got.
+func Run(ctx context.Context, o Options) (b *build.Build, err error) {
+	if o.ID == "" {
+		if o.ID, err = NewID(); err != nil {
+			return nil, err
+		}
+	}
+	b = build.New(o.Plan)
+	var history map[string]time.Duration
+	if o.RunsDir != "" {
+		history = History(o.RunsDir, o.Plan.Pipeline)
+		b.Expect(history)
+	}
+
+	found := findSecrets(o.Plan, o.Secrets)
+	redactor, err := logs.NewRedactor(found.values)
+	if err != nil {
+		return b, err
+	}
+
+	temp, err := os.MkdirTemp("", "piper-")
+	if err != nil {
+		return b, fmt.Errorf("make temporary directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+
+	var sinks []logs.Sink
+	var recorder runtime.Recorder
+	if o.RunsDir != "" {
+		rec, err := createRecord(o.RunsDir, o.ID, o.Plan)
+		if err != nil {
+			return b, err
+		}
+		defer rec.Close()
+		recorder = rec
+		archive, err := logs.Create(rec.dir)
+		if err != nil {
+			return b, err
+		}
+		sinks = append(sinks, archive)
+	}
+	if o.LogDir != "" {
+		dir, err := logs.NewDir(o.LogDir)
+		if err != nil {
+			return b, err
+		}
+		sinks = append(sinks, dir)
+	}
+	if o.Display != nil {
+		sinks = append(sinks, shown{o.Display, b})
+	}
+	sink := redactor.Sink(logs.Tee(sinks...))
+
+	local := &process.Executor{}
+	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace, Temp: temp, Files: o.Files}
+	machine := &facts.Machine{}
+	var executor runtime.Executor = stands
+	if o.OnFail != nil {
+		executor = failing{executor, o.OnFail}
+	}
+
+	engine := runtime.Engine{
+		Executor:  executor,
+		Recorder:  recorder,
+		Output:    func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) },
+		Plain:     process.Plain,
+		Meets:     func(ctx context.Context, reqs []plan.Requirement) error { return facts.Check(ctx, machine, reqs) },
+		Secret:    found.get,
+		Leaks:     redactor.Contains,
+		Mask:      redactor.String,
+		Trigger:   o.Trigger,
+		Approve:   o.Approve,
+		Lookup:    lookup(o.Environ),
+		Environ:   func() []string { return o.Environ },
+		PassEnv:   o.PassEnv,
+		Workspace: o.Workspace,
+		Temp:      temp,
+		Parallel:  o.Parallel,
+		ID:        o.ID,
+		Commit:    o.Commit,
+		Branch:    o.Branch,
+		Kill:      o.Kill,
+	}
+	if o.Display != nil {
+		engine.Observe = o.Display.Event
+		o.Display.Begin(o.Plan, b)
+	}
+	err = engine.Run(ctx, b)
+	err = errors.Join(err, stands.Close(), local.Close(), sink.Close())
+	if o.Display != nil {
+		o.Display.End(b)
+	}
+	if o.RunsDir != "" && err == nil {
+		err = errors.Join(remember(o.RunsDir, b, history), prune(o.RunsDir))
+	}
+	return b, err
+}
+
+// shown is the sink that a Display is.
+type shown struct {
+	display Display
+	b       *build.Build
+}
+
+func (s shown) Open(node string, attempt int) (logs.Writer, error) {
+	i, ok := s.b.Lookup(node)
+	if !ok {
+		return nil, fmt.Errorf("show output of %q: no such step", node)
+	}
+	return &shownWriter{s.display, &s.b.Plan().Nodes[i], attempt}, nil
+}
+
+func (s shown) Close() error { return nil }
+
+type shownWriter struct {
+	display Display
+	node    *plan.Node
+	attempt int
+}
+
+func (w *shownWriter) Write(at time.Time, p []byte) error {
+	w.display.Output(w.node, w.attempt, at, p)
+	return nil
+}
+
+func (w *shownWriter) Close() error { return nil }
+
+// failing is an executor that lets somebody look at a step that failed before
+// it is over.
+type failing struct {
+	runtime.Executor
+	onFail func(context.Context, runtime.Task, runtime.Result)
+}
+
+func (f failing) Execute(ctx context.Context, t runtime.Task) runtime.Result {
+	res := f.Executor.Execute(ctx, t)
+	if res.State == build.Failed || res.State == build.TimedOut {
+		f.onFail(ctx, t, res)
+	}
+	return res
+}
+
+func lookup(environ []string) func(string) (string, bool) {
+	values := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			values[name] = value
+		}
+	}
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+// RunsDir is where the runs of a project are recorded: below state, by the
+// project's place on disk.
+func RunsDir(state, workspace string) string {
+	return filepath.Join(state, "runs", filepath.Base(workspace)+"-"+shortDigest(workspace))
+}
