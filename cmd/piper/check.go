@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
+)
+
+func (a *app) checkCommand() *command {
+	c := a.newCommand("check", "[pipeline] [flags]")
+	c.ShortHelp = "Look for mistakes in the PIPER.star, and in what it loads."
+	c.LongHelp = `Every pipeline is planned, or the one that is named. A pipeline with a required
+parameter is planned only when --param gives it. Nothing is run.`
+	c.examples = `
+piper check
+piper check release --param version=v1.2
+piper check --json   # diagnostics for an editor
+`
+	q := c.asks()
+	asJSON := c.FlagSet.Bool("json", false, "print a JSON array of diagnostics")
+	c.max, c.args = 1, pipelineWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		found, planned, err := a.check(ctx, q, args)
+		if err != nil {
+			return err
+		}
+		failed := slices.ContainsFunc(found, func(d plan.Diagnostic) bool { return d.Severity == "error" })
+		switch {
+		case *asJSON:
+			if err := a.printJSON(append(plan.Diagnostics{}, found...)); err != nil {
+				return err
+			}
+		case failed:
+			return found
+		default:
+			if len(found) > 0 {
+				a.report(found)
+			}
+			fmt.Fprintf(a.stdout, "ok: %s\n", counted(planned, "pipeline"))
+		}
+		if failed {
+			return exitStatus(exitUsage)
+		}
+		return nil
+	}
+	return c
+}
+
+// check evaluates the catalog and every pipeline that can be planned, or the
+// named one, and gathers what is wrong.
+func (a *app) check(ctx context.Context, q *question, args []string) (found plan.Diagnostics, planned int, err error) {
+	p, err := a.openProject(ctx, q.file)
+	if err != nil {
+		return nil, 0, err
+	}
+	r, err := a.request(p, q)
+	if err != nil {
+		return nil, 0, err
+	}
+	try := func(r starlark.Request) (starlark.Result, error) {
+		result, err := starlark.Evaluate(ctx, r)
+		var wrong plan.Diagnostics
+		if err != nil && !errors.As(err, &wrong) {
+			return result, err
+		}
+		for _, d := range append(wrong, result.Warnings...) {
+			if !slices.ContainsFunc(found, func(known plan.Diagnostic) bool { return same(known, d) }) {
+				found = append(found, d)
+			}
+		}
+		return result, nil
+	}
+
+	var requests []starlark.Request
+	if len(args) > 0 {
+		r.Pipeline = args[0]
+		requests = append(requests, r)
+	} else {
+		all := r
+		all.CatalogOnly = true
+		result, err := try(all)
+		if err != nil {
+			return nil, 0, err
+		}
+		requests, err = forEach(result.Catalog.Pipelines, r)
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	for _, r := range requests {
+		result, err := try(r)
+		if err != nil {
+			return nil, 0, err
+		}
+		if result.Plan != nil {
+			planned++
+		}
+	}
+	return found, planned, nil
+}
+
+// forEach asks r of each pipeline for which it has all that is required, with
+// the parameters that the pipeline has.
+func forEach(pipelines []plan.Pipeline, r starlark.Request) ([]starlark.Request, error) {
+	var requests []starlark.Request
+	unused := maps.Clone(r.Params)
+	for _, pipeline := range pipelines {
+		one := r
+		one.Pipeline, one.Params = pipeline.Name, map[string]string{}
+		complete := true
+		for _, param := range pipeline.Params {
+			value, given := r.Params[param.Name]
+			delete(unused, param.Name)
+			if given {
+				one.Params[param.Name] = value
+			}
+			complete = complete && (given || !param.Required)
+		}
+		if complete {
+			requests = append(requests, one)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(unused)) {
+		return nil, usagef("no pipeline has a parameter %q", name)
+	}
+	return requests, nil
+}
+
+// same reports whether two diagnostics are one problem, found twice.
+func same(a, b plan.Diagnostic) bool {
+	return a.File == b.File && a.Line == b.Line && a.Column == b.Column && a.Code == b.Code && a.Message == b.Message
+}
+
+// counted is a number with its noun: "1 step", "2 steps".
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

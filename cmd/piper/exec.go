@@ -1,0 +1,343 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/piper-build/piper/cmd/piper/progress"
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/runner"
+	"github.com/piper-build/piper/runtime/secret"
+)
+
+// An execution is one call of piper exec.
+type execution struct {
+	*app
+	question *question
+
+	parallel    int
+	progress    string
+	dryRun      bool
+	keepGoing   bool
+	passEnv     []string
+	shellOnFail bool
+	yes         bool
+	asJSON      bool
+	logDir      string
+	triggers    string
+	secrets     []string
+	secretFiles []string
+
+	args    []string // pipeline and environment, as far as they were given
+	project *project
+	source  secret.Source
+	signals *signals
+	lines   <-chan string // of standard input, once somebody was asked
+}
+
+func (a *app) execCommand() *command {
+	c := a.newCommand("exec", "[pipeline] [environment] [flags]")
+	c.ShortHelp = "Run a pipeline on this machine."
+	c.LongHelp = `The pipeline is "build" unless it is named, or the only one there is. The
+environment replaces the one that the pipeline names; "local" keeps it.
+
+Progress goes to standard error, results to standard output. Ctrl-C ends the
+build with grace, a second one kills it.`
+	c.examples = `
+piper exec                                  # the pipeline "build", or the only one
+piper exec release -p version=v1.2 -j4      # another, with a parameter, four steps at once
+piper exec --only lint,unit                 # two of its steps
+piper exec release --from 'build/*'         # go on from there
+piper exec release --dry-run                # only say what would run
+piper exec deploy --secret-file .env --yes  # secrets from a file, approvals given
+`
+	e := &execution{app: a, question: c.asks()}
+	c.selects(e.question)
+	c.number(&e.parallel, "parallel", 0, "how many `STEPS` run at once; as many as there are processors unless it is given")
+	c.letter("j", "parallel")
+	c.choice(&e.progress, "progress", "auto", "how to show progress: `MODE` is "+strings.Join(progress.Modes(), ", "), progress.Modes()...)
+	c.FlagSet.BoolVar(&e.dryRun, "dry-run", false, "say what would run, in order, and run nothing")
+	c.FlagSet.BoolVar(&e.keepGoing, "keep-going", false, "run what can still run after a failure, also where a group says fail_fast")
+	c.letter("k", "keep-going")
+	c.list(&e.passEnv, "pass-env", "let the environment variables `NAMES` through to every step; globs and commas allowed", true)
+	c.FlagSet.BoolVar(&e.shellOnFail, "shell-on-fail", false, "open a shell where a step failed, with its environment")
+	c.FlagSet.BoolVar(&e.yes, "yes", false, "approve whatever asks for it")
+	c.letter("y", "yes")
+	c.FlagSet.BoolVar(&e.asJSON, "json", false, "print the build as a JSON object when it has ended")
+	c.FlagSet.StringVar(&e.logDir, "log-dir", "", "write a file per step into `DIR`")
+	c.choice(&e.triggers, "triggers", "show", "`WHAT` to do with the pipelines that this one triggers: show or run", "show", "run")
+	c.list(&e.secrets, "secret", "the value of a secret: `NAME=VALUE`; others on this machine may see it, so better use a file", false)
+	c.list(&e.secretFiles, "secret-file", "read secrets from `FILE`, with lines of NAME=VALUE, or one from NAME=FILE", false)
+	c.lists["log-dir"], c.lists["secret-file"] = directories, files
+	c.max, c.args = 2, pipelineWords
+	c.Exec = e.run
+	return c
+}
+
+// run carries out the command.
+func (e *execution) run(ctx context.Context, args []string) error {
+	if e.asJSON && e.progress == "json" {
+		return usagef("--json and --progress=json both write to standard output: take one")
+	}
+	var err error
+	if e.project, err = e.openProject(ctx, e.question.file); err != nil {
+		return err
+	}
+	if len(args) > 1 && args[1] == "local" {
+		args = args[:1]
+	}
+	e.args = args
+	p, err := e.plan(ctx, e.project, e.question, args)
+	if err != nil {
+		return err
+	}
+	if e.keepGoing {
+		p = withoutFailFast(p)
+	}
+	if e.dryRun {
+		return e.showDryRun(p)
+	}
+	if e.source, err = e.secretSource(); err != nil {
+		return err
+	}
+	if e.triggers == "run" {
+		if err := e.checkTriggers(ctx, p); err != nil {
+			return err
+		}
+	}
+	ctx, e.signals = catch(ctx)
+	defer e.signals.stop()
+	first := &job{plan: p, logDir: e.logDir}
+	code, err := e.runAll(ctx, first)
+	if err != nil {
+		return err
+	}
+	if first.showTriggers(e.stderr) {
+		fmt.Fprintln(e.stderr, "hint: --triggers=run runs what this checkout can run of them")
+	}
+	if e.asJSON {
+		if err := e.printJSON(resultOf(first)); err != nil {
+			return err
+		}
+	}
+	if code != exitOK {
+		return exitStatus(code)
+	}
+	return nil
+}
+
+// A job is one build of an execution.
+type job struct {
+	id     build.ID
+	plan   *plan.Plan
+	parent *job
+	commit string
+	logDir string
+	build  *build.Build // nil until it runs
+
+	turn sync.Mutex // held by the one prompt, shell or triggered build that has the terminal
+
+	mu    sync.Mutex // guards what follows
+	jobs  []*job     // what it triggered
+	later []*job     // those of jobs that run after it
+	shown []string   // what it would have triggered
+}
+
+// runAll runs j and then what it triggered without waiting, in that order. The
+// code is that of the first build that did not succeed.
+func (e *execution) runAll(ctx context.Context, j *job) (code int, err error) {
+	if err := e.build(ctx, j); err != nil {
+		return exitInfra, err
+	}
+	code = e.exitCode(j.build.State())
+	for _, next := range j.later {
+		if ctx.Err() != nil {
+			fmt.Fprintf(e.stderr, "piper: %s, which %s triggered, was not run\n", next.plan.Pipeline, j.plan.Pipeline)
+			code = cmp.Or(code, e.signals.exitCode())
+			continue
+		}
+		after, err := e.runAll(ctx, next)
+		if err != nil {
+			return exitInfra, err
+		}
+		code = cmp.Or(code, after)
+	}
+	return code, nil
+}
+
+// exitCode is what piper exits with for a build that ended in state.
+func (e *execution) exitCode(state build.State) int {
+	switch state {
+	case build.Success:
+		return exitOK
+	case build.TimedOut:
+		return exitTimedOut
+	case build.Cancelled:
+		return e.signals.exitCode()
+	case build.Rejected:
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// build runs one job to its end.
+func (e *execution) build(ctx context.Context, j *job) error {
+	var err error
+	if j.id == "" {
+		if j.id, err = runner.NewID(); err != nil {
+			return err
+		}
+	}
+	runs := e.runsDir()
+	display, err := progress.New(e.progress, progress.Options{
+		Out:     e.stderr,
+		Results: e.stdout,
+		Color:   e.colored(e.stderr),
+		Getenv:  e.env,
+		Version: piperVersion(),
+		File:    e.project.file,
+		Rerun:   func(step string) string { return e.rerun(j, step) },
+		History: runner.History(runs, j.plan.Pipeline),
+	})
+	if err != nil {
+		return err
+	}
+	event := e.project.event(e.question)
+	j.commit = event.Commit
+	o := runner.Options{
+		Plan:      j.plan,
+		Workspace: e.project.root,
+		ID:        j.id,
+		Commit:    event.Commit,
+		Branch:    event.Branch,
+		Parallel:  e.parallel,
+		Environ:   e.environ,
+		PassEnv:   e.passEnv,
+		Secrets:   e.source,
+		Display:   display,
+		LogDir:    j.logDir,
+		RunsDir:   runs,
+		Kill:      e.signals.kill,
+		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {
+			return e.approve(ctx, display, j, node)
+		},
+		Trigger: func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
+			return e.trigger(ctx, display, j, node, params, made)
+		},
+	}
+	if e.project.repo != nil {
+		o.Files = e.project.repo.Files
+	}
+	if e.shellOnFail {
+		o.OnFail = func(ctx context.Context, t runtime.Task, res runtime.Result) { e.openShell(ctx, display, j, t) }
+	}
+	j.build, err = runner.Run(ctx, o)
+	return err
+}
+
+// runsDir is where runs of this project are recorded: below the user's state
+// directory. It is "", and nothing is recorded, when there is no such place.
+func (e *execution) runsDir() string {
+	state := e.env("XDG_STATE_HOME")
+	if state == "" {
+		home := e.env("HOME")
+		if home == "" {
+			return ""
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	dir := runner.RunsDir(filepath.Join(state, "piper"), e.project.root)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return ""
+	}
+	return dir
+}
+
+// rerun is the command line that runs one step of j again.
+func (e *execution) rerun(j *job, step string) string {
+	words := []string{"piper", "exec", j.plan.Pipeline}
+	if j.parent == nil {
+		words = append(words, e.args[min(1, len(e.args)):]...)
+	}
+	if e.question.file != "" {
+		words = append(words, "--file", e.question.file)
+	}
+	if j.parent == nil {
+		for _, param := range e.question.params {
+			words = append(words, "--param", param)
+		}
+	}
+	words = append(words, "--only", step)
+	for i, word := range words {
+		words[i] = quoted(word)
+	}
+	return strings.Join(words, " ")
+}
+
+// withoutFailFast is p with groups that go on after a failure.
+func withoutFailFast(p *plan.Plan) *plan.Plan {
+	patient := *p
+	patient.Groups = slices.Clone(p.Groups)
+	for i := range patient.Groups {
+		patient.Groups[i].FailFast = false
+	}
+	return &patient
+}
+
+// stepResult is what --json tells of one node.
+type stepResult struct {
+	Name string `json:"name"`
+	build.Step
+}
+
+// buildResult is what --json tells of a build.
+type buildResult struct {
+	ID         build.ID       `json:"id"`
+	Project    string         `json:"project"`
+	Pipeline   string         `json:"pipeline"`
+	State      build.State    `json:"state"`
+	Commit     string         `json:"commit,omitempty"`
+	Params     map[string]any `json:"params,omitempty"`
+	PlanDigest string         `json:"plan_digest"`
+	Parent     build.ID       `json:"parent,omitempty"`
+	Started    time.Time      `json:"started,omitzero"`
+	Ended      time.Time      `json:"ended,omitzero"`
+	Steps      []stepResult   `json:"steps"`
+	Triggered  []buildResult  `json:"triggered,omitempty"`
+}
+
+func resultOf(j *job) buildResult {
+	r := buildResult{
+		ID:         j.id,
+		Project:    j.plan.Project.Name,
+		Pipeline:   j.plan.Pipeline,
+		State:      j.build.State(),
+		Commit:     j.commit,
+		Params:     j.plan.Params,
+		PlanDigest: j.plan.Digest(),
+		Started:    j.build.Started(),
+		Ended:      j.build.Ended(),
+		Steps:      make([]stepResult, len(j.plan.Nodes)),
+	}
+	if j.parent != nil {
+		r.Parent = j.parent.id
+	}
+	for i, n := range j.plan.Nodes {
+		r.Steps[i] = stepResult{n.Name, j.build.Node(i)}
+	}
+	for _, next := range j.jobs {
+		if next.build != nil {
+			r.Triggered = append(r.Triggered, resultOf(next))
+		}
+	}
+	return r
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
+)
+
+func main() {
+	if process.IsGuard() {
+		os.Exit(process.GuardMain())
+	}
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()...))
+}
+
+// The exit codes of every command.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // the build failed
+	exitUsage       = 2   // the command line or the PIPER.star is at fault
+	exitInfra       = 3   // the machine, a database, an agent or a server is
+	exitTimedOut    = 124 // the pipeline's own time-out passed
+	exitInterrupted = 130 // SIGINT
+	exitTerminated  = 143 // SIGTERM
+)
+
+// An app is one run of piper: the world as its commands see it. Commands touch
+// the process's own streams, environment and directory through it alone, so a
+// test can hand in others.
+type app struct {
+	stdin   io.Reader
+	stdout  *output
+	stderr  io.Writer
+	environ []string // "NAME=value"
+	dir     string   // absolute; what a relative path is relative to
+
+	color      string        // --color
+	configFile string        // --config
+	patience   time.Duration // how long completing a command line may take
+}
+
+// run is piper: the arguments without the program's name in, the exit code
+// out.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ ...string) int {
+	a := &app{
+		stdin:    stdin,
+		stdout:   &output{to: stdout},
+		stderr:   stderr,
+		environ:  environ,
+		patience: 250 * time.Millisecond,
+	}
+	err := a.dispatch(ctx, args)
+	if err == nil {
+		err = a.stdout.failure()
+	}
+	return a.report(err)
+}
+
+// dispatch finds the command that args name and runs it.
+func (a *app) dispatch(ctx context.Context, args []string) error {
+	var err error
+	if a.dir, err = os.Getwd(); err != nil {
+		return fmt.Errorf("find the current directory: %w", err)
+	}
+	name, rest, err := splitCommand(args)
+	if err != nil {
+		return err
+	}
+	entry, ok := lookup(name)
+	if !ok {
+		return &usageError{
+			message: fmt.Sprintf("unknown command %q", name),
+			hint:    didYouMean(nearest(name, commandNames()), `"piper help" lists the commands`),
+		}
+	}
+	return a.execute(ctx, entry.make(a), rest)
+}
+
+// report tells the user what went wrong and turns it into an exit code.
+func (a *app) report(err error) int {
+	var status exitStatus
+	var usage *usageError
+	var diagnostics plan.Diagnostics
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &diagnostics):
+		fmt.Fprintln(a.stderr, strings.TrimRight(diagnostics.Error(), "\n"))
+		return exitUsage
+	case errors.As(err, &usage):
+		fmt.Fprintf(a.stderr, "piper: %v\n", err)
+		if usage.hint != "" {
+			fmt.Fprintf(a.stderr, "hint: %s\n", usage.hint)
+		}
+		return exitUsage
+	default:
+		fmt.Fprintf(a.stderr, "piper: %v\n", err)
+		return exitInfra
+	}
+}
+
+// An exitStatus ends piper with a code. What there is to say has been said.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// A usageError is a command line that cannot be carried out as it stands.
+type usageError struct {
+	message string
+	hint    string // what to do; "" when the message says it
+}
+
+func (e *usageError) Error() string { return e.message }
+
+// usagef makes a usageError without a hint.
+func usagef(format string, args ...any) error {
+	return &usageError{message: fmt.Errorf(format, args...).Error()}
+}
+
+// env returns the value of an environment variable, "" when it is not set.
+func (a *app) env(name string) string {
+	value, _ := a.lookupEnv(name)
+	return value
+}
+
+// lookupEnv is os.LookupEnv for the environment the app was given: the last
+// of several values counts.
+func (a *app) lookupEnv(name string) (string, bool) {
+	for i := len(a.environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(a.environ[i], name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// path makes a path of the command line absolute.
+func (a *app) path(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(a.dir, p)
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+func (a *app) planCommand() *command {
+	c := a.newCommand("plan", "[pipeline] [environment] [flags]")
+	c.ShortHelp = "Show what a pipeline would do, without running anything."
+	c.examples = `
+piper plan
+piper plan release --param version=v1.2
+piper plan release --from publish                # as exec would narrow it
+piper plan release --format=dot | dot -Tsvg > release.svg
+piper plan release --json | jq .digest
+`
+	q := c.asks()
+	c.selects(q)
+	var format string
+	c.choice(&format, "format", "text", "print as `FORMAT`: text, json, dot or mermaid", "text", "json", "dot", "mermaid")
+	asJSON := c.FlagSet.Bool("json", false, "the same as --format=json")
+	c.max, c.args = 2, pipelineWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		project, err := a.openProject(ctx, q.file)
+		if err != nil {
+			return err
+		}
+		p, err := a.plan(ctx, project, q, args)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			format = "json"
+		}
+		switch format {
+		case "json":
+			return a.printJSON(struct {
+				Digest string `json:"digest"`
+				*plan.Plan
+			}{p.Digest(), p})
+		case "dot":
+			writeDot(a.stdout, p)
+		case "mermaid":
+			writeMermaid(a.stdout, p)
+		default:
+			return writePlan(a.stdout, p)
+		}
+		return nil
+	}
+	return c
+}
+
+// writePlan lists the nodes of p in the order they were written.
+func writePlan(w io.Writer, p *plan.Plan) error {
+	fmt.Fprintf(w, "pipeline %s: %s, %s\n", p.Pipeline, counted(len(p.Nodes), "step"), p.Digest())
+	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
+		fmt.Fprintf(w, "  %s=%s\n", name, plan.FormatParam(p.Params[name]))
+	}
+	fmt.Fprintln(w)
+	needs := describeNeeds(p)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		row(tw, n.Name, shortened(nodeText(n), 60), remarks(n, needs(n)))
+	}
+	return tw.Flush()
+}
+
+// remarks says when a node runs, as far as that is not plain.
+func remarks(n *plan.Node, needs string) string {
+	var words []string
+	if needs != "" {
+		words = append(words, "needs "+needs)
+	}
+	switch n.RunOn {
+	case plan.Failure:
+		words = append(words, "after a failure")
+	case plan.Always:
+		words = append(words, "always")
+	}
+	if n.AllowFailure != "" {
+		words = append(words, "may fail")
+	}
+	return strings.Join(words, "; ")
+}
+
+// describeNeeds returns a function that says what a node needs. A group
+// without a name of its own is told by what is in it.
+func describeNeeds(p *plan.Plan) func(*plan.Node) string {
+	parent := map[string]string{}
+	for _, g := range p.Groups {
+		parent[g.Name] = g.Group
+	}
+	members := map[string][]string{}
+	for _, n := range p.Nodes {
+		for g := n.Group; g != ""; g = parent[g] {
+			if strings.Contains(g, "#") {
+				members[g] = append(members[g], n.Name)
+			}
+		}
+	}
+	return func(n *plan.Node) string {
+		var words []string
+		for _, need := range n.Needs {
+			inside, made := members[need]
+			switch {
+			case !made:
+				words = append(words, need)
+			case len(inside) <= 4:
+				words = append(words, inside...)
+			default:
+				words = append(words, fmt.Sprintf("%s to %s (%d)", inside[0], inside[len(inside)-1], len(inside)))
+			}
+		}
+		return strings.Join(words, ", ")
+	}
+}
+
+// nodeText is what a node does, in one piece of text.
+func nodeText(n *plan.Node) string {
+	switch {
+	case n.Trigger != nil:
+		return "trigger " + triggerText(n.Trigger)
+	case n.Approve != nil:
+		if n.Approve.Prompt != "" {
+			return "approve: " + n.Approve.Prompt
+		}
+		return "approve"
+	case n.Step.Script != "":
+		return strings.TrimSpace(n.Step.Script)
+	}
+	words := make([]string, len(n.Step.Argv))
+	for i, arg := range n.Step.Argv {
+		words[i] = quoted(textOf(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+// triggerText is a trigger as "deploy version=v1.2", or "deploy of shop".
+func triggerText(t *plan.Trigger) string {
+	text := t.Pipeline
+	if t.Project != "" {
+		text += " of " + t.Project
+	}
+	for _, v := range t.Params {
+		text += " " + v.Name + "=" + quoted(textOf(v.Value))
+	}
+	return text
+}
+
+// textOf is t with what is not known yet in angle brackets.
+func textOf(t plan.Text) string {
+	if t.Known() {
+		return t.Literal
+	}
+	var b strings.Builder
+	for _, part := range t.Parts {
+		switch {
+		case part.Secret != "":
+			b.WriteString("<secret " + part.Secret + ">")
+		case part.Output != nil:
+			b.WriteString("<" + part.Output.Key + " of " + part.Output.Step + ">")
+		default:
+			b.WriteString(part.Literal)
+		}
+	}
+	return b.String()
+}
+
+// quoted is s as a shell word, for a person to read or copy.
+func quoted(s string) string {
+	if s != "" && !strings.ContainsAny(s, " \t\n\"'`$\\&|;<>()*?[]{}#~!") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// shortened is the first line of s, and no more than n characters of it.
+func shortened(s string, n int) string {
+	line := firstLine(s)
+	cut := line != strings.TrimSpace(s)
+	if runes := []rune(line); len(runes) > n {
+		line, cut = string(runes[:n-1]), true
+	}
+	if cut {
+		line += "…"
+	}
+	return line
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/git"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
+)
+
+// pipelineFile is what a project's file is called unless --file says otherwise.
+const pipelineFile = "PIPER.star"
+
+// A project is a directory with a PIPER.star, and its repository if it stands
+// in one.
+type project struct {
+	root string // absolute
+	file string // below root, slash-separated
+	repo *git.Repo
+	git  builtins.Git // repo as a PIPER.star sees it; nil when there is none
+}
+
+// openProject finds the project to work on: the directory that holds file,
+// which is below the current one, or else the nearest directory with a
+// PIPER.star, from the current one up to the top of its repository.
+func (a *app) openProject(ctx context.Context, file string) (*project, error) {
+	p := &project{file: pipelineFile, root: a.dir}
+	if file != "" {
+		below, err := filepath.Rel(a.dir, a.path(file))
+		if err != nil || !filepath.IsLocal(below) {
+			return nil, usagef("--file %s is not below %s", file, a.dir)
+		}
+		p.file = filepath.ToSlash(below)
+		if _, err := os.Stat(a.path(file)); errors.Is(err, fs.ErrNotExist) {
+			return nil, usagef("there is no %s in %s", file, a.dir)
+		}
+	} else {
+		root, ok := a.findRoot()
+		if !ok {
+			return nil, &usageError{
+				message: fmt.Sprintf("no %s in %s", pipelineFile, a.dir),
+				hint:    `"piper init" writes one`,
+			}
+		}
+		p.root = root
+	}
+
+	repo, err := git.Open(p.root)
+	switch {
+	case err == nil:
+		repo.Context = ctx
+		p.repo, p.git = repo, repo
+	case !errors.Is(err, git.ErrNotRepository):
+		p.git = brokenRepository{err}
+	}
+	return p, nil
+}
+
+// projectDir is the project's root, or the current directory outside of one.
+func (a *app) projectDir() string {
+	if root, ok := a.findRoot(); ok {
+		return root
+	}
+	return a.dir
+}
+
+// findRoot looks for a PIPER.star. Outside a repository it looks only in the
+// current directory: what lies above may be anybody's.
+func (a *app) findRoot() (root string, ok bool) {
+	for dir := a.dir; ; dir = filepath.Dir(dir) {
+		if exists(filepath.Join(dir, pipelineFile)) {
+			return dir, dir == a.dir || a.repositoryHolds(dir)
+		}
+		if exists(filepath.Join(dir, ".git")) || dir == filepath.Dir(dir) {
+			return "", false
+		}
+	}
+}
+
+// repositoryHolds reports whether dir or a directory above it is the top of a
+// repository.
+func (a *app) repositoryHolds(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		if exists(filepath.Join(dir, ".git")) {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+// exists reports whether something, whatever it is, stands at path.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// brokenRepository is a repository that could not be opened. That matters only
+// to a PIPER.star that asks it something.
+type brokenRepository struct{ err error }
+
+func (b brokenRepository) Commit() (string, error)            { return "", b.err }
+func (b brokenRepository) Branch() (string, error)            { return "", b.err }
+func (b brokenRepository) Tag() (string, error)               { return "", b.err }
+func (b brokenRepository) Dirty() (bool, error)               { return false, b.err }
+func (b brokenRepository) Describe(...string) (string, error) { return "", b.err }
+func (b brokenRepository) Changed(string) ([]string, error)   { return nil, b.err }
+
+// A question is what the command line says about evaluating a project: its
+// flags are those of every command that does.
+type question struct {
+	file   string
+	params []string
+	kind   string
+	branch string
+	tag    string
+	narrow plan.Selection
+}
+
+// evaluates gives c the flag that names the file.
+func (c *command) evaluates() *question {
+	q := &question{}
+	c.FlagSet.StringVar(&q.file, "file", "", "use `FILE` instead of the nearest PIPER.star; its directory is the current one")
+	c.letter("f", "file")
+	c.lists["file"] = files
+	c.settings = true
+	return q
+}
+
+// asks gives c the flags that say what one pipeline is evaluated for, too.
+func (c *command) asks() *question {
+	q := c.evaluates()
+	c.list(&q.params, "param", "set a parameter: `NAME=VALUE`; may be repeated", false)
+	c.letter("p", "param")
+	c.lists["param"] = paramWords
+	c.choice(&q.kind, "event", "", "pretend that an event of this `KIND` started it", eventKinds()...)
+	c.FlagSet.StringVar(&q.branch, "branch", "", "pretend to be on `BRANCH`; the event is a push unless --event says otherwise")
+	c.FlagSet.StringVar(&q.tag, "tag", "", "pretend that `TAG` was pushed")
+	return q
+}
+
+// selects gives c the flags that narrow the plan, too.
+func (c *command) selects(q *question) {
+	c.list(&q.narrow.Only, "only", "`STEPS` to run, as if what they need were done; globs and commas allowed", true)
+	c.list(&q.narrow.From, "from", "`STEPS` to begin with, and all that follows from them", true)
+	c.list(&q.narrow.Skip, "skip", "`STEPS` to leave out, as if they had succeeded", true)
+	c.lists["only"], c.lists["from"], c.lists["skip"] = stepWords, stepWords, stepWords
+}
+
+func eventKinds() []string {
+	return []string{"push", "tag", "change_request", "cron", "webhook", "manual", "after"}
+}
+
+// request is what to ask the evaluator.
+func (a *app) request(p *project, q *question) (starlark.Request, error) {
+	params := map[string]string{}
+	for _, param := range q.params {
+		name, value, ok := strings.Cut(param, "=")
+		if !ok || name == "" {
+			return starlark.Request{}, usagef("--param %q: want NAME=VALUE", param)
+		}
+		params[name] = value
+	}
+	r := starlark.Request{
+		Root:    p.root,
+		File:    p.file,
+		Params:  params,
+		Event:   p.event(q),
+		Piper:   releaseVersion(),
+		Git:     p.git,
+		Environ: a.lookupEnv,
+		Print: func(pos plan.Pos, message string) {
+			fmt.Fprintf(a.stderr, "%s:%d: %s\n", pos.File, pos.Line, message)
+		},
+	}
+	if p.repo != nil {
+		r.Files = p.repo.Files
+	}
+	return r, nil
+}
+
+// event is the event that q pretends has happened. What q leaves open is as
+// the repository stands.
+func (p *project) event(q *question) plan.Event {
+	e := plan.Event{Kind: q.kind, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
+	switch {
+	case e.Kind != "":
+	case e.Tag != "":
+		e.Kind = "tag"
+	case e.Branch != "":
+		e.Kind = "push"
+	default:
+		e.Kind = "manual"
+	}
+	if p.repo != nil {
+		// Both are read from files. A repository without a commit has none.
+		e.Commit, _ = p.repo.Commit()
+		if e.Branch == "" && e.Tag == "" {
+			e.Branch, _ = p.repo.Branch()
+		}
+	}
+	return e
+}
+
+// evaluate asks the evaluator, and shows its warnings.
+func (a *app) evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
+	result, err := starlark.Evaluate(ctx, r)
+	if err == nil && len(result.Warnings) > 0 {
+		fmt.Fprintln(a.stderr, strings.TrimRight(result.Warnings.Error(), "\n"))
+	}
+	return result, err
+}
+
+// catalog evaluates the top level of the project.
+func (a *app) catalog(ctx context.Context, q *question) (plan.Catalog, error) {
+	p, err := a.openProject(ctx, q.file)
+	if err != nil {
+		return plan.Catalog{}, err
+	}
+	r, err := a.request(p, q)
+	if err != nil {
+		return plan.Catalog{}, err
+	}
+	r.CatalogOnly = true
+	result, err := a.evaluate(ctx, r)
+	return result.Catalog, err
+}
+
+// plan evaluates one pipeline of p and narrows its plan. args are the names of
+// the pipeline and the environment, as far as they were given.
+func (a *app) plan(ctx context.Context, p *project, q *question, args []string) (*plan.Plan, error) {
+	r, err := a.request(p, q)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > 0 {
+		r.Pipeline = args[0]
+	}
+	if len(args) > 1 {
+		r.Environment = args[1]
+	}
+	result, err := a.evaluate(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return narrow(result.Plan, q.narrow)
+}
+
+// narrow is plan.Select with errors for a person.
+func narrow(p *plan.Plan, s plan.Selection) (*plan.Plan, error) {
+	selected, err := plan.Select(p, s)
+	var unknown *plan.UnknownNameError
+	var left *plan.LeftOutError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, &usageError{
+			message: fmt.Sprintf("%v in pipeline %q", err, p.Pipeline),
+			hint:    didYouMean(nearest(unknown.Name, stepNames(p)), fmt.Sprintf("\"piper plan %s\" lists its steps", p.Pipeline)),
+		}
+	case errors.As(err, &left):
+		return nil, &usageError{message: err.Error(), hint: fmt.Sprintf("add %s to what is run", left.Step)}
+	case err != nil:
+		return nil, err
+	case len(selected.Nodes) == 0 && len(p.Nodes) > 0:
+		return nil, usagef("--only, --from and --skip leave no step of pipeline %q", p.Pipeline)
+	}
+	return selected, nil
+}
+
+// stepNames returns what --only may name: nodes, and groups that have a name
+// of the author's.
+func stepNames(p *plan.Plan) []string {
+	var names []string
+	for _, n := range p.Nodes {
+		names = append(names, n.Name)
+	}
+	for _, g := range p.Groups {
+		if !strings.Contains(g.Name, "#") {
+			names = append(names, g.Name)
+		}
+	}
+	return names
+}
