@@ -1,0 +1,258 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// slots is how many steps run at once on every side, and jobs the flag for it.
+const (
+	slots = 2
+	jobs  = "-j2"
+)
+
+// A figure is one or more of the figures that one trial gives.
+type figure struct {
+	names []string
+	setUp func(*trial)
+}
+
+// figures is everything that is measured, in the order of the table.
+var figures = []figure{
+	// exec
+	{[]string{"P1", "P2"}, func(t *trial) { noops(t, 10_000) }},
+	{[]string{"P1", "P6"}, wide},
+	{[]string{"P1"}, printing},
+	{[]string{"P3"}, chain},
+	{[]string{"P4"}, shellFree},
+	{[]string{"P7"}, planned},
+	{[]string{"P8"}, remembered},
+	{[]string{"P13"}, streamed},
+	{[]string{"P13"}, streamedOn},
+	// start
+	{[]string{"P9"}, started},
+	{[]string{"P10"}, oneStep},
+	// evaluation
+	{[]string{"P16"}, func(t *trial) { evaluated(t, 1_000) }},
+	{[]string{"P16"}, func(t *trial) { evaluated(t, 10_000) }},
+	{[]string{"P17"}, unchanged},
+	// logs
+	{[]string{"P11"}, func(t *trial) { kept(t, "P11", "block", 1.20, 0) }},
+	{[]string{"P12"}, func(t *trial) { kept(t, "P12", "line", 0.60, 0.45) }},
+}
+
+// row adds rows to the trial.
+func (t *trial) row(rows ...row) { t.rows = append(t.rows, rows...) }
+
+// size is n as -scale has it.
+func (t *trial) size(n int) int { return max(2, int(float64(n)*t.scale)) }
+
+// thousands writes n as a person reads it.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// exec
+
+// noops is the plainest work: steps that do nothing in a shell.
+func noops(t *trial, n int) {
+	n = t.size(n)
+	work := thousands(n) + " no-op sh steps"
+	piper := t.piper(starWide(n, `":"`), "exec", jobs)
+	spawn := t.side("posix_spawn", t.programs.compile("spawn"), strconv.Itoa(n), strconv.Itoa(slots), ":")
+	t.row(
+		row{name: "P1", work: work, piper: piper, peer: t.ninja("ninja", ninjaWide(n, ":"), jobs), must: 0.95, stretch: 0.90},
+		row{name: "P1", work: work, piper: piper, peer: t.ninja("samu", ninjaWide(n, ":"), jobs)},
+		row{name: "P2", work: work, piper: piper, peer: spawn, must: 1.10},
+	)
+}
+
+// wide is a tenth of it, which others can be waited for as well.
+func wide(t *trial) {
+	n := t.size(1_000)
+	work := thousands(n) + " no-op sh steps"
+	piper := t.piper(starWide(n, `":"`), "exec", jobs)
+	cli := t.side("woodpecker-cli", t.programs.peer("woodpecker-cli"), "exec", "--backend-engine", "local", "bench.yaml")
+	cli.write("bench.yaml", woodpecker(n, ":"))
+	task := t.side("go-task", t.programs.peer("task"), "--concurrency", strconv.Itoa(slots))
+	task.write("Taskfile.yml", taskfile(n, ":"))
+	dagu := t.side("dagu", t.programs.peer("dagu"), "start", "bench.yaml")
+	dagu.write("bench.yaml", daguFile(n, ":"))
+	t.row(
+		row{name: "P1", work: work, piper: piper, peer: t.ninja("ninja", ninjaWide(n, ":"), jobs), must: 1.03, stretch: 1.00},
+		row{name: "P6", work: work, piper: piper, peer: cli, must: 0.5},
+		row{name: "P6", work: work, piper: piper, peer: task, must: 0.4},
+		row{name: "P6", work: work, piper: piper, peer: dagu, must: 0.02},
+	)
+}
+
+// printing has each step print a line, which Piper keeps.
+func printing(t *trial) {
+	n := t.size(1_000)
+	t.row(row{
+		name: "P1", work: thousands(n) + " sh steps that print a line",
+		piper: t.piper(starWide(n, `"echo done"`), "exec", jobs),
+		peer:  t.ninja("ninja", ninjaWide(n, "echo done"), jobs),
+		must:  1.03, stretch: 1.00,
+	})
+}
+
+func chain(t *trial) {
+	n := t.size(1_000)
+	t.row(row{
+		name: "P3", work: thousands(n) + " no-op sh steps, one after another",
+		piper: t.piper(starChain(n, `":"`), "exec", jobs),
+		peer:  t.ninja("ninja", ninjaChain(n, ":"), jobs),
+		must:  1.00, stretch: 0.80,
+	})
+}
+
+// shellFree are steps that need no shell, said in both ways.
+func shellFree(t *trial) {
+	n := t.size(1_000)
+	ninja := t.ninja("ninja", ninjaWide(n, "/bin/true"), jobs)
+	list := t.piper(starWide(n, `["/bin/true"]`), "exec", jobs)
+	str := t.piper(starWide(n, `"/bin/true"`), "exec", jobs)
+	work := thousands(n) + " steps of /bin/true, "
+	t.row(
+		row{name: "P4", work: work + "a list", piper: list, peer: ninja, must: 0.55},
+		row{name: "P4", work: work + "a string", piper: str, peer: ninja, must: 0.55},
+	)
+}
+
+// planned runs nothing. The plan is evaluated anew each time.
+func planned(t *trial) {
+	n := t.size(100_000)
+	ninja := t.ninja("ninja", ninjaWide(n, ":"), "-n")
+	samu := t.ninja("samu", ninjaWide(n, ":"), "-n")
+	comprehension := t.anew(t.piper(starComprehension(n, `":"`), "exec", "--dry-run"))
+	explicit := t.anew(t.piper(starWide(n, `":"`), "exec", "--dry-run"))
+	work := thousands(n) + " steps planned, "
+	t.row(
+		row{name: "P7", work: work + "a comprehension", piper: comprehension, peer: ninja, must: 0.30},
+		row{name: "P7", work: work + "a comprehension", piper: comprehension, peer: samu, must: 0.65},
+		row{name: "P7", work: work + "a line each", piper: explicit, peer: ninja, must: 0.30},
+	)
+}
+
+// remembered is what a run needs at its peak. Memory is not noisy: it runs once.
+func remembered(t *trial) {
+	t.rounds = 1
+	n, few := t.size(100_000), t.size(1_000)
+	piper := t.piper(starComprehension(n, `":"`), "exec", jobs)
+	small := t.piper(starComprehension(few, `":"`), "exec", jobs)
+	work := "peak memory of " + thousands(n) + " no-op sh steps"
+	t.row(
+		row{name: "P8", work: work, of: memory, piper: piper, peer: t.ninja("ninja", ninjaWide(n, ":"), jobs), must: 0.6},
+		row{name: "P8", work: work + ", for each beyond " + thousands(few), of: memory, piper: piper, over: small, per: n - few, must: 300, absolute: true},
+	)
+}
+
+// streamed is what a talkative step adds to a silent one's memory. What it
+// says is shown as well as kept, but not to anybody.
+func streamed(t *trial) {
+	n := t.size(1_000_000)
+	talks, silent := t.lines(n, "block"), t.lines(0, "block")
+	ninja := func(run string) *side { return t.ninja("ninja", ninjaWide(1, run)).unseen() }
+	t.row(row{
+		name: "P13", work: "memory over idle, a step prints " + printed(n), of: memory,
+		piper: t.talker(talks).unseen(), over: t.talker(silent).unseen(), must: 4e6, absolute: true,
+		peer: ninja(talks), peerOver: ninja(silent),
+	})
+}
+
+// streamedOn is a hundred times as much, once. It is too much for ninja, which
+// holds a step's output in memory.
+func streamedOn(t *trial) {
+	t.rounds = 1
+	n := t.size(100_000_000)
+	t.row(row{
+		name: "P13", work: "memory over idle, a step prints " + printed(n), of: memory,
+		piper: t.talker(t.lines(n, "block")).unseen(), over: t.talker(t.lines(0, "block")).unseen(), must: 4e6, absolute: true,
+	})
+}
+
+// start
+
+// started is over in milliseconds, so it is done more often.
+func started(t *trial) {
+	t.rounds *= 10
+	version := t.side("piper version", t.programs.piper(), "version")
+	fifty := t.piper(text(fifty), "plan")
+	prints := t.side("Go program that prints", t.programs.build("print"))
+	empty := t.side("empty Go program", t.programs.build("empty"))
+	t.row(
+		row{name: "P9", work: "piper version", piper: version, peer: prints, must: 1.8, stretch: 1.5},
+		row{name: "P9", work: "piper version", piper: version, peer: empty},
+		row{name: "P9", work: "piper plan, a file of 50 lines", piper: fifty, peer: prints, must: 3.0, stretch: 2.2},
+	)
+}
+
+func oneStep(t *trial) {
+	t.rounds *= 10
+	t.row(row{
+		name: "P10", work: "piper exec, one no-op sh step",
+		piper: t.piper(starWide(1, `":"`), "exec"),
+		peer:  t.ninja("ninja", ninjaWide(1, ":")),
+		must:  1.5, stretch: 1.0,
+	})
+}
+
+// evaluation
+
+// evaluated is the way from a file to a digested plan, without piper's own
+// start and without printing it.
+func evaluated(t *trial, n int) {
+	n = t.size(n)
+	file := starWide(n, `":"`)
+	plans := t.side("planrun", t.programs.build("planrun"), "PIPER.star")
+	plans.write("PIPER.star", file)
+	runs := t.side("go.starlark.net", t.programs.build("starlarkrun"), "PIPER.star")
+	runs.write("PIPER.star", file)
+	t.row(row{name: "P16", work: thousands(n) + " step calls evaluated and digested", piper: plans, peer: runs, must: 1.3, stretch: 1.15})
+}
+
+// unchanged evaluates a file that was evaluated before.
+func unchanged(t *trial) {
+	n := t.size(100_000)
+	first := t.anew(t.piper(starWide(n, `":"`), "check"))
+	first.name = "the first time"
+	again := t.again(first)
+	t.row(row{name: "P17", work: "an unchanged file of " + thousands(n) + " step calls again", piper: again, peer: first, must: 0.20})
+}
+
+// logs
+
+// kept has a step print a million lines.
+func kept(t *trial, name, mode string, must, stretch float64) {
+	n := t.size(1_000_000)
+	work := "a step prints " + printed(n) + " " + map[string]string{"block": "in blocks", "line": "with a write for each line"}[mode]
+	run := t.lines(n, mode)
+	cat := t.side("cat into a file", t.programs.peer("sh"), "-c", run+" | cat > kept")
+	t.row(
+		row{name: name, work: work + ", kept", piper: t.talker(run, "--progress=quiet"), peer: cat, must: must, stretch: stretch},
+		row{name: name, work: work + ", kept and shown", piper: t.talker(run), peer: cat},
+	)
+}
+
+// lines is a command line that prints n lines of 80 bytes.
+func (t *trial) lines(n int, mode string) string {
+	return fmt.Sprintf("%s %d %s", t.programs.compile("lines").path, n, mode)
+}
+
+// talker is piper with one step that runs a command line.
+func (t *trial) talker(run string, args ...string) *side {
+	return t.piper(starWide(1, strconv.Quote(run)), append([]string{"exec"}, args...)...)
+}
+
+// printed is what n lines of 80 bytes come to.
+func printed(n int) string {
+	if n >= 12_500_000 {
+		return fmt.Sprintf("%g GB", float64(n)*80/1e9)
+	}
+	return fmt.Sprintf("%g MB", float64(n)*80/1e6)
+}
