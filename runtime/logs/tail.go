@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,9 +17,9 @@ const keepClosed = 64
 type Tail struct {
 	lines, bytes int
 
-	mu     sync.Mutex
-	open   map[attempt]*tailWriter
-	closed []attempt // oldest first
+	mu       sync.Mutex
+	attempts map[attempt]*tailWriter
+	closed   []attempt // oldest first
 }
 
 type attempt struct {
@@ -28,7 +29,7 @@ type attempt struct {
 
 // NewTail returns a Tail of the last lines, or what of them fits in bytes.
 func NewTail(lines, bytes int) *Tail {
-	return &Tail{lines: lines, bytes: bytes, open: make(map[attempt]*tailWriter)}
+	return &Tail{lines: lines, bytes: bytes, attempts: make(map[attempt]*tailWriter)}
 }
 
 // Open begins to remember an attempt.
@@ -36,7 +37,7 @@ func (t *Tail) Open(node string, number int) (Writer, error) {
 	w := &tailWriter{tail: t, id: attempt{node, number}}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open[w.id] = w
+	t.attempts[w.id] = w
 	return w, nil
 }
 
@@ -47,7 +48,7 @@ func (t *Tail) Close() error { return nil }
 func (t *Tail) Forget(node string, number int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.open, attempt{node, number})
+	delete(t.attempts, attempt{node, number})
 }
 
 // A TailText is the end of what an attempt wrote.
@@ -62,7 +63,7 @@ type TailText struct {
 // attempt writes, from any goroutine.
 func (t *Tail) Last(node string, number int) TailText {
 	t.mu.Lock()
-	w := t.open[attempt{node, number}]
+	w := t.attempts[attempt{node, number}]
 	t.mu.Unlock()
 	if w == nil {
 		return TailText{}
@@ -70,8 +71,8 @@ func (t *Tail) Last(node string, number int) TailText {
 	return w.last()
 }
 
-// A tailWriter keeps between bytes and twice as many, so that moving them to
-// the front is rare.
+// A tailWriter keeps up to twice the bytes it must, so that moving them to the
+// front is rare, and always one more, to know whether a line begins after it.
 type tailWriter struct {
 	tail *Tail
 	id   attempt
@@ -83,7 +84,7 @@ type tailWriter struct {
 }
 
 func (w *tailWriter) Write(_ time.Time, p []byte) error {
-	limit := w.tail.bytes
+	limit := w.tail.bytes + 1
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.total += int64(len(p))
@@ -106,7 +107,7 @@ func (w *tailWriter) Close() error {
 	defer t.mu.Unlock()
 	t.closed = append(t.closed, w.id)
 	if len(t.closed) > keepClosed {
-		delete(t.open, t.closed[0])
+		delete(t.attempts, t.closed[0])
 		t.closed = t.closed[1:]
 	}
 	return nil
@@ -141,9 +142,7 @@ func (w *tailWriter) last() TailText {
 		}
 		end = start - 1
 	}
-	for i, j := 0, len(text.Lines)-1; i < j; i, j = i+1, j-1 {
-		text.Lines[i], text.Lines[j] = text.Lines[j], text.Lines[i]
-	}
+	slices.Reverse(text.Lines)
 	return text
 }
 
