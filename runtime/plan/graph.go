@@ -12,6 +12,7 @@ type Graph struct {
 	Plan *Plan
 
 	byName map[string]int32
+	needs  int     // how many needs there are, those of names that are not defined included
 	group  []int32 // by vertex: the vertex of the group it stands in, or -1
 	start  []int32 // by vertex: where its dependents begin in users
 	users  []int32 // the nodes that need it
@@ -45,6 +46,7 @@ func NewGraph(p *Plan) *Graph {
 	edges := int32(0)
 	for i := range p.Nodes {
 		for _, need := range p.Nodes[i].Needs {
+			g.needs++
 			if v, ok := g.byName[need]; ok {
 				g.start[v+1]++
 				edges++
@@ -113,6 +115,9 @@ func (g *Graph) Group(v int32) int32 { return g.group[v] }
 // names v twice comes twice. The result must not be changed.
 func (g *Graph) Users(v int32) []int32 { return g.users[g.start[v]:g.start[v+1]] }
 
+// Whole reports whether every name that is needed is defined, and none twice.
+func (g *Graph) Whole() bool { return g.needs == len(g.users) && len(g.byName) == g.Len() }
+
 // Waits returns how many edges lead to each vertex.
 func (g *Graph) Waits() []int32 {
 	waits := make([]int32, g.Len())
@@ -155,11 +160,10 @@ func (g *Graph) Order() []int32 {
 }
 
 // Longest returns for each vertex the weight of the heaviest path that begins
-// with it. weight is asked once for each node; a group weighs nothing.
-// The plan must have no cycle.
-func (g *Graph) Longest(weight func(node int) float32) []float32 {
+// with it. order is what Order gives, and must hold every vertex. weight is
+// asked once for each node; a group weighs nothing.
+func (g *Graph) Longest(order []int32, weight func(node int) float32) []float32 {
 	longest := make([]float32, g.Len())
-	order := g.Order()
 	for i := len(order) - 1; i >= 0; i-- {
 		v := order[i]
 		var after float32
