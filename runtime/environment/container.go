@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,8 @@ type container struct {
 // A client is the program that speaks to a container engine.
 type client struct {
 	name string   // podman or docker
-	user []string // arguments so that files in the workspace stay the caller's
+	args []string // of its run command, so that files in the workspace stay the caller's
+	root bool     // the command is root in the container
 }
 
 // tidyTime bounds the removal of a container.
@@ -86,16 +86,16 @@ func (e *Executor) ask(ctx context.Context, name string) (client, error) {
 		return client{}, err
 	}
 	rootless := strings.Contains(string(out), "rootless") || strings.TrimSpace(string(out)) == "true"
-	id := strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())
-	c := client{name: name, user: []string{"--user", id}}
+	id := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	c := client{name: name, args: []string{"--user", id}, root: os.Getuid() == 0}
 	switch {
 	case rootless && name == "podman":
-		c.user = []string{"--userns", "keep-id", "--user", id}
+		c.args = []string{"--userns", "keep-id", "--user", id}
 	case rootless:
-		c.user = []string{"--user", "0:0"} // its root is the caller
+		c.args, c.root = []string{"--user", "0:0"}, true // which is the caller outside
 	}
 	if name == "podman" {
-		c.user = append(c.user, "--http-proxy=false", "--security-opt", "label=disable")
+		c.args = append(c.args, "--http-proxy=false", "--security-opt", "label=disable")
 	}
 	return c, nil
 }
@@ -132,12 +132,12 @@ const clientFailed = 125
 // the names of variables, never their values, as anybody may read it.
 func (c *container) command(name string, t runtime.Task, names []string, file string) []string {
 	argv := []string{c.client.name, "run", "--rm", "--init", "--name", name, "--label", c.label}
-	argv = append(argv, c.client.user...)
+	argv = append(argv, c.client.args...)
 	argv = append(argv, "--mount", bind(t.Workspace))
 	if t.OutputDir != "" && !below(t.Workspace, t.OutputDir) {
 		argv = append(argv, "--mount", bind(t.OutputDir))
 	}
-	argv = append(argv, "--workdir", filepath.Join(t.Workspace, filepath.FromSlash(t.Dir)), "--entrypoint", "")
+	argv = append(argv, "--workdir", filepath.Join(t.Workspace, filepath.FromSlash(t.Dir)), "--entrypoint=")
 	if t.TTY {
 		argv = append(argv, "--tty")
 	}
@@ -202,8 +202,8 @@ func (c *container) variables(t runtime.Task) (env, names []string, file string,
 		fmt.Fprintf(&text, "%s=%s\n", name, value)
 	}
 	slices.Sort(names)
-	if !home && os.Getuid() != 0 {
-		// The caller's number means nobody in the image, and nobody's home is /.
+	if !home && !c.client.root {
+		// The image knows no user of the caller's number, so home would be /.
 		names = append(names, "HOME=/tmp")
 	}
 	if text.Len() > 0 {

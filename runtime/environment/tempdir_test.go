@@ -101,6 +101,7 @@ func TestTempDirCopies(t *testing.T) {
 				require.NoError(t, os.Chmod(dir+"/run", 0o755|fs.ModeSetuid))
 				require.NoError(t, os.Chmod(dir+"/own", 0o400))
 				require.NoError(t, os.Chmod(dir+"/shut", 0o555))
+				t.Cleanup(func() { os.Chmod(dir+"/shut", 0o755) })
 				require.NoError(t, os.Chtimes(dir+"/run", old, old))
 			},
 			want: map[string]string{"run": "-rwxr-xr-x x", "own": "-r-------- x", "shut": "dr-xr-xr-x", "shut/a": "-rw-r--r-- a"},

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/piper-build/piper/runtime/git"
+	"github.com/piper-build/piper/runtime/process"
 )
 
 // A Repo is a builtins.Git.
@@ -75,7 +76,7 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 			for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "GIT_TEST_ASSUME_DIFFERENT_OWNER"} {
 				env = append(env, name+"="+ts.Getenv(name))
 			}
-			return run(ctx, dir, env, argv...)
+			return process.Output(ctx, dir, env, argv...)
 		}
 		for question := range strings.SplitSeq(strings.Join(args, " "), " , ") {
 			if err := answer(ts.Stdout(), repo, strings.Fields(question)); err != nil {
@@ -129,19 +130,4 @@ func answer(w io.Writer, repo *git.Repo, question []string) error {
 		fmt.Fprintf(w, "%s: %s\n", strings.Join(question, " "), s)
 	}
 	return err
-}
-
-// run is process.Output's contract over os/exec.
-func run(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
-	if strings.HasSuffix(env[len(env)-2], "/nothing") {
-		return nil, exec.ErrNotFound
-	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env = dir, env
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return out, fmt.Errorf("%w: %s", err, exit.Stderr)
-	}
-	return out, err
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/piper-build/piper/runtime/process"
 )
 
 // options go before every command. They win over the repository's own
@@ -60,8 +61,11 @@ func (r *Repo) run(dir string, env, argv []string) ([]byte, error) {
 		ctx = context.Background()
 	}
 	output := r.Output
+	if output == nil {
+		output = process.Output
+	}
 	out, err := output(ctx, dir, env, argv...)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+	if errors.Is(err, exec.ErrNotFound) {
 		return nil, ErrNoProgram
 	}
 	return out, err
