@@ -39,6 +39,8 @@ type Request struct {
 	Print   func(pos plan.Pos, message string) // what print writes; nil drops it
 
 	Limits Limits
+
+	Cache string // a directory for compiled files, of this user alone; "" keeps none
 }
 
 // Limits bounds an evaluation. A zero field is its default.

@@ -1,0 +1,256 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// errNoGit is the answer to every git fact outside a repository.
+var errNoGit = errors.New("this is not a git repository")
+
+// gitFact is behind the words of git. A fact that cannot be had is a problem.
+func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
+	var value any
+	err := errNoGit
+	if c.ev.Git != nil {
+		value, err = read(c.ev.Git)
+	}
+	if err != nil {
+		c.report(Problem{Index: -1, Code: "no-git", Message: fmt.Sprintf("%s: %v", c.Name, err),
+			Hint: "commit once, or do not ask git here"})
+		return starlark.String("")
+	}
+	c.ev.saw("git", key, value)
+	if list, ok := value.([]string); ok {
+		return newList(list)
+	}
+	return toStarlark(value)
+}
+
+func gitCommit(c *call) (starlark.Value, error) {
+	return c.gitFact("commit", func(g Git) (any, error) { return g.Commit() }), nil
+}
+
+func gitBranch(c *call) (starlark.Value, error) {
+	return c.gitFact("branch", func(g Git) (any, error) { return g.Branch() }), nil
+}
+
+func gitTag(c *call) (starlark.Value, error) {
+	return c.gitFact("tag", func(g Git) (any, error) { return g.Tag() }), nil
+}
+
+func gitDirty(c *call) (starlark.Value, error) {
+	v := c.gitFact("dirty", func(g Git) (any, error) { return g.Dirty() })
+	return v.Truth(), nil
+}
+
+func gitDescribe(c *call) (starlark.Value, error) {
+	var flags []string
+	for i := range c.Params {
+		p := &c.Params[i]
+		switch {
+		case !c.given(i):
+		case p.Name == "match":
+			if s := c.str(i); s != "" {
+				flags = append(flags, "--match="+s)
+			}
+		case p.Name == "abbrev":
+			flags = append(flags, fmt.Sprintf("--abbrev=%d", c.int(i, 0, 40)))
+		case c.bool(i):
+			flags = append(flags, "--"+p.Name)
+		}
+	}
+	key := strings.Join(append([]string{"describe"}, flags...), " ")
+	return c.gitFact(key, func(g Git) (any, error) { return g.Describe(flags...) }), nil
+}
+
+func gitChanged(c *call) (starlark.Value, error) {
+	base := c.str(0)
+	if c.wrong > 0 {
+		return newList(nil), nil
+	}
+	if base == "" || base[0] == '-' || strings.ContainsAny(base, " \t\n") {
+		c.bad(0, nil, "bad-value", "base %s is not a branch or a commit", quote(base))
+		return newList(nil), nil
+	}
+	v := c.gitFact("changed "+base, func(g Git) (any, error) { return g.Changed(base) })
+	if list, ok := v.(*starlark.List); ok {
+		return list, nil
+	}
+	return newList(nil), nil
+}
+
+func osEnviron(c *call) (starlark.Value, error) {
+	const name, fallback = 0, 1
+	key := c.str(name)
+	if c.wrong > 0 || c.args[name] == nil {
+		return starlark.None, nil
+	}
+	value, set := "", false
+	if c.ev.Environ != nil {
+		value, set = c.ev.Environ(key)
+	}
+	if !set {
+		c.ev.saw("environ", key, nil)
+		if c.args[fallback] != nil {
+			return c.args[fallback], nil
+		}
+		return starlark.None, nil
+	}
+	c.ev.saw("environ", key, value)
+	return starlark.String(value), nil
+}
+
+// A view is a value whose attributes are computed, and recorded, when they are
+// read: ctx and its parts.
+type view struct {
+	name  string
+	attrs []string
+	read  func(name string) (starlark.Value, error)
+}
+
+func (v *view) String() string        { return "<" + v.name + ">" }
+func (v *view) Type() string          { return v.name }
+func (v *view) Freeze()               {}
+func (v *view) Truth() starlark.Bool  { return true }
+func (v *view) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: %s", v.name) }
+
+// Attr implements starlark.HasAttrs.
+func (v *view) Attr(name string) (starlark.Value, error) {
+	if !slices.Contains(v.attrs, name) {
+		return nil, nil
+	}
+	return v.read(name)
+}
+
+// AttrNames implements starlark.HasAttrs.
+func (v *view) AttrNames() []string { return v.attrs }
+
+// context returns the ctx that an impl is given.
+func (e *Evaluation) context(params map[string]any) starlark.Value {
+	names := make([]string, 0, len(params))
+	for name := range params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	event := &view{"ctx.event", eventFields, e.eventField}
+	return &view{"ctx", []string{"changes", "event", "git", "params", "project", "version"}, func(name string) (starlark.Value, error) {
+		switch name {
+		case "event":
+			return event, nil
+		case "params":
+			return &view{"ctx.params", names, func(name string) (starlark.Value, error) {
+				e.saw("param", name, params[name])
+				return toStarlark(params[name]), nil
+			}}, nil
+		case "git":
+			return e.gitSpace(), nil
+		case "changes":
+			return &view{"ctx.changes", []string{"include", "only"}, func(name string) (starlark.Value, error) {
+				return &function{word("ctx.changes." + name), e}, nil
+			}}, nil
+		case "version":
+			return starlark.String(e.projectNow().Version), nil
+		}
+		return &view{"ctx.project", []string{"name", "version"}, func(name string) (starlark.Value, error) {
+			if name == "name" {
+				return starlark.String(e.projectNow().Name), nil
+			}
+			return starlark.String(e.projectNow().Version), nil
+		}}, nil
+	}}
+}
+
+func (e *Evaluation) projectNow() plan.Project {
+	if e.project == nil {
+		return plan.Project{}
+	}
+	return e.project.Project
+}
+
+// gitSpace returns what the name git stands for.
+func (e *Evaluation) gitSpace() starlark.Value { return e.Predeclared()["git"] }
+
+var eventFields = []string{"author", "base", "branch", "commit", "kind", "number", "payload", "tag", "time", "title"}
+
+// eventField reads one field of ctx.event.
+func (e *Evaluation) eventField(name string) (starlark.Value, error) {
+	v := &e.Event
+	text := map[string]*string{
+		"author": &v.Author, "base": &v.Base, "branch": &v.Branch, "commit": &v.Commit,
+		"payload": &v.Payload, "tag": &v.Tag, "title": &v.Title,
+	}
+	switch name {
+	case "kind":
+		kind := v.Kind
+		if kind == "" {
+			kind = "manual"
+		}
+		e.saw("event", name, kind)
+		return starlark.String(kind), nil
+	case "number":
+		e.saw("event", name, v.Number)
+		return starlark.MakeInt(v.Number), nil
+	case "time":
+		return e.now(), nil
+	}
+	e.saw("event", name, *text[name])
+	return starlark.String(*text[name]), nil
+}
+
+// now returns the event's time, and records that it was looked at.
+func (e *Evaluation) now() starlark.Value {
+	e.saw("event", "time", e.Event.Time.UTC().Format(time.RFC3339Nano))
+	return moment(e.Event.Time.UTC())
+}
+
+func changesInclude(c *call) (starlark.Value, error) {
+	return c.changes("include", func(globs, changed []string) bool {
+		return slices.ContainsFunc(changed, func(f string) bool { return matchAny(globs, f) })
+	})
+}
+
+func changesOnly(c *call) (starlark.Value, error) {
+	return c.changes("only", func(globs, changed []string) bool {
+		return len(changed) > 0 && !slices.ContainsFunc(changed, func(f string) bool { return !matchAny(globs, f) })
+	})
+}
+
+// changes answers a question about the files that the event changed. An event
+// without a base has nothing to compare with: then everything may have changed.
+func (c *call) changes(word string, ask func(globs, changed []string) bool) (starlark.Value, error) {
+	globs := c.restStrings(0)
+	for n, s := range globs {
+		if why := badGlob(s); why != "" {
+			c.report(Problem{Param: "globs", Index: n, Code: "bad-glob", Message: fmt.Sprintf("%s: %s %s", c.Name, quote(s), why)})
+		}
+	}
+	if len(c.rest) == 0 {
+		c.report(Problem{Index: -1, Code: "missing-argument", Message: c.Name + " needs a pattern"})
+	}
+	if c.wrong > 0 {
+		return starlark.True, nil
+	}
+	answer := word == "include"
+	if base := c.ev.Event.Base; base != "" {
+		var changed []string
+		err := errNoGit
+		if c.ev.Git != nil {
+			changed, err = c.ev.Git.Changed(base)
+		}
+		if err != nil {
+			c.report(Problem{Index: -1, Code: "no-git", Message: fmt.Sprintf("%s: %v", c.Name, err)})
+			return starlark.True, nil
+		}
+		answer = ask(globs, changed)
+	}
+	c.ev.saw("changes", word+" "+strings.Join(globs, " "), answer)
+	return starlark.Bool(answer), nil
+}

@@ -1,0 +1,122 @@
+package builtins
+
+import (
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+	"go.starlark.net/syntax"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// An Evaluation is the world that the words of one evaluation share. Fill the
+// exported fields, then execute files with what Predeclared returns. It is used
+// by one goroutine at a time.
+type Evaluation struct {
+	Event   plan.Event
+	Piper   string                           // the version of this program
+	Git     Git                              // nil: not a repository
+	Tree    Tree                             // nil: an empty one
+	Environ func(name string) (string, bool) // nil: nothing is set
+
+	// Print is given what print writes. nil drops it.
+	Print func(pos plan.Pos, message string)
+
+	// Pos turns a position of the interpreter into one for people. Package
+	// starlark moves a call's parenthesis back to the call's first character.
+	// nil keeps line and column.
+	Pos func(syntax.Position) plan.Pos
+
+	// Seed makes the markers of this evaluation its own; a digest of the
+	// source will do.
+	Seed [8]byte
+
+	// MayRegister is true while the root file's top level runs. project and
+	// pipeline are errors at any other time.
+	MayRegister bool
+
+	project      *project
+	pipelines    []*Pipeline
+	environments []*environment
+
+	problems []Problem
+	seen     recorder
+	marked   []plan.Part // what markers stand for
+	free     []*call     // calls that ended, to be used again
+	flows    int         // how many flows were flattened
+	regexps  map[string]regexpOrError
+}
+
+// A Problem is something wrong that a builtin found. It says which argument of
+// which call; where that stands in the source is for package starlark to find.
+type Problem struct {
+	Call  syntax.Position // the call's opening parenthesis
+	Param string          // the parameter at fault; "" is the call itself
+	Index int             // its place among positional arguments; -1 is none
+	Path  []any           // inside the argument: an int for a list, a string for a dict's key
+	Key   bool            // the keyword, or the key that Path ends with, is at fault, not the value
+
+	Code    string
+	Message string
+	Hint    string
+	Stack   []plan.Frame
+}
+
+// maxProblems is how many problems an evaluation reports before it gives up.
+const maxProblems = 100
+
+// report records a problem, once.
+func (e *Evaluation) report(p Problem) {
+	for i := range e.problems {
+		q := &e.problems[i]
+		if q.Call == p.Call && q.Message == p.Message && q.Param == p.Param {
+			return
+		}
+	}
+	e.problems = append(e.problems, p)
+}
+
+// Problems returns what was found so far, in the order in which it was found.
+func (e *Evaluation) Problems() []Problem { return e.problems }
+
+// Position returns pos for people to read.
+func (e *Evaluation) position(pos syntax.Position) plan.Pos {
+	if e.Pos != nil {
+		return e.Pos(pos)
+	}
+	return plan.Pos{File: pos.Filename(), Line: pos.Line, Column: pos.Col}
+}
+
+// Predeclared returns what every file can name: the functions, and the
+// namespaces with their members.
+func (e *Evaluation) Predeclared() starlark.StringDict {
+	env := make(starlark.StringDict, 64)
+	spaces := make(map[string]starlark.StringDict)
+	table := words()
+	for i := range table {
+		b := &table[i]
+		space := b.Namespace()
+		switch {
+		case space == "ctx" || space == "<step>":
+			continue
+		case b.Name == "struct": // it takes any keyword
+			env["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
+			continue
+		case space == "":
+			env[b.Name] = &function{b, e}
+			continue
+		}
+		members := spaces[space]
+		if members == nil {
+			members = make(starlark.StringDict, 8)
+			spaces[space] = members
+			env[space] = &starlarkstruct.Module{Name: space, Members: members}
+		}
+		name := b.Name[len(space)+1:]
+		if b.Value {
+			members[name] = constant(b.Name)
+		} else {
+			members[name] = &function{b, e}
+		}
+	}
+	return env
+}

@@ -1,0 +1,375 @@
+package builtins
+
+import (
+	"fmt"
+	"slices"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// A group is what parallel and sequence return.
+type group struct {
+	name     string // "" is made from the kind and a number
+	parallel bool
+	members  []starlark.Value
+	spread   bool // members are those of the one list that was given
+	limit    int
+	failFast bool
+	call     syntax.Position
+	flow     int // the flow it stands in, and
+	index    int // where
+}
+
+func (g *group) kind() string {
+	if g.parallel {
+		return "parallel"
+	}
+	return "sequence"
+}
+
+func (g *group) String() string        { return fmt.Sprintf("%s(%d members)", g.kind(), len(g.members)) }
+func (g *group) Type() string          { return g.kind() }
+func (g *group) Freeze()               {}
+func (g *group) Truth() starlark.Bool  { return true }
+func (g *group) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: %s", g.kind()) }
+
+func makeParallel(c *call) (starlark.Value, error) { return c.group(true) }
+func makeSequence(c *call) (starlark.Value, error) { return c.group(false) }
+
+func (c *call) group(parallel bool) (starlark.Value, error) {
+	const members, name, limit, failFast = 0, 1, 2, 3
+	g := &group{
+		parallel: parallel,
+		name:     c.str(name),
+		members:  c.rest,
+		limit:    c.int(limit, 1, 1<<20),
+		failFast: c.bool(failFast),
+		call:     c.site(),
+	}
+	if why := badName(g.name); why != "" || g.name == "" && c.given(name) && c.wrong == 0 {
+		c.bad(name, nil, "bad-name", "name %s %s", quote(g.name), why)
+		g.name = ""
+	}
+	// A list given to parallel is spread: its members run side by side.
+	if parallel {
+		var flat []starlark.Value
+		for _, m := range c.rest {
+			if list, ok := elements(m); ok {
+				g.spread = len(c.rest) == 1
+				flat = append(flat, list...)
+			} else {
+				flat = append(flat, m)
+			}
+		}
+		g.members = flat
+	}
+	for i, m := range g.members {
+		c.checkMember(g, i, m)
+	}
+	return g, nil
+}
+
+// checkMember reports what cannot stand in a flow.
+func (c *call) checkMember(g *group, i int, m starlark.Value) {
+	switch m.(type) {
+	case *node, *group, *starlark.List, starlark.Tuple:
+		return
+	}
+	p := Problem{Param: c.Params[0].Name, Index: i, Code: "wrong-type",
+		Message: fmt.Sprintf("%s: member %d is %s, want a step", c.Name, i+1, typeName(m)),
+		Hint:    memberHint(m)}
+	if g.spread {
+		p.Index, p.Path = 0, []any{i}
+	}
+	c.report(p)
+}
+
+func memberHint(m starlark.Value) string {
+	switch m := m.(type) {
+	case starlark.NoneType:
+		return "to leave a step out, write [step] if condition else []"
+	case starlark.String:
+		return fmt.Sprintf("write step(%s, run = ...), or the variable that holds the step", quote(string(m)))
+	case starlark.Callable:
+		return "call it: " + m.Name() + "(...)"
+	}
+	return ""
+}
+
+// A flattening turns a flow into the nodes and groups of a plan.
+type flattening struct {
+	ev       *Evaluation
+	pipeline *Pipeline
+	max      int // nodes
+	plan     *plan.Plan
+	nodes    []*node  // beside plan.Nodes
+	groups   []*group // beside plan.Groups
+	names    map[string]named
+	groupNow string // the innermost group around what is being flattened
+	made     [2]int // how many group names were made: of sequences, of parallels
+	path     []place
+	tooMany  bool
+}
+
+// A named is what a name stands for in a flow.
+type named struct {
+	node  *node
+	group *group
+}
+
+// A place is a step on the way from a pipeline to a member of its flow.
+type place struct {
+	group *group // nil: a list
+	index int
+}
+
+// flatten fills p's nodes and groups from flow, and returns the values that the
+// nodes came from.
+func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, max int) []*node {
+	e.flows++
+	f := &flattening{ev: e, pipeline: pl, plan: p, max: max, names: make(map[string]named)}
+	f.emit(flow, nil)
+	if f.tooMany {
+		pl.problem("steps", "too-many-nodes", fmt.Sprintf("pipeline %s has more than %d nodes", quote(pl.Name), max),
+			fmt.Sprintf("the limit is nodes = %d, which is a setting", max))
+		return nil
+	}
+	f.resolve()
+	return f.nodes
+}
+
+// emit appends what v stands for, to run after needs, and returns what has to
+// be waited for by what comes after it.
+func (f *flattening) emit(v starlark.Value, needs []string) []string {
+	if f.tooMany {
+		return nil
+	}
+	switch v := v.(type) {
+	case *node:
+		return f.emitNode(v, needs)
+	case *group:
+		return f.emitGroup(v, needs)
+	case *starlark.List:
+		for i := range v.Len() {
+			needs = f.emitAt(place{nil, i}, v.Index(i), needs)
+		}
+		return needs
+	case starlark.Tuple:
+		for i, m := range v {
+			needs = f.emitAt(place{nil, i}, m, needs)
+		}
+		return needs
+	}
+	f.problem(Problem{Code: "wrong-type", Message: fmt.Sprintf("pipeline %s: its flow holds %s, want a step", quote(f.pipeline.Name), typeName(v)), Hint: memberHint(v)})
+	return needs
+}
+
+// emitAt is emit of a member, whose place is noted.
+func (f *flattening) emitAt(at place, v starlark.Value, needs []string) []string {
+	f.path = append(f.path, at)
+	needs = f.emit(v, needs)
+	f.path = f.path[:len(f.path)-1]
+	return needs
+}
+
+// maxDepth bounds how deep lists and groups nest. It is far more than anyone
+// writes; a list may contain itself.
+const maxDepth = 100
+
+func (f *flattening) emitNode(n *node, needs []string) []string {
+	if n.flow == f.ev.flows {
+		f.problem(Problem{Code: "duplicate-name",
+			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.kind, quote(n.Name), quote(f.pipeline.Name), positionText(n.Pos)),
+			Hint:    "make a second step with another name, or use depends_on for the order"})
+		return needs
+	}
+	if len(f.nodes) >= f.max {
+		f.tooMany = true
+		return nil
+	}
+	n.flow, n.index = f.ev.flows, len(f.nodes)
+	if n.Name != "" && !f.claim(n.Name, named{node: n}) {
+		return needs
+	}
+	f.nodes = append(f.nodes, n)
+	f.plan.Nodes = append(f.plan.Nodes, n.Node)
+	last := &f.plan.Nodes[len(f.plan.Nodes)-1]
+	last.Needs, last.Group = needs, f.groupNow
+	if n.Name == "" {
+		return needs
+	}
+	return []string{n.Name}
+}
+
+func (f *flattening) emitGroup(g *group, needs []string) []string {
+	switch {
+	case len(f.path) > maxDepth:
+		f.problem(Problem{Code: "too-deep", Message: fmt.Sprintf("the flow of pipeline %s nests more than %d deep", quote(f.pipeline.Name), maxDepth)})
+		return needs
+	case g.flow == f.ev.flows:
+		f.problem(Problem{Code: "duplicate-name",
+			Message: fmt.Sprintf("the %s of %s stands twice in pipeline %s", g.kind(), positionText(f.ev.position(g.call)), quote(f.pipeline.Name))})
+		return needs
+	}
+	g.flow, g.index = f.ev.flows, len(f.groups)
+	outer := f.groupNow
+	if !g.parallel && g.name == "" && g.limit == 0 && !g.failFast {
+		return f.emitMembers(g, needs) // no more than a list
+	}
+	name := g.name
+	if name == "" {
+		kind := 0
+		if g.parallel {
+			kind = 1
+		}
+		f.made[kind]++
+		name = fmt.Sprintf("%s#%d", g.kind(), f.made[kind])
+	} else {
+		f.claim(name, named{group: g})
+	}
+	f.groups = append(f.groups, g)
+	f.plan.Groups = append(f.plan.Groups, plan.Group{
+		Name: name, Group: outer, Limit: g.limit, FailFast: g.failFast, Pos: f.ev.position(g.call),
+	})
+	f.groupNow = name
+	before := len(f.nodes)
+	exit := f.emitMembers(g, needs)
+	f.groupNow = outer
+	if g.parallel && len(f.nodes) > before {
+		return []string{name}
+	}
+	return exit
+}
+
+// emitMembers emits the members of g: side by side, or one after the other.
+func (f *flattening) emitMembers(g *group, needs []string) []string {
+	for i, m := range g.members {
+		after := f.emitAt(place{g, i}, m, needs)
+		if !g.parallel {
+			needs = after
+		}
+	}
+	return needs
+}
+
+// claim gives name to what has it, and reports whether it was free.
+func (f *flattening) claim(name string, by named) bool {
+	had, taken := f.names[name]
+	if !taken {
+		f.names[name] = by
+		return true
+	}
+	var call syntax.Position
+	if by.node != nil {
+		call = by.node.call
+	} else {
+		call = by.group.call
+	}
+	f.ev.report(Problem{Call: call, Param: "name", Index: 0, Code: "duplicate-name",
+		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), positionText(f.whereNamed(had))),
+		Hint:    "names are unique within a pipeline"})
+	return false
+}
+
+func (f *flattening) whereNamed(n named) plan.Pos {
+	if n.node != nil {
+		return n.node.Pos
+	}
+	return f.ev.position(n.group.call)
+}
+
+// resolve turns what depends_on names into needs.
+func (f *flattening) resolve() {
+	for i, n := range f.nodes {
+		if len(n.dependsOn) == 0 {
+			continue
+		}
+		needs := slices.Clone(f.plan.Nodes[i].Needs)
+		for at, v := range n.dependsOn {
+			name := f.dependency(n, at, v)
+			if name != "" && !slices.Contains(needs, name) {
+				needs = append(needs, name)
+			}
+		}
+		f.plan.Nodes[i].Needs = needs
+	}
+}
+
+// dependency returns the name of a node or a group that n depends on, or "".
+func (f *flattening) dependency(n *node, at int, v starlark.Value) string {
+	missing := func(what string, where plan.Pos) string {
+		f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "not-in-flow",
+			Message: fmt.Sprintf("%s depends on %s (%s), which is not in the flow of pipeline %s", n, what, positionText(where), quote(f.pipeline.Name)),
+			Hint:    "put it into the pipeline's steps, before or beside this one"})
+		return ""
+	}
+	switch v := v.(type) {
+	case *node:
+		switch {
+		case v.flow == f.ev.flows:
+			return v.Name
+		case v.Name != "":
+			return missing(v.String(), v.Pos)
+		}
+	case *group:
+		if v.flow != f.ev.flows {
+			return missing("a "+v.kind(), f.ev.position(v.call))
+		}
+		if v.index < len(f.groups) && f.groups[v.index] == v {
+			return f.plan.Groups[v.index].Name
+		}
+		f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "bad-value",
+			Message: "a sequence without a name cannot be depended on", Hint: "depend on its last step, or give it a name"})
+	case starlark.String:
+		if _, ok := f.names[string(v)]; ok {
+			return string(v)
+		}
+		f.unknown(n, at, string(v))
+	}
+	return ""
+}
+
+// unknown reports a name that depends_on holds and the flow does not.
+func (f *flattening) unknown(n *node, at int, name string) {
+	names := make([]string, 0, len(f.names))
+	for known := range f.names {
+		names = append(names, known)
+	}
+	slices.Sort(names)
+	hint := ""
+	if near, ok := plan.Nearest(name, names); ok {
+		hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(f.whereNamed(f.names[near])))
+	}
+	f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "unknown-step", Hint: hint,
+		Message: fmt.Sprintf("step %s is not defined in pipeline %s", quote(name), quote(f.pipeline.Name))})
+}
+
+// problem reports something about the member that is being flattened.
+func (f *flattening) problem(p Problem) {
+	p.Call, p.Param, p.Index = f.pipeline.call, "steps", -1
+	if f.pipeline.impl != nil {
+		p.Param = "impl"
+	}
+	for _, at := range f.path {
+		if g := at.group; g != nil {
+			p.Call, p.Param, p.Index, p.Path = g.call, "members", at.index, nil
+			if g.spread {
+				p.Index, p.Path = 0, []any{at.index}
+			}
+			continue
+		}
+		p.Path = append(slices.Clip(p.Path), at.index)
+	}
+	if p.Param == "impl" {
+		p.Path = nil
+	}
+	f.ev.report(p)
+}
+
+// positionText returns pos as "file:line:column".
+func positionText(pos plan.Pos) string {
+	return fmt.Sprintf("%s:%d:%d", pos.File, pos.Line, pos.Column)
+}

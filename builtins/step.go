@@ -1,0 +1,484 @@
+package builtins
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// A node is what step, trigger and approve return: a vertex of a flow. It never
+// changes once it is made, but for the marks of the flow it was last put into.
+type node struct {
+	plan.Node
+	ev        *Evaluation
+	call      syntax.Position
+	kind      string           // "step", "trigger" or "approval"
+	dependsOn []starlark.Value // *node, *group or starlark.String
+	where     *environment     // the environment given as a value
+	step      plan.Step        // what Node.Step points to
+	broken    bool             // its name was refused, and that was said
+	flow      int              // the flow it stands in, and
+	index     int              // where
+}
+
+func (n *node) String() string        { return n.kind + "(" + quote(n.Name) + ")" }
+func (n *node) Type() string          { return n.kind }
+func (n *node) Freeze()               {}
+func (n *node) Truth() starlark.Bool  { return true }
+func (n *node) Hash() (uint32, error) { return starlark.String(n.Name).Hash() }
+
+// Attr implements starlark.HasAttrs.
+func (n *node) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "name":
+		return starlark.String(n.Name), nil
+	case "output":
+		if n.kind == "step" {
+			return &method{n.ev, word("<step>.output"), n}, nil
+		}
+	}
+	return nil, nil
+}
+
+// AttrNames implements starlark.HasAttrs.
+func (n *node) AttrNames() []string {
+	if n.kind == "step" {
+		return []string{"name", "output"}
+	}
+	return []string{"name"}
+}
+
+// A method is a builtin bound to a value.
+type method struct {
+	ev   *Evaluation
+	b    *Builtin
+	self starlark.Value
+}
+
+func (m *method) String() string        { return "<built-in method " + m.b.Name + ">" }
+func (m *method) Type() string          { return "builtin_function_or_method" }
+func (m *method) Freeze()               {}
+func (m *method) Truth() starlark.Bool  { return true }
+func (m *method) Hash() (uint32, error) { return starlark.String(m.b.Name).Hash() }
+func (m *method) Name() string          { return m.b.Name }
+
+// CallInternal implements starlark.Callable.
+func (m *method) CallInternal(thread *starlark.Thread, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return m.ev.invoke(m.b, m.self, thread, args, kwargs)
+}
+
+// The parameters of step, in the table's order.
+const (
+	stepName = iota
+	stepRun
+	stepDoc
+	stepDependsOn
+	stepEnv
+	stepPassEnv
+	stepDir
+	stepShell
+	stepEnvironment
+	stepRequires
+	stepTimeout
+	stepGrace
+	stepRetry
+	stepRunOn
+	stepAllowFailure
+	stepInputs
+	stepOutputs
+	stepOnce
+	stepConcurrency
+	stepTTY
+)
+
+var runOnChoices = []string{string(plan.Success), string(plan.Failure), string(plan.Always)}
+
+func makeStep(c *call) (starlark.Value, error) {
+	n := &node{ev: c.ev, kind: "step", call: c.site()}
+	n.Node.Pos = c.ev.position(n.call)
+	n.Node.Step = &n.step
+	s := &n.step
+	c.name(n, stepName)
+	c.run(s, stepRun)
+	for i := stepDoc; i < len(c.Params); i++ {
+		if !c.given(i) {
+			continue
+		}
+		switch i {
+		case stepDoc:
+			s.Doc = c.str(i)
+		case stepDependsOn:
+			n.dependsOn = c.dependencies(i)
+		case stepEnv:
+			s.Env = c.env(i, true)
+		case stepPassEnv:
+			s.PassEnv = c.variables(i)
+		case stepDir:
+			s.Dir = c.dir(i)
+		case stepShell:
+			s.Shell = c.str(i)
+			if s.Shell != "" && c.args[stepRun] != nil && s.Argv != nil {
+				c.bad(i, nil, "bad-value", "shell has no meaning when run is a list")
+			}
+		case stepEnvironment:
+			s.Environment, n.where = c.environment(i)
+		case stepRequires:
+			s.Requires = c.requirements(i)
+		case stepTimeout:
+			s.Timeout = c.duration(i)
+		case stepGrace:
+			s.Grace = c.duration(i)
+		case stepRetry:
+			s.Retry = c.retry(i)
+		case stepRunOn:
+			n.RunOn = c.runOn(i)
+		case stepAllowFailure:
+			n.AllowFailure = c.allowFailure(i)
+		case stepInputs:
+			s.Inputs = c.globs(i)
+		case stepOutputs:
+			s.Outputs = c.globs(i)
+		case stepOnce:
+			s.Once = c.bool(i)
+		case stepConcurrency:
+			s.Concurrency = c.str(i)
+		case stepTTY:
+			s.TTY = c.bool(i)
+		}
+	}
+	return n, nil
+}
+
+// name sets the name of n to argument i, checked. A refused name stays, so that
+// whoever names it elsewhere is not told that it is unknown.
+func (c *call) name(n *node, i int) {
+	n.Name = c.str(i)
+	switch why := badName(n.Name); {
+	case n.Name == "":
+		if c.args[i] != nil && c.wrong == 0 {
+			c.bad(i, nil, "bad-name", "%s is empty", c.Params[i].Name)
+		}
+		n.broken = true
+	case why != "":
+		c.bad(i, nil, "bad-name", "name %s %s", quote(n.Name), why)
+		n.broken = true
+	}
+}
+
+// maxName is how many bytes a name may have.
+const maxName = 200
+
+// badName says why s cannot name a node, a pipeline or an environment.
+func badName(s string) string {
+	if len(s) > maxName {
+		return fmt.Sprintf("is longer than %d bytes", maxName)
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
+		if !alnum && (i == 0 || c != '.' && c != '_' && c != '/' && c != '-') {
+			return "may hold letters, digits and . _ / -, and begins with a letter or a digit"
+		}
+	}
+	return ""
+}
+
+// maxScript is how many bytes a script may have, and the words of an argv
+// together.
+const maxScript = 1 << 20
+
+// run sets what s runs to argument i: a script, or a list of words.
+func (c *call) run(s *plan.Step, i int) {
+	switch v := c.args[i].(type) {
+	case nil: // said by unpack
+	case starlark.String:
+		text, ok := c.text(i, nil, v, false)
+		switch {
+		case !ok:
+		case !text.Known():
+			c.badHint(i, nil, "not-known-yet", `give it in env and write "$NAME" in the script`, "run holds an output, which is known only when the build runs")
+		case strings.TrimSpace(text.Literal) == "":
+			c.bad(i, nil, "bad-value", "run is empty")
+		case len(text.Literal) > maxScript:
+			c.badHint(i, nil, "too-large", "put it into a file", "run has %d bytes, more than %d", len(text.Literal), maxScript)
+		default:
+			s.Script = text.Literal
+		}
+	case *deferred:
+		c.badHint(i, nil, "not-known-yet", `give it in env and write "$NAME" in the script`, "run is an output, which is known only when the build runs")
+	default:
+		words, ok := elements(v)
+		if !ok {
+			c.badType(i, nil, "a string or a list of strings", v)
+			return
+		}
+		if len(words) == 0 {
+			c.bad(i, nil, "bad-value", "run is an empty list")
+			return
+		}
+		size := 0
+		s.Argv = make([]plan.Text, 0, len(words))
+		for n, w := range words {
+			if text, ok := c.text(i, []any{n}, w, false); ok {
+				s.Argv = append(s.Argv, text)
+				size += len(text.Literal)
+			}
+		}
+		if len(s.Argv) > 0 && s.Argv[0].Known() && s.Argv[0].Literal == "" {
+			c.bad(i, []any{0}, "bad-value", "the first word of run is empty")
+		}
+		if size > maxScript {
+			c.bad(i, nil, "too-large", "run has %d bytes, more than %d", size, maxScript)
+		}
+	}
+}
+
+// dir returns argument i, a directory below the workspace.
+func (c *call) dir(i int) string {
+	s := c.str(i)
+	if s == "" {
+		return ""
+	}
+	if why := outside(s); why != "" {
+		c.badHint(i, nil, "outside-tree", "a path is below the workspace, with / between its parts", "%s %s %s", c.Params[i].Name, quote(s), why)
+		return ""
+	}
+	if s = path.Clean(s); s == "." {
+		return ""
+	}
+	return s
+}
+
+// outside says how the words of a slash-separated path leave the tree.
+func outside(s string) string {
+	switch {
+	case strings.HasPrefix(s, "/"):
+		return "is absolute"
+	case strings.Contains(s, `\`):
+		return `holds a \`
+	}
+	if p := path.Clean(s); p == ".." || strings.HasPrefix(p, "../") {
+		return "leaves the tree"
+	}
+	return ""
+}
+
+// runOn returns argument i.
+func (c *call) runOn(i int) plan.RunOn {
+	on := plan.RunOn(c.oneOf(i))
+	if on == plan.Success {
+		return ""
+	}
+	return on
+}
+
+// allowFailure returns why a failure does not count: argument i, True or a
+// reason.
+func (c *call) allowFailure(i int) string {
+	switch v := c.args[i].(type) {
+	case starlark.Bool:
+		if v {
+			return "allowed to fail"
+		}
+	case starlark.String:
+		return c.str(i)
+	default:
+		c.badType(i, nil, "True or a string that says why", v)
+	}
+	return ""
+}
+
+// dependencies returns argument i, a list of nodes, groups and names.
+func (c *call) dependencies(i int) []starlark.Value {
+	if !c.given(i) {
+		return nil
+	}
+	list, ok := elements(c.args[i])
+	if !ok {
+		switch v := c.args[i].(type) {
+		case *node, *group, starlark.String:
+			c.badHint(i, nil, "wrong-type", "write it in brackets: depends_on = [...]", "depends_on is %s, want a list", typeName(v))
+		default:
+			c.badType(i, nil, "a list of steps and names", v)
+		}
+		return nil
+	}
+	out := make([]starlark.Value, 0, len(list))
+	for n, v := range list {
+		switch v := v.(type) {
+		case *node, *group:
+			out = append(out, v)
+		case starlark.String:
+			if s, ok := c.plain(i, []any{n}, v); ok {
+				out = append(out, starlark.String(s))
+				continue
+			}
+			out = append(out, nil) // keeps the places of the others
+		default:
+			c.badType(i, []any{n}, "a step or the name of one", v)
+			out = append(out, nil)
+		}
+	}
+	return out
+}
+
+// A retryValue is what retry returns.
+type retryValue struct{ plan.Retry }
+
+func (r *retryValue) String() string        { return fmt.Sprintf("retry(attempts = %d)", r.Attempts) }
+func (r *retryValue) Type() string          { return "retry" }
+func (r *retryValue) Freeze()               {}
+func (r *retryValue) Truth() starlark.Bool  { return true }
+func (r *retryValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: retry") }
+
+func makeRetry(c *call) (starlark.Value, error) {
+	const attempts, backoff, on = 0, 1, 2
+	r := &retryValue{plan.Retry{
+		Attempts: c.int(attempts, 1, 100),
+		Backoff:  c.duration(backoff),
+	}}
+	if !c.given(on) {
+		return r, nil
+	}
+	list, ok := elements(c.args[on])
+	if !ok {
+		c.badType(on, nil, "a list of exit codes, \"timeout\" and \"signal\"", c.args[on])
+	}
+	for n, v := range list {
+		switch v := v.(type) {
+		case starlark.Int:
+			if code, ok := v.Int64(); ok && 1 <= code && code <= 255 {
+				r.On = append(r.On, fmt.Sprint(code))
+				continue
+			}
+			c.bad(on, []any{n}, "out-of-range", "on holds %s, want an exit code from 1 to 255", shorten(v.String()))
+		case starlark.String:
+			if v == "timeout" || v == "signal" {
+				r.On = append(r.On, string(v))
+				continue
+			}
+			c.bad(on, []any{n}, "bad-value", `on holds %s, want an exit code, "timeout" or "signal"`, quote(string(v)))
+		default:
+			c.badType(on, []any{n}, `an exit code, "timeout" or "signal"`, v)
+		}
+	}
+	return r, nil
+}
+
+// retry returns argument i, what retry(...) gave.
+func (c *call) retry(i int) *plan.Retry {
+	r, ok := c.args[i].(*retryValue)
+	if !ok {
+		c.badHint(i, nil, "wrong-type", "write retry = retry(attempts = 3)", "retry is %s, want what retry(...) returns", typeName(c.args[i]))
+		return nil
+	}
+	return &r.Retry
+}
+
+func makeTrigger(c *call) (starlark.Value, error) {
+	const pipeline, name, project, ref, params, wait, runOn, dependsOn = 0, 1, 2, 3, 4, 5, 6, 7
+	n := &node{ev: c.ev, kind: "trigger", call: c.site()}
+	n.Node.Pos = c.ev.position(n.call)
+	t := &plan.Trigger{
+		Pipeline: c.str(pipeline),
+		Project:  c.str(project),
+		Ref:      c.str(ref),
+		Params:   c.triggerParams(params),
+		Wait:     c.bool(wait),
+	}
+	n.Trigger = t
+	if c.args[pipeline] != nil && badName(t.Pipeline) != "" {
+		c.bad(pipeline, nil, "bad-name", "pipeline %s %s", quote(t.Pipeline), badName(t.Pipeline))
+	}
+	if c.given(name) {
+		c.name(n, name)
+	} else {
+		c.name(n, pipeline)
+	}
+	if c.given(runOn) {
+		n.RunOn = c.runOn(runOn)
+	}
+	n.dependsOn = c.dependencies(dependsOn)
+	return n, nil
+}
+
+// triggerParams returns argument i: names to values, as text.
+func (c *call) triggerParams(i int) plan.Env {
+	if !c.given(i) {
+		return nil
+	}
+	dict, ok := c.args[i].(*starlark.Dict)
+	if !ok {
+		c.badType(i, nil, "a dict", c.args[i])
+		return nil
+	}
+	var out plan.Env
+	for key, v := range dict.Entries() {
+		name, ok := key.(starlark.String)
+		if !ok || badParamName(string(name)) {
+			c.bad(i, nil, "bad-name", "params holds the key %s, which is not the name of a parameter", shorten(key.String()))
+			continue
+		}
+		path := []any{string(name)}
+		text := plan.Text{}
+		switch v := v.(type) {
+		case starlark.Bool:
+			text = plan.Lit(strings.ToLower(v.String()))
+		case starlark.Int:
+			text = plan.Lit(v.String())
+		case *starlark.List, starlark.Tuple:
+			list, _ := elements(v)
+			words := make([]string, 0, len(list))
+			for n, w := range list {
+				if s, ok := c.plain(i, []any{string(name), n}, w); ok {
+					words = append(words, s)
+				}
+			}
+			text = plan.Lit(strings.Join(words, ","))
+		default:
+			if text, ok = c.text(i, path, v, false); !ok {
+				continue
+			}
+		}
+		out = append(out, plan.Var{Name: string(name), Value: text})
+	}
+	sortEnv(out)
+	return out
+}
+
+func makeApprove(c *call) (starlark.Value, error) {
+	const name, prompt, dependsOn = 0, 1, 2
+	n := &node{ev: c.ev, kind: "approval", call: c.site()}
+	n.Node.Pos = c.ev.position(n.call)
+	n.Approve = &plan.Approve{Prompt: c.str(prompt)}
+	c.name(n, name)
+	n.dependsOn = c.dependencies(dependsOn)
+	return n, nil
+}
+
+func makeSecret(c *call) (starlark.Value, error) {
+	s := &secretValue{name: c.str(0), ev: c.ev}
+	if why := badName(s.name); c.wrong == 0 && (s.name == "" || why != "") {
+		c.bad(0, nil, "bad-name", "name %s %s", quote(s.name), why)
+	}
+	return s, nil
+}
+
+func makeOutput(c *call) (starlark.Value, error) {
+	key := c.str(0)
+	if c.wrong == 0 && (key == "" || badOutputKey(key)) {
+		c.bad(0, nil, "bad-name", "key %s is not the name of a file: letters, digits and . _ -", quote(key))
+	}
+	part := plan.Part{Output: &plan.Output{Step: c.self.(*node).Name, Key: key}}
+	return &deferred{[]plan.Part{part}, c.ev}, nil
+}
+
+// badOutputKey reports whether key cannot be a file of PIPER_OUTPUT.
+func badOutputKey(key string) bool {
+	return badName(key) != "" || strings.Contains(key, "/")
+}

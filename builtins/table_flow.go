@@ -1,0 +1,261 @@
+package builtins
+
+// The words that register something, and those that a flow is made of.
+
+var registerWords = []Builtin{
+	{
+		Name: "project",
+		Doc:  "Says what the whole repository is. It may be called once.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "names the project to others: on the web page, in a trigger"},
+			{Name: "version", Type: "string", Doc: "steps see it as PIPER_VERSION, impl as ctx.version"},
+			{Name: "piper", Type: "string", Doc: `the versions of piper that may run it, such as ">=0.1" or ">=1.2, <2"`, Named: true},
+		},
+		Example: `project(name = "shop", version = "1.2.0", piper = ">=0.1")`,
+		call:    makeProject,
+	},
+	{
+		Name: "pipeline",
+		Doc: "Registers a pipeline: something that can be asked for by name, or that an event starts. " +
+			"Its flow is either steps, written down, or what the function impl returns for a ctx; impl runs only when the pipeline is asked for.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "unique in the project"},
+			{Name: "doc", Type: "string", Doc: "one line for lists and forms", Named: true},
+			{Name: "steps", Type: "list", Doc: "the flow; a list is a sequence", Named: true},
+			{Name: "impl", Type: "function", Doc: "impl(ctx) returns the flow", Named: true},
+			{Name: "params", Type: "dict of params", Default: "{}", Doc: "what may be given, by name: param.string() and its like", Named: true},
+			{Name: "on", Type: "list", Default: "[]", Doc: "which events start it: on.push() and its like", Named: true},
+			{Name: "env", Type: "dict of strings", Default: "{}", Doc: "environment variables of every step; a value may be a secret", Named: true},
+			{Name: "pass_env", Type: "list of strings", Default: "[]", Doc: "names, or globs of names, that are let through to every step", Named: true},
+			{Name: "environment", Type: "environment or string", Doc: "where steps run that name none themselves", Named: true},
+			{Name: "timeout", Type: "duration", Doc: "of the whole build", Named: true},
+			{Name: "queue_timeout", Type: "duration", Doc: "of the wait for an agent", Named: true},
+			{Name: "concurrency", Type: "string", Doc: "builds with the same key run one at a time", Named: true},
+			{Name: "priority", Type: "int", Default: "0", Doc: "-1000 to 1000; higher is taken first", Named: true},
+		},
+		Example: `
+unit = step("unit", run = "go test ./...")
+
+pipeline(
+    name = "test",
+    doc = "Unit tests",
+    steps = [unit],
+    on = [on.push(branches = ["main"])],
+    timeout = "30m",
+)
+`,
+		call: makePipeline,
+	},
+}
+
+var flowWords = []Builtin{
+	{
+		Name: "step",
+		Doc:  "Returns a step: one command to run. It does nothing until it stands in the flow of a pipeline.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "unique in the flow; letters, digits and . _ / -"},
+			{Name: "run", Type: "string or list of strings", Required: true, Doc: "a string goes to sh -e -c; a list is a program and its arguments, without a shell"},
+			{Name: "doc", Type: "string", Doc: "one line about it", Named: true},
+			{Name: "depends_on", Type: "list", Default: "[]", Doc: "steps, or their names, that must have ended first", Named: true},
+			{Name: "env", Type: "dict of strings", Default: "{}", Doc: "environment variables; a value may be a secret or an output", Named: true},
+			{Name: "pass_env", Type: "list of strings", Default: "[]", Doc: "names, or globs of names, that are let through from outside", Named: true},
+			{Name: "dir", Type: "string", Doc: "where it runs, below the workspace", Named: true},
+			{Name: "shell", Type: "string", Default: `"sh"`, Doc: "what runs a string", Named: true},
+			{Name: "environment", Type: "environment or string", Doc: "where it runs; the pipeline's when not given", Named: true},
+			{Name: "requires", Type: "list", Default: "[]", Doc: "what the machine must have: facts.has() and its like", Named: true},
+			{Name: "timeout", Type: "duration", Doc: "of one attempt", Named: true},
+			{Name: "grace", Type: "duration", Default: `"10s"`, Doc: "from the interrupt to the kill", Named: true},
+			{Name: "retry", Type: "retry", Doc: "whether it is tried again: retry(attempts = 3)", Named: true},
+			{Name: "run_on", Type: "string", Default: `"success"`, Doc: "which end of all that comes before lets it run", Named: true, Choices: runOnChoices},
+			{Name: "allow_failure", Type: "bool or string", Default: "False", Doc: "its failure does not fail the build; a string says why", Named: true},
+			{Name: "inputs", Type: "list of strings", Default: "[]", Doc: "globs of the files it reads", Named: true},
+			{Name: "outputs", Type: "list of strings", Default: "[]", Doc: "globs of the files it writes", Named: true},
+			{Name: "once", Type: "bool", Default: "False", Doc: "it must not be started a second time after an agent was lost", Named: true},
+			{Name: "concurrency", Type: "string", Doc: "steps with the same key run one at a time", Named: true},
+			{Name: "tty", Type: "bool", Default: "False", Doc: "it gets a terminal", Named: true},
+		},
+		Returns: "step",
+		Example: `
+build = step(
+    name = "build",
+    run = ["go", "build", "-o", "dist/app", "./cmd/app"],
+    env = {"CGO_ENABLED": "0"},
+    inputs = ["**/*.go", "go.mod"],
+    timeout = "10m",
+    concurrency = "build",
+)
+pipeline(name = "build", steps = [build])
+`,
+		call: makeStep,
+	},
+	{
+		Name: "<step>.output",
+		Doc: "Returns a value that a step writes while it runs: the content of the file key in its directory PIPER_OUTPUT. " +
+			"It may stand in env, in the params of a trigger and in run = [...]; + makes a longer string of it.",
+		Params:  []Param{{Name: "key", Type: "string", Required: true, Doc: "the name of the file"}},
+		Returns: "output",
+		Example: `
+build = step("build", run = "git describe > $PIPER_OUTPUT/version")
+ship = step("ship", run = ["./ship.sh", "app-" + build.output("version")])
+pipeline(name = "release", steps = [build, ship])
+`,
+		call: makeOutput,
+	},
+	{
+		Name: "parallel",
+		Doc:  "Runs its members with no order of their own. A list given to it is spread: each of its members runs side by side; for chains side by side use sequence.",
+		Params: []Param{
+			{Name: "members", Type: "steps or lists", Rest: true, Doc: "what runs"},
+			{Name: "name", Type: "string", Doc: "lets depends_on name it", Named: true},
+			{Name: "limit", Type: "int", Doc: "how many of the steps inside may run at once", Named: true},
+			{Name: "fail_fast", Type: "bool", Default: "False", Doc: "a failure inside stops what else is inside", Named: true},
+		},
+		Returns: "parallel",
+		Example: `
+shards = [step("test/%d" % i, run = ["./test.sh", str(i)]) for i in range(4)]
+pipeline(name = "test", steps = [parallel(shards, limit = 2)])
+`,
+		call: makeParallel,
+	},
+	{
+		Name: "sequence",
+		Doc:  "Runs its members one after the other: a list with a name.",
+		Params: []Param{
+			{Name: "members", Type: "steps or lists", Rest: true, Doc: "what runs"},
+			{Name: "name", Type: "string", Doc: "lets depends_on name it", Named: true},
+			{Name: "limit", Type: "int", Doc: "how many of the steps inside may run at once", Named: true},
+			{Name: "fail_fast", Type: "bool", Default: "False", Doc: "a failure inside stops what else is inside", Named: true},
+		},
+		Returns: "sequence",
+		Example: `
+go = sequence(step("go/build", run = "go build ./..."), step("go/test", run = "go test ./..."))
+web = sequence(step("web/build", run = "npm run build"), step("web/test", run = "npm test"))
+pipeline(name = "test", steps = [parallel(go, web)])
+`,
+		call: makeSequence,
+	},
+	{
+		Name: "trigger",
+		Doc:  "Returns a node that starts another pipeline.",
+		Params: []Param{
+			{Name: "pipeline", Type: "string", Required: true, Doc: "the pipeline to start"},
+			{Name: "name", Type: "string", Doc: "unique in the flow; the pipeline's when not given", Named: true},
+			{Name: "project", Type: "string", Doc: "the project of the pipeline; this one when not given", Named: true},
+			{Name: "ref", Type: "string", Doc: "the branch, tag or commit to build; this build's commit when not given", Named: true},
+			{Name: "params", Type: "dict", Default: "{}", Doc: "the parameters to give it; a value may be an output", Named: true},
+			{Name: "wait", Type: "bool", Default: "False", Doc: "the node ends when the build it started ends, and as it does", Named: true},
+			{Name: "run_on", Type: "string", Default: `"success"`, Doc: "which end of all that comes before lets it run", Named: true, Choices: runOnChoices},
+			{Name: "depends_on", Type: "list", Default: "[]", Doc: "steps, or their names, that must have ended first", Named: true},
+		},
+		Returns: "trigger",
+		Example: `
+build = step("build", run = "make")
+pipeline(name = "release", steps = [build, trigger("deploy", params = {"to": "staging"}, wait = True)])
+pipeline(name = "deploy", params = {"to": param.string()}, steps = [step("deploy", run = "./deploy.sh")])
+`,
+		call: makeTrigger,
+	},
+	{
+		Name: "approve",
+		Doc:  "Returns a node that waits for a person to say yes.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "unique in the flow"},
+			{Name: "prompt", Type: "string", Doc: "what the person is asked", Named: true},
+			{Name: "depends_on", Type: "list", Default: "[]", Doc: "steps, or their names, that must have ended first", Named: true},
+		},
+		Returns: "approval",
+		Example: `
+pipeline(name = "deploy", steps = [
+    approve("ready", prompt = "Ship it?"),
+    step("deploy", run = "./deploy.sh"),
+])
+`,
+		call: makeApprove,
+	},
+	{
+		Name: "retry",
+		Doc:  "Says when a step that failed is tried again.",
+		Params: []Param{
+			{Name: "attempts", Type: "int", Required: true, Doc: "in all, 1 to 100"},
+			{Name: "backoff", Type: "duration", Doc: "the wait before the second attempt; doubled for each one after, at most an hour", Named: true},
+			{Name: "on", Type: "list", Default: "[]", Doc: `exit codes, "timeout" and "signal"; any failure when not given`, Named: true},
+		},
+		Returns: "retry",
+		Example: `
+flaky = step("flaky", run = "./flaky.sh", retry = retry(attempts = 3, backoff = "5s", on = [75, "timeout"]))
+pipeline(name = "test", steps = [flaky])
+`,
+		call: makeRetry,
+	},
+	{
+		Name:    "secret",
+		Doc:     "Returns a value that only the machine that runs a step knows. It goes into env whole, and nowhere else.",
+		Params:  []Param{{Name: "name", Type: "string", Required: true, Doc: "what the secret is called where it is kept"}},
+		Returns: "secret",
+		Example: `
+publish = step("publish", run = "./publish.sh", env = {"TOKEN": secret("registry")})
+pipeline(name = "publish", steps = [publish])
+`,
+		call: makeSecret,
+	},
+}
+
+var environmentWords = []Builtin{
+	{
+		Name: "environment",
+		Doc:  "Defines a place where steps run, and returns it. `piper exec <pipeline> <environment>` puts it in the pipeline's place.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "unique in the project"},
+			{Name: "kind", Type: "kind", Default: "host()", Doc: "host(), temp_dir(), venv() or container()", Named: true},
+			{Name: "requires", Type: "list", Default: "[]", Doc: "what the machine must have: facts.has() and its like", Named: true},
+			{Name: "env", Type: "dict of strings", Default: "{}", Doc: "environment variables of its steps; a value may be a secret", Named: true},
+			{Name: "pass_env", Type: "list of strings", Default: "[]", Doc: "names, or globs of names, that are let through to its steps", Named: true},
+			{Name: "doc", Type: "string", Doc: "one line about it", Named: true},
+		},
+		Returns: "environment",
+		Example: `
+clean = environment(name = "clean", kind = temp_dir(), env = {"LANG": "C"}, doc = "a copy of the tree")
+pipeline(name = "test", environment = clean, steps = [step("test", run = "make test")])
+`,
+		call: makeEnvironment,
+	},
+	{
+		Name: "host", Doc: "The machine itself, in the workspace.", Returns: "kind",
+		Example: `environment(name = "plain", kind = host())`,
+		call:    makeHost,
+	},
+	{
+		Name:    "temp_dir",
+		Doc:     "A copy of the tree in a directory that is removed after the build.",
+		Params:  []Param{{Name: "keep", Type: "bool", Default: "False", Doc: "leave the copy behind", Named: true}},
+		Returns: "kind",
+		Example: `environment(name = "scratch", kind = temp_dir(keep = True))`,
+		call:    makeTempDir,
+	},
+	{
+		Name: "venv",
+		Doc:  "A Python virtual environment. It is made once, and again when its requirements change.",
+		Params: []Param{
+			{Name: "path", Type: "string", Default: `".venv"`, Doc: "where it stands, below the workspace"},
+			{Name: "python", Type: "string", Default: `"python3"`, Doc: "the interpreter to make it with", Named: true},
+			{Name: "requirements", Type: "list of strings", Default: "[]", Doc: "requirement files to install", Named: true},
+		},
+		Returns: "kind",
+		Example: `environment(name = "py", kind = venv(requirements = ["requirements.txt"]))`,
+		call:    makeVenv,
+	},
+	{
+		Name: "container",
+		Doc:  "A container, started through podman or docker, with the workspace mounted.",
+		Params: []Param{
+			{Name: "image", Type: "string", Required: true, Doc: "the image"},
+			{Name: "runtime", Type: "string", Doc: "the program to use; whichever is there when not given", Named: true, Choices: runtimeChoices},
+			{Name: "options", Type: "list of strings", Default: "[]", Doc: "more arguments of its run command", Named: true},
+		},
+		Returns: "kind",
+		Example: `environment(name = "deb", kind = container(image = "debian:stable-slim", options = ["--network=none"]))`,
+		call:    makeContainer,
+	},
+}
+
+var runtimeChoices = []string{"podman", "docker"}

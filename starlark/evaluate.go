@@ -1,0 +1,346 @@
+package starlark
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// Evaluate evaluates r in this process. It is an Evaluator.
+//
+// Steps, output, nodes and source are bounded exactly. Time is bounded between
+// two instructions only, and memory not at all: evaluate files that are not
+// the caller's own in a child process.
+func Evaluate(ctx context.Context, r Request) (Result, error) {
+	root, err := os.OpenRoot(r.Root)
+	if err != nil {
+		return Result{}, fmt.Errorf("open the tree: %w", err)
+	}
+	defer root.Close()
+	e := newEvaluation(&r, root)
+	stop := e.bound(ctx)
+	defer stop()
+	e.load()
+	e.execute()
+	e.choose()
+	return e.result(ctx)
+}
+
+// An evaluation is one run of Evaluate. Its methods are its stages; each does
+// what it can of what the stages before have left.
+type evaluation struct {
+	*Request
+	loader  loader
+	words   *builtins.Evaluation
+	names   starlark.StringDict // what every file can name
+	thread  *starlark.Thread
+	main    *source
+	printed int
+
+	stopped  atomic.Pointer[stop] // why the thread was cancelled
+	found    plan.Diagnostics
+	warnings plan.Diagnostics
+	plan     *plan.Plan
+	machine  error   // ends it all
+	recent   *source // where position last looked
+}
+
+// A stop is why an evaluation was ended from outside.
+type stop struct{ code, message, hint string }
+
+func newEvaluation(r *Request, root *os.Root) *evaluation {
+	r.Limits = r.Limits.withDefaults()
+	if r.File == "" {
+		r.File = "PIPER.star"
+	}
+	r.File = path.Clean(filepath.ToSlash(r.File))
+	e := &evaluation{Request: r}
+	files := &tree{root: root, list: r.Files}
+	e.words = &builtins.Evaluation{
+		Event: r.Event, Piper: r.Piper, Git: r.Git, Tree: files, Environ: r.Environ,
+		Print: e.print, Pos: e.position,
+	}
+	e.names = e.words.Predeclared()
+	e.loader = loader{
+		tree: files, limits: r.Limits, cache: openCache(r.Cache),
+		known: e.names.Has, sources: make(map[string]*source),
+	}
+	e.thread = &starlark.Thread{Name: "evaluate", Load: e.module}
+	return e
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Steps == 0 {
+		l.Steps = 10_000_000
+	}
+	if l.Time == 0 {
+		l.Time = 5 * time.Second
+	}
+	if l.Output == 0 {
+		l.Output = 1 << 20
+	}
+	if l.Nodes == 0 {
+		l.Nodes = plan.MaxNodes
+	}
+	if l.Source == 0 {
+		l.Source = 1 << 20
+	}
+	return l
+}
+
+// bound has the thread stopped when it runs into a limit or ctx ends. The
+// function it returns ends the watch.
+func (e *evaluation) bound(ctx context.Context) func() {
+	halt := func(why stop) {
+		e.stopped.CompareAndSwap(nil, &why)
+		e.thread.Cancel(why.message)
+	}
+	e.thread.SetMaxExecutionSteps(e.Limits.Steps)
+	e.thread.OnMaxSteps = func(*starlark.Thread) {
+		halt(stop{"too-many-steps", fmt.Sprintf("evaluation takes more than %d steps of the interpreter", e.Limits.Steps),
+			fmt.Sprintf("the limit is max_steps = %d, which is a setting", e.Limits.Steps)})
+	}
+	timer := time.AfterFunc(e.Limits.Time, func() {
+		halt(stop{"too-slow", fmt.Sprintf("evaluation takes longer than %s", e.Limits.Time),
+			fmt.Sprintf("the limit is max_time = %s, which is a setting", e.Limits.Time)})
+	})
+	unwatch := context.AfterFunc(ctx, func() { halt(stop{code: "cancelled", message: "cancelled"}) })
+	return func() { timer.Stop(); unwatch() }
+}
+
+// load reads and compiles every file.
+func (e *evaluation) load() {
+	e.main = e.loader.root(e.File, e.Source)
+	e.found = append(e.found, e.loader.found...)
+	for _, s := range e.loader.order {
+		e.words.SawDigest("file", s.name, s.digest())
+	}
+	if e.main != nil {
+		copy(e.words.Seed[:], e.main.sum[:])
+	}
+}
+
+// execute runs the top level of every file, the root's last.
+func (e *evaluation) execute() {
+	if len(e.found) > 0 {
+		return
+	}
+	for _, s := range e.loader.order {
+		e.words.MayRegister = s == e.main
+		globals, err := s.program.Init(e.thread, e.names)
+		e.words.MayRegister = false
+		globals.Freeze()
+		s.globals = globals
+		if err != nil {
+			e.failed(err)
+			return
+		}
+	}
+	if main, ok := e.main.globals["main"].(*starlark.Function); ok && len(e.words.Pipelines()) == 0 {
+		e.words.RegisterMain(main)
+	}
+}
+
+// module implements load: the file was executed before.
+func (e *evaluation) module(thread *starlark.Thread, label string) (starlark.StringDict, error) {
+	from := thread.CallFrame(0).Pos.Filename()
+	if s := e.loader.sources[from]; s != nil {
+		for _, load := range s.loads {
+			if load.label == label && load.from != nil {
+				return load.from.globals, nil
+			}
+		}
+	}
+	return nil, errors.New("not loaded")
+}
+
+// choose evaluates the pipeline that was asked for.
+func (e *evaluation) choose() {
+	if e.CatalogOnly || e.main == nil || e.main.globals == nil || len(e.found) > 0 {
+		return
+	}
+	p := e.pipeline()
+	if p == nil {
+		return
+	}
+	params := e.params(p)
+	environment := e.Environment
+	if environment == "local" {
+		environment = ""
+	}
+	made, err := e.words.Plan(e.thread, p, params, environment, e.Limits.Nodes)
+	if err != nil {
+		e.failed(err)
+		return
+	}
+	if len(e.words.Problems()) == 0 && len(e.found) == 0 {
+		e.found = append(e.found, e.excerpts(plan.Validate(made, e.Limits.Nodes))...)
+	}
+	e.plan = made
+}
+
+// usage reports a request that the file cannot answer, at the place that pos
+// names.
+func (e *evaluation) usage(pos plan.Pos, code, message, hint string) {
+	d := plan.Diagnostic{File: e.File, Severity: "error", Code: code, Message: message, Hint: hint}
+	if s := e.loader.sources[pos.File]; s != nil && pos.Line > 0 {
+		d = s.diagnose(place{pos.Line, pos.Column}, code, message, hint)
+	}
+	e.found = append(e.found, d)
+}
+
+// pipeline returns the pipeline that was asked for, or nil.
+func (e *evaluation) pipeline() *builtins.Pipeline {
+	all := e.words.Pipelines()
+	names := make([]string, len(all))
+	for i, p := range all {
+		names[i] = p.Name
+	}
+	name := e.Pipeline
+	if name == "" {
+		name = "build"
+		if len(all) == 1 {
+			name = names[0]
+		}
+	}
+	if p := e.words.Pipeline(name); p != nil {
+		return p
+	}
+	switch {
+	case len(e.words.Problems()) > 0: // it may be one that could not be registered
+	case len(all) == 0:
+		e.usage(plan.Pos{}, "unknown-pipeline", "no pipeline is defined", `write pipeline(name = "build", steps = [...])`)
+	case e.Pipeline == "":
+		e.usage(plan.Pos{}, "unknown-pipeline", `there is no pipeline "build", so one has to be named`, "there are "+strings.Join(names, ", "))
+	default:
+		hint := "there are " + strings.Join(names, ", ")
+		var pos plan.Pos
+		if near, ok := plan.Nearest(name, names); ok {
+			pos = e.words.Pipeline(near).Pos
+			hint = fmt.Sprintf("did you mean %q (%s:%d:%d)?", near, pos.File, pos.Line, pos.Column)
+		}
+		e.usage(pos, "unknown-pipeline", fmt.Sprintf("pipeline %q is not defined", builtins.Visible(name)), hint)
+	}
+	return nil
+}
+
+// params returns the value of each of p's parameters.
+func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
+	if len(p.Params) == 0 && len(e.Params) == 0 {
+		return nil
+	}
+	values := make(map[string]any, len(p.Params))
+	names := make([]string, len(p.Params))
+	for i, param := range p.Params {
+		names[i] = param.Name
+		text, given := e.Params[param.Name]
+		switch {
+		case given:
+			v, err := param.Parse(text)
+			if err != nil {
+				e.usage(p.Pos, "bad-param", fmt.Sprintf("pipeline %q: %v", p.Name, err), param.Doc)
+				break
+			}
+			values[param.Name] = v
+			continue
+		case param.Required:
+			e.usage(p.Pos, "missing-param", fmt.Sprintf("pipeline %q needs the parameter %q", p.Name, param.Name), param.Doc)
+		case param.Default != nil:
+			values[param.Name] = param.Default
+			continue
+		}
+		values[param.Name] = builtins.Zero(param)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Params)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		hint := "it has none"
+		if near, ok := plan.Nearest(name, names); ok {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		} else if len(names) > 0 {
+			hint = "it has " + strings.Join(names, ", ")
+		}
+		e.usage(p.Pos, "unknown-param", fmt.Sprintf("pipeline %q has no parameter %q", p.Name, builtins.Visible(name)), hint)
+	}
+	return values
+}
+
+// failed records an error that ended the execution.
+func (e *evaluation) failed(err error) {
+	var failure *starlark.EvalError
+	switch {
+	case errors.Is(err, builtins.ErrTooManyProblems):
+	case errors.As(err, &failure):
+		e.found = append(e.found, e.runtimeError(failure))
+	default:
+		e.machine = err
+	}
+}
+
+// result puts together what there is.
+func (e *evaluation) result(ctx context.Context) (Result, error) {
+	r := Result{Catalog: e.words.Catalog(), Warnings: e.warnings}
+	if err := ctx.Err(); err != nil {
+		return r, fmt.Errorf("evaluate %s: %w", e.File, err)
+	}
+	if e.machine != nil {
+		return r, fmt.Errorf("evaluate %s: %w", e.File, e.machine)
+	}
+	for _, p := range e.words.Problems() {
+		e.found = append(e.found, e.locate(p))
+	}
+	if len(e.found) > 0 {
+		e.found.Sort()
+		return r, e.found
+	}
+	r.Plan = e.plan
+	return r, nil
+}
+
+// print passes on what a file prints, up to the limit.
+func (e *evaluation) print(pos plan.Pos, message string) {
+	before := e.printed
+	e.printed += len(message) + 1
+	switch {
+	case e.printed <= e.Limits.Output:
+		if e.Print != nil {
+			e.Print(pos, message)
+		}
+	case before <= e.Limits.Output:
+		d := plan.Diagnostic{File: pos.File, Line: int(pos.Line), Column: int(pos.Column), Severity: "warning", Code: "too-much-output",
+			Message: fmt.Sprintf("more than %d bytes are printed; the rest is dropped (truncated)", e.Limits.Output),
+			Hint:    fmt.Sprintf("the limit is max_output = %d, which is a setting", e.Limits.Output)}
+		e.warnings = append(e.warnings, d)
+	}
+}
+
+// position turns a position of the interpreter into one for people: that of a
+// call is its first character, not its parenthesis.
+func (e *evaluation) position(pos syntax.Position) plan.Pos {
+	name := pos.Filename()
+	s := e.recent
+	if s == nil || s.name != name {
+		s = e.loader.sources[name]
+		e.recent = s
+	}
+	at := place{pos.Line, pos.Col}
+	if s != nil {
+		at = s.callee(at)
+	}
+	return plan.Pos{File: name, Line: at.line, Column: at.column}
+}

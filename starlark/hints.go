@@ -1,0 +1,146 @@
+package starlark
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Hints for those who come from Python. The parser and the interpreter have no
+// kinds of errors, only texts, so here, and only here, texts are looked at.
+
+// habit looks at a line that does not parse, for something that Python has and
+// this language has not. It returns what to say of it, and the column where it
+// stands; an empty message is no such thing.
+func habit(line string, column int32) (message, hint string, at int32) {
+	trimmed := strings.TrimLeft(line, " \t")
+	indent := int32(len(line) - len(trimmed))
+	switch word := trimmed[:len(firstWord(trimmed))]; word {
+	case "import", "from":
+		return "there is no " + word + " statement", `write load("//ci/lib.star", "name")`, indent + 1
+	case "class":
+		return "there are no classes", "write struct(field = value), or a function that returns one", indent + 1
+	case "try", "except", "finally":
+		return "there is no " + word + " statement", `errors cannot be caught: ask before, as with fs.exists or "x" in d`, indent + 1
+	case "raise":
+		return "there is no raise statement", `write fail("what is wrong")`, indent + 1
+	case "with":
+		return "there is no with statement", "a file of the tree is read by fs.read", indent + 1
+	case "assert":
+		return "there is no assert statement", `write: if not condition: fail("what is wrong")`, indent + 1
+	case "while":
+		return "there is no while loop", "write for i in range(n), with break", indent + 1
+	case "yield", "async", "await", "global", "nonlocal", "del":
+		return "there is no " + word + " statement", "", indent + 1
+	}
+	i := index(line, column)
+	before, rest := line[:i], line[i:]
+	previous := lastWord(strings.TrimRight(before, " "))
+	switch {
+	case strings.HasPrefix(rest, `"`) || strings.HasPrefix(rest, `'`):
+		if prefix := lastWord(before); prefix == "f" || prefix == "F" || prefix == "rf" || prefix == "fr" {
+			return "there are no f-strings", `write "%s" % name, or "{}".format(name)`, column - int32(len(prefix))
+		}
+	case firstWord(rest) == "is" || previous == "is":
+		if previous == "is" {
+			column -= int32(len(before) - strings.LastIndex(before, "is"))
+		}
+		return "there is no is operator", "write == or !=", column
+	case strings.HasPrefix(rest, "**"):
+		return "there is no ** operator", "write a product, 1 << n for a power of two, or math.pow", column
+	case strings.HasPrefix(rest, ":="):
+		return "there is no := operator", "write the assignment on a line of its own", column
+	case strings.HasPrefix(rest, "@"):
+		return "there are no decorators", "", column
+	case strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "->"):
+		if strings.Contains(line, "def ") || strings.Contains(line, "=") {
+			return "there are no type annotations", "leave the type out", column
+		}
+	}
+	return "", "", column
+}
+
+func firstWord(s string) string { return s[:len(s)-len(strings.TrimLeft(s, nameBytes))] }
+
+func lastWord(s string) string { return s[len(strings.TrimRight(s, nameBytes)):] }
+
+const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
+
+// foreign returns a hint for a name that is defined elsewhere, but not here.
+func foreign(name string) string {
+	switch name {
+	case "service", "expand":
+		return name + " is not available in this version of piper"
+	case "true", "false":
+		return "write " + strings.ToUpper(name[:1]) + name[1:]
+	case "null", "nil":
+		return "write None"
+	case "open", "read_file":
+		return `write fs.read("path")`
+	case "glob":
+		return `write fs.glob("**/*.go")`
+	case "sh", "exec", "run", "local", "subprocess":
+		return `a command runs in a step: step("name", run = "...")`
+	case "sum":
+		return "add them up in a loop"
+	case "input":
+		return "a pipeline is given params"
+	case "map", "filter":
+		return "write a list: [f(x) for x in xs if condition]"
+	case "isinstance":
+		return `write type(x) == "string"`
+	case "environ", "getenv", "env":
+		return `write os.environ("NAME")`
+	case "assert":
+		return "assert is there in files that end with _test.star"
+	}
+	return ""
+}
+
+// refused returns a hint for what the resolver does not let pass on a line.
+func refused(message, line string) string {
+	switch {
+	case strings.Contains(message, "while loop"):
+		return "write for i in range(n), with break"
+	case strings.Contains(message, "may not follow *args") && strings.Contains(line, "parallel"):
+		return "pass the list itself: parallel(xs, limit = 2)"
+	case strings.Contains(message, "may not follow *args"):
+		return "put it before the *"
+	case strings.Contains(message, "load statement within"):
+		return "load at the top of the file"
+	case strings.Contains(message, "leading underscores"):
+		return "a name that begins with _ belongs to its file"
+	case strings.Contains(message, "return statement not within"):
+		return "a pipeline returns its steps from the function impl"
+	}
+	return ""
+}
+
+// advise puts a message of the interpreter into a form for people, and adds a
+// hint. known says whether a name is predeclared.
+func advise(message string, known func(string) bool) (said, hint string) {
+	message, near, suggested := strings.Cut(message, " (did you mean ")
+	if suggested {
+		hint = "did you mean " + strings.TrimSuffix(near, ")")
+	}
+	switch {
+	case strings.Contains(message, "called recursively"):
+		return message, "there is no recursion: write a loop"
+	case strings.Contains(message, "frozen"):
+		return message, "what a loaded file or the top level made cannot be changed later: make a copy, such as list(x) or dict(x)"
+	case strings.HasSuffix(message, " referenced before assignment"):
+		if name := lastWord(strings.TrimSuffix(message, " referenced before assignment")); known(name) {
+			return message, fmt.Sprintf("this file's own %s hides the builtin %s; give the variable another name", name, name)
+		}
+	case strings.HasPrefix(message, "unknown binary op: string + int"):
+		return message, "write str(n), or use %"
+	case strings.HasPrefix(message, "unknown binary op: string + "):
+		return message, "write str(x), or use %"
+	case strings.HasPrefix(message, "NoneType has no"):
+		return message, "a function without return gives None"
+	}
+	if utf8.RuneCountInString(message) > 1000 {
+		message = string([]rune(message)[:1000]) + "…"
+	}
+	return message, hint
+}
