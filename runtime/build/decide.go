@@ -217,7 +217,7 @@ func (b *Build) haltGroup(group, by int32) {
 }
 
 func (b *Build) cancelRequested(ev Event) {
-	if !b.cancelled {
+	if !b.cancelled || ev.Force && !b.forced { // the first, and then who insists
 		b.by, b.asked = ev.By, ev.Reason
 	}
 	if b.halt == notHalted {
