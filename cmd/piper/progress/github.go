@@ -115,7 +115,7 @@ func (d *github) line(a *attempt, line []byte, is piece) {
 	if is == more {
 		mark = goesOn
 	}
-	a.held = append(append(a.held, mark+" "...), a.clean...)
+	a.held = append(append(a.held, mark+" "...), a.shown...)
 	a.held = append(a.held, '\n')
 }
 
@@ -144,9 +144,9 @@ func (d *github) beat(a *attempt, _ time.Duration) {
 func (d *github) annotation(level string, n note) string {
 	var at string
 	if pos := n.node.Pos; pos.File != "" {
-		at = fmt.Sprintf("file=%s,line=%d,", property(pos.File), pos.Line)
+		at = fmt.Sprintf("file=%s,line=%d,", property(clean(pos.File)), pos.Line)
 	}
-	return fmt.Sprintf("::%s %stitle=%s::%s", level, at, property(n.node.Name), message(n.node.Name+" "+n.text))
+	return fmt.Sprintf("::%s %stitle=%s::%s", level, at, property(clean(n.node.Name)), message(clean(n.node.Name)+" "+n.text))
 }
 
 // message is text as the data of a workflow command.

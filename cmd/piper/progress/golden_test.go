@@ -210,3 +210,103 @@ func TestFrames(t *testing.T) {
 		})
 	}
 }
+
+// The build may be further than the event that is shown, here at its end all
+// along; what is said stays right.
+func TestBuildIsFurther(t *testing.T) {
+	p := plans()["release"]
+	b := build.New(p)
+	records := recording(t, "release")
+	for _, r := range records {
+		if r.Kind != "output" {
+			require.NoError(t, b.Apply(r.Event))
+		}
+	}
+	for _, mode := range []string{"plain", "tty", "quiet", "github"} {
+		t.Run(mode, func(t *testing.T) {
+			var out bytes.Buffer
+			d, err := New(mode, Options{Out: &out})
+			require.NoError(t, err)
+			d.Begin(p, b)
+			for _, r := range records {
+				if r.Kind != "output" {
+					d.Event(r.Event, b)
+				}
+			}
+			d.End(b)
+			if mode != "quiet" {
+				require.Regexp(t, `unit +↻ failed in 1.4s: exit 2; attempt 2 of 2 follows|↻ unit +failed in 1.4s: exit 2; attempt 2 of 2 follows`, out.String())
+			}
+			require.Equal(t, 1, strings.Count(out.String(), "✗ integration (PIPER.star:7)"))
+			require.NotContains(t, out.String(), "✗ unit")
+			require.Contains(t, out.String(), "piper: FAILED 5 ok, 2 failed, 1 skipped, 1 allowed to fail in 1m6s")
+		})
+	}
+}
+
+// A node that waited for its next attempt when the build was cancelled has not
+// failed, even when its failure is shown only after that.
+func TestCancelledRetry(t *testing.T) {
+	p := parallelPlan(1)
+	p.Nodes[0].Step.Retry = &plan.Retry{Attempts: 2, Backoff: plan.Duration(time.Minute)}
+	name := p.Nodes[0].Name
+	events := []build.Event{
+		{Kind: build.BuildStarted},
+		{Kind: build.AttemptStarted, Node: name, Attempt: 1},
+		{Kind: build.AttemptEnded, Node: name, Attempt: 1, State: build.Failed, Reason: "no luck"},
+		{Kind: build.CancelRequested, Reason: "interrupted"},
+		{Kind: build.NodeSkipped, Node: name, State: build.Cancelled, Reason: "interrupted"},
+		{Kind: build.BuildEnded, State: build.Cancelled},
+	}
+	for further, shown := range map[bool]string{
+		false: "↻ failed in 0s: no luck; attempt 2 of 2 in 1m0s",
+		true:  "✗ failed in 0s: no luck (attempt 1 of 2)",
+	} {
+		b := build.New(p)
+		apply := func(i int) {
+			events[i].Seq, events[i].Time = int64(i+1), time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+			require.NoError(t, b.Apply(events[i]))
+		}
+		for i := range events {
+			if further {
+				apply(i)
+			}
+		}
+		var out bytes.Buffer
+		d, err := New("plain", Options{Out: &out})
+		require.NoError(t, err)
+		d.Begin(p, b)
+		for i := range events {
+			if !further {
+				apply(i)
+			}
+			d.Event(events[i], b)
+		}
+		d.End(b)
+		require.Equal(t, `piper   pipeline=build steps=1
+step-000 ▶ started
+step-000 `+shown+`
+piper    - cancelling: interrupted; nothing runs
+step-000 - cancelled: interrupted
+piper: CANCELLED 0 ok, 0 failed, 0 skipped, 1 cancelled in 0s
+`, out.String())
+	}
+}
+
+// The word of the last line, for each end of a build and for none.
+func TestLastLine(t *testing.T) {
+	p := parallelPlan(1)
+	for state, want := range map[build.State]string{
+		build.Success: "OK", build.Failed: "FAILED", build.Cancelled: "CANCELLED", build.TimedOut: "TIMED OUT",
+		build.Lost: "LOST", build.Rejected: "REJECTED", build.Running: "UNFINISHED", build.Queued: "UNFINISHED",
+	} {
+		require.Equal(t, want, upper(state))
+	}
+	var out bytes.Buffer
+	d, err := New("quiet", Options{Out: &out})
+	require.NoError(t, err)
+	b := build.New(p)
+	d.Begin(p, b)
+	d.End(b)
+	require.Equal(t, "piper: UNFINISHED 0 ok, 0 failed, 0 skipped, 1 not ended in 0s\n", out.String())
+}

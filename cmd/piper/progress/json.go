@@ -16,22 +16,7 @@ import (
 // readers may bound their lines.
 const maxData = 16 << 10
 
-// A stream display writes the events of a build and its output as they come,
-// one JSON object per line. A line with a "seq" is a build.Event, with its
-// fields as they are:
-//
-//	{"seq":2,"time":"…","kind":"attempt_started","node":"test","attempt":1}
-//
-// and one of kind "output" is a piece of what an attempt wrote:
-//
-//	{"kind":"output","node":"test","attempt":1,"time":"…","data":"ok\n"}
-//	{"kind":"output","node":"test","attempt":1,"time":"…","data_base64":"/w=="}
-//
-// The pieces of an attempt in a row are its output, byte for byte; a piece is
-// in data_base64 when it is not UTF-8. All of them stand between the attempt's
-// attempt_started and attempt_ended. Pieces are cut anywhere, not at lines.
-// The last line of a build that ended is build_ended. Fields and kinds may be
-// added, none changes its meaning.
+// A stream display writes the stream itself; the package's doc says how.
 type stream struct {
 	out out
 	mu  sync.Mutex // guards what follows

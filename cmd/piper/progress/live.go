@@ -83,7 +83,8 @@ func (d *tty) running(a *attempt, n int, now time.Time, cols int) []string {
 	}
 	head := fit(mark.symbol()+" "+name+took, cols)
 	if a.node.Approve != nil {
-		head = fit(head+"  waiting for approval", cols)
+		_, asked := d.starting(a.node, a.n)
+		head = fit(head+"  "+asked, cols)
 	}
 	lines := []string{d.paint(mark.color(), head)}
 

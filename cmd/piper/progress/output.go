@@ -25,7 +25,7 @@ type attempt struct {
 	ended bool
 	lines lines
 	tail  tail
-	clean []byte // scratch
+	shown []byte // of the line added last
 	began time.Time
 	heard time.Time     // of the last sign of life that was shown
 	wait  time.Duration // how long to stay silent from then on
@@ -48,11 +48,11 @@ func (a *attempt) keep(p []byte, color bool) {
 	a.lines.add(p, func(line []byte, is piece) { a.add(line, is, color) })
 }
 
-// add puts a line into the tail, and leaves what is shown of it in a.clean.
+// add puts a line into the tail, and leaves what is shown of it in a.shown.
 // The caller has the lock.
 func (a *attempt) add(line []byte, is piece, color bool) {
-	a.clean = appendClean(a.clean[:0], line, color)
-	a.tail.add(a.clean, is, bytes.IndexByte(line, '\r') >= 0)
+	a.shown = appendClean(a.shown[:0], line, color)
+	a.tail.add(a.shown, is, bytes.IndexByte(line, '\r') >= 0)
 }
 
 // finish adds the line that was begun and never ended to the tail. The caller
@@ -73,7 +73,7 @@ type attempts struct {
 }
 
 type attemptKey struct {
-	node *plan.Node
+	node string
 	n    int
 }
 
@@ -81,7 +81,7 @@ type attemptKey struct {
 func (s *attempts) of(node *plan.Node, n int, now time.Time) *attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := attemptKey{node, n}
+	key := attemptKey{node.Name, n}
 	if a := s.running[key]; a != nil {
 		return a
 	}
@@ -98,7 +98,7 @@ func (s *attempts) of(node *plan.Node, n int, now time.Time) *attempt {
 func (s *attempts) end(a *attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, attemptKey{a.node, a.n})
+	delete(s.running, attemptKey{a.node.Name, a.n})
 	for i := range s.order {
 		if s.order[i] == a {
 			s.order = slices.Delete(s.order, i, i+1)
@@ -210,12 +210,20 @@ func (t *tail) add(line []byte, is piece, drawn bool) {
 		t.ring = make([][]byte, tailSize)
 	}
 	slot := &t.ring[(t.n-1)%tailSize]
-	if len(line) > maxTail {
-		line = line[:maxTail]
-		*slot = append(append((*slot)[:0], line[:wholeRunes(line)]...), "…"...)
-	} else {
+	if len(line) <= maxTail {
 		*slot = append((*slot)[:0], line...)
+		return
 	}
+	line = line[:maxTail]
+	line = line[:wholeRunes(line)]
+	ending := "…"
+	if esc := bytes.LastIndexByte(line, '\x1b'); esc >= 0 { // colours: not cut through, and switched off
+		if bytes.IndexByte(line[esc:], 'm') < 0 {
+			line = line[:esc]
+		}
+		ending = "\x1b[0m…"
+	}
+	*slot = append(append((*slot)[:0], line...), ending...)
 }
 
 // last gives at most k lines, the newest last. They are good until the next

@@ -79,12 +79,14 @@ func TestTail(t *testing.T) {
 // itself what stands there now.
 func TestTailOfLongLines(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
-		"long":         {strings.Repeat("é", 10*maxLine) + "end\n", strings.Repeat("é", maxTail/2) + "…"},
-		"progress bar": {strings.Repeat("\r working", 10*maxLine) + "\rdone    \n", "done"},
+		"cut through a colour": {strings.Repeat("x", maxTail-2) + "\x1b[31mred\n", strings.Repeat("x", maxTail-2) + "\x1b[0m…"},
+		"cut in a colour":      {"\x1b[31m" + strings.Repeat("x", maxTail) + "\n", "\x1b[0;31m" + strings.Repeat("x", maxTail-7) + "\x1b[0m…"},
+		"long":                 {strings.Repeat("é", 10*maxLine) + "end\n", strings.Repeat("é", maxTail/2) + "…"},
+		"progress bar":         {strings.Repeat("\r working", 10*maxLine) + "\rdone    \n", "done"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a attempt
-			a.keep([]byte(test.text), false)
+			a.keep([]byte(test.text), true)
 			require.Equal(t, 1, a.tail.n)
 			require.Equal(t, test.want, strings.TrimSpace(string(a.tail.last(1)[0])))
 		})
@@ -108,7 +110,7 @@ func TestEndlessLine(t *testing.T) {
 		s.output(0, chunk)
 	}
 	a := s.d.(*plain).of(&s.p.Nodes[0], 1, time.Now())
-	require.Less(t, cap(a.lines.part)+cap(a.held)+cap(a.clean), 8*maxHold)
+	require.Less(t, cap(a.lines.part)+cap(a.held)+cap(a.shown), 8*maxHold)
 	s.finish(0, build.Success)
 	s.end(build.Success)
 	require.EqualValues(t, size, shown)

@@ -59,11 +59,7 @@ func (d *plain) Event(ev build.Event, b *build.Build) {
 
 // say is n as a line.
 func (d *plain) say(n note) string {
-	name := "piper"
-	if n.node != nil {
-		name = d.name(n.node)
-	}
-	return name + " " + d.paint(n.sign.color(), n.sign.symbol()+" "+n.text)
+	return d.name(n.node) + " " + d.paint(n.sign.color(), n.sign.symbol()+" "+n.text)
 }
 
 func (d *plain) Output(node *plan.Node, n int, _ time.Time, p []byte) {
@@ -92,7 +88,7 @@ func (d *plain) line(dst []byte, a *attempt, line []byte, is piece) []byte {
 	}
 	a.add(line, is, d.Color)
 	dst = append(dst, a.prefix[is]...)
-	dst = append(dst, a.clean...)
+	dst = append(dst, a.shown...)
 	return append(dst, '\n')
 }
 

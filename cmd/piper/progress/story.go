@@ -67,9 +67,13 @@ func (s *story) header() string {
 		clean(s.Version), clean(s.File), clean(s.plan.Pipeline), len(s.plan.Nodes)))
 }
 
-// name is a node's name, padded so that what follows stands in a column.
+// name is a node's name, or Piper's own, padded so that what follows stands in
+// a column.
 func (s *story) name(node *plan.Node) string {
-	name := clean(node.Name)
+	name := "piper"
+	if node != nil {
+		name = clean(node.Name)
+	}
 	return name + strings.Repeat(" ", max(0, s.pad-widths.StringWidth(name)))
 }
 
@@ -106,7 +110,10 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		n.sign, n.text = started, "triggered build "+clean(string(ev.Child))
 	case build.NodeSkipped:
 		n.sign, n.text = skipped, "skipped"
-		if ev.State == build.Cancelled {
+		switch {
+		case ev.State == build.Cancelled && b.Node(i).Attempt > 0: // it was to be tried again
+			n.text = "cancelled"
+		case ev.State == build.Cancelled:
 			n.text = "cancelled before it ran"
 		}
 		if ev.Reason != "" {

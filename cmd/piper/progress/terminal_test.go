@@ -3,6 +3,7 @@ package progress
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
@@ -13,7 +14,8 @@ import (
 // nothing hostile came through.
 type terminalEmulator struct {
 	cols, rows int
-	reflow     bool // lines are wrapped anew when the width changes, as most terminals do
+	reflow     bool                // lines are wrapped anew when the width changes, as most terminals do
+	widths     runewidth.Condition // what this terminal takes characters for
 
 	history  []emulatedLine // scrolled off, the oldest first
 	screen   []emulatedLine // at most rows
@@ -22,8 +24,9 @@ type terminalEmulator struct {
 	hidden   bool // the cursor
 	cut      bool // lines do not wrap
 
+	mu     sync.Mutex
 	rest   string // of a write, an incomplete sequence
-	writes int
+	writes int    // since counted
 }
 
 // An emulatedLine is a row of a terminal.
@@ -35,6 +38,8 @@ type emulatedLine struct {
 func (t *terminalEmulator) IsTerminal() bool { return true }
 
 func (t *terminalEmulator) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.writes++
 	s := t.rest + string(p)
 	t.rest = ""
@@ -47,6 +52,15 @@ func (t *terminalEmulator) Write(p []byte) (int, error) {
 		s = s[n:]
 	}
 	return len(p), nil
+}
+
+// counted is how many writes there were since it was called last.
+func (t *terminalEmulator) counted() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.writes
+	t.writes = 0
+	return n
 }
 
 // take obeys what s begins with, and returns its length.
@@ -118,7 +132,7 @@ func (t *terminalEmulator) escape(s string) int {
 }
 
 func (t *terminalEmulator) put(r rune) {
-	width := runewidth.RuneWidth(r)
+	width := t.widths.RuneWidth(r)
 	if width == 0 {
 		return // it stands on the character before it
 	}
@@ -227,6 +241,8 @@ func (t *terminalEmulator) rewrap(cols int) {
 
 // text is the terminal's content from the first line on, wrapped lines joined.
 func (t *terminalEmulator) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var b strings.Builder
 	for _, line := range append(append([]emulatedLine(nil), t.history...), t.screen...) {
 		for _, r := range line.cells {

@@ -106,11 +106,7 @@ func (d *tty) print(text string) {
 
 // say is n as a line.
 func (d *tty) say(n note) string {
-	name := "piper"
-	if n.node != nil {
-		name = d.name(n.node)
-	}
-	return d.paint(n.sign.color(), n.sign.symbol()) + " " + name + " " + n.text
+	return d.paint(n.sign.color(), n.sign.symbol()) + " " + d.name(n.node) + " " + n.text
 }
 
 func (d *tty) Output(node *plan.Node, n int, _ time.Time, p []byte) {

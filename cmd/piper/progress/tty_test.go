@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -25,6 +26,7 @@ func TestScrollback(t *testing.T) {
 			cols:   rapid.IntRange(20, 100).Draw(t, "cols"),
 			rows:   rapid.IntRange(4, 30).Draw(t, "rows"),
 			reflow: rapid.Bool().Draw(t, "reflow"),
+			widths: runewidth.Condition{EastAsianWidth: rapid.Bool().Draw(t, "wide")},
 		}
 		now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 		p := parallelPlan(rapid.IntRange(1, 40).Draw(t, "steps"))
@@ -130,7 +132,7 @@ func hostile() *rapid.Generator[string] {
 			"text", "\n", "\n", "\r", "\r\n", "\t", "日本語", "é", "e\u0301", "👩‍👩‍👧", "\u202e", "\xff\xfe", "\xe6\x97", "\x00", "\a", "\b\b", "\x7f",
 			"\x1b[31m", "\x1b[0m", "\x1b[2J", "\x1b[H", "\x1b[999999999C", "\x1b[5A", "\x1b[?1049h", "\x1b]0;title\a", "\x1b]52;c;AAAA\x1b\\", "\x1b]8;;javascript:x\a",
 			"\x1bP1;1q", "\x1bc", "\x1b7", "\x1b", "\x1b[", "\u009b2J", "\x9b5A", "\x1b[38;5;1", "\x1b[?25l",
-			"step-000 ok in 1s", strings.Repeat("long ", 400),
+			"step-000 ok in 1s", strings.Repeat("long ", 400), strings.Repeat("│", 300),
 		}), 0, 12).Draw(t, "pieces")
 		return strings.Join(pieces, "")
 	})
@@ -171,17 +173,18 @@ func TestFrameRate(t *testing.T) {
 		s.start(0)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		screen.writes = 0
+		screen.counted()
 		for i := range 10_000 {
 			s.output(0, fmt.Sprintf("line %d\n", i))
 			time.Sleep(time.Millisecond)
 		}
-		require.LessOrEqual(t, screen.writes, 101)
-		require.Greater(t, screen.writes, 50)
+		frames := screen.counted()
+		require.LessOrEqual(t, frames, 101)
+		require.Greater(t, frames, 50)
 		time.Sleep(time.Second)
-		screen.writes = 0
+		screen.counted()
 		time.Sleep(10 * time.Second)
-		require.LessOrEqual(t, screen.writes, 11, "only the clock moves")
+		require.LessOrEqual(t, screen.counted(), 11, "only the clock moves")
 		s.finish(0, build.Success)
 		s.end(build.Success)
 	})
@@ -198,10 +201,10 @@ func TestSuspend(t *testing.T) {
 		resume := Suspend(s.d)
 		require.Equal(t, "piper   pipeline=build steps=2\n", screen.text(), "the live area is gone")
 		fmt.Fprint(screen, "$ make\r\nok\r\n")
-		screen.writes = 0
+		screen.counted()
 		s.finish(0, build.Success)
 		time.Sleep(time.Minute)
-		require.Zero(t, screen.writes)
+		require.Zero(t, screen.counted())
 		resume()
 		time.Sleep(time.Second)
 		synctest.Wait()
