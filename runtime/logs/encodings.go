@@ -3,6 +3,8 @@ package logs
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -16,6 +18,8 @@ import (
 func encodings(value string) []string {
 	e := make(encoder)
 	e.value(value)
+	e.value(strings.TrimSpace(value))
+	e.add(strings.Join(strings.Fields(value), " ")) // echo $SECRET, without quotes
 	if strings.ContainsRune(value, '\n') {
 		e.add(strings.ReplaceAll(value, "\n", "\r\n")) // a terminal's doing
 		for line := range strings.Lines(value) {
@@ -24,11 +28,7 @@ func encodings(value string) []string {
 			e.value(strings.TrimSpace(line))
 		}
 	}
-	all := make([]string, 0, len(e))
-	for s := range e {
-		all = append(all, s)
-	}
-	return all
+	return slices.Collect(maps.Keys(e))
 }
 
 // An encoder is the set of encodings found so far.

@@ -13,7 +13,7 @@ const keepClosed = 64
 // A Tail is a Sink that remembers the last lines of each running attempt, and
 // of the 64 that were closed last: a display or the report of a failure asks
 // for them soon after. Its memory is bounded for each attempt, whatever it
-// writes. The zero Tail remembers no line; use NewTail.
+// writes.
 type Tail struct {
 	lines, bytes int
 
