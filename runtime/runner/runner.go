@@ -39,6 +39,7 @@ type Options struct {
 	Parallel int      // steps at once; 0 is the number of processors
 	Environ  []string // the caller's environment
 	PassEnv  []string // names and globs let through to every step
+	Keep     bool     // leave every temp_dir behind
 	Secrets  secret.Source
 	Files    func() ([]string, error) // the tree's files, for environments that copy it
 
@@ -49,6 +50,7 @@ type Options struct {
 	Approve func(ctx context.Context, node *plan.Node) (runtime.Approval, error)
 	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
+	Report  func(message string)                                          // what the build leaves behind, in words; nil is silence
 	Kill    <-chan struct{}                                               // closed to end without grace
 }
 
@@ -113,7 +115,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		sinks = append(sinks, archive)
 	}
 	if o.LogDir != "" {
-		dir, err := logs.NewDir(o.LogDir)
+		dir, err := logs.OpenDir(o.LogDir)
 		if err != nil {
 			return b, err
 		}
@@ -124,8 +126,12 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	}
 	sink := redactor.Sink(logs.Tee(sinks...))
 
-	local := &process.Executor{}
-	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace, Temp: temp, Files: o.Files}
+	guard, err := process.GuardCommand()
+	if err != nil {
+		return b, err
+	}
+	local := &process.Executor{Guard: guard}
+	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace, Files: o.Files, Keep: o.Keep, Report: o.Report}
 	machine := &facts.Machine{}
 	var executor runtime.Executor = stands
 	if o.OnFail != nil {
