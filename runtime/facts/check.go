@@ -1,0 +1,334 @@
+package facts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// An Unmet error says which requirements a machine does not meet.
+type Unmet []Lack
+
+// A Lack is one requirement that is not met, in words.
+type Lack struct {
+	Key    string // of the fact; "" when several are combined
+	Reason string // the author's; "" when there is none
+	Wanted string // such as "tools.docker at least 25.0"
+	Found  string // such as "20.10.5", or "nothing"
+	Hint   string // the key that was meant, when nobody knows the one that was written
+}
+
+// Error is one line: each lack with the author's reason first.
+func (u Unmet) Error() string {
+	lines := make([]string, len(u))
+	for i, lack := range u {
+		lines[i] = lack.String()
+	}
+	return strings.Join(lines, "; ")
+}
+
+// String is such as "image store: needs tools.docker at least 25.0, found
+// 20.10.5".
+func (l Lack) String() string {
+	var b strings.Builder
+	if l.Reason != "" {
+		b.WriteString(l.Reason + ": ")
+	}
+	b.WriteString("needs " + l.Wanted)
+	if l.Found != "" {
+		b.WriteString(", found " + l.Found)
+	}
+	if l.Hint != "" {
+		fmt.Fprintf(&b, " (did you mean %q?)", l.Hint)
+	}
+	return b.String()
+}
+
+// Check holds requirements against a machine, and asks it for the facts they
+// name and no others. The error is an Unmet with every requirement that does
+// not hold; any other error says that the machine could not be asked, or that a
+// requirement has no meaning.
+func Check(ctx context.Context, m *Machine, requirements []plan.Requirement) error {
+	var unmet Unmet
+	for _, r := range requirements {
+		lacks, err := check(ctx, m, r)
+		if err != nil {
+			return fmt.Errorf("check requirement %s: %w", describe(r), err)
+		}
+		unmet = append(unmet, lacks...)
+	}
+	if len(unmet) > 0 {
+		return unmet
+	}
+	return nil
+}
+
+// check returns what r lacks: nothing, one thing, or of all_of several.
+func check(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) {
+	switch r.Op {
+	case "all_of", "any_of", "not":
+		if len(r.Of) == 0 {
+			return nil, errors.New("it combines nothing")
+		}
+	default:
+		return checkFact(ctx, m, r)
+	}
+	var lacks []Lack
+	whole := Lack{Reason: r.Reason, Wanted: describe(r)} // for any_of and not
+	var found []string
+	for _, each := range r.Of {
+		inner, err := check(ctx, m, each)
+		if err != nil {
+			return nil, err
+		}
+		if r.Op == "any_of" && len(inner) == 0 {
+			return nil, nil
+		}
+		for _, lack := range inner {
+			found = append(found, strings.TrimSpace(lack.Key+" "+lack.Found))
+			whole.Hint = cmp.Or(whole.Hint, lack.Hint)
+			lack.Reason = join(r.Reason, lack.Reason)
+			lacks = append(lacks, lack)
+		}
+	}
+	switch {
+	case r.Op == "any_of":
+		whole.Found = strings.Join(found, ", ")
+		return []Lack{whole}, nil
+	case r.Op == "not" && len(lacks) > 0:
+		return nil, nil
+	case r.Op == "not":
+		whole.Found = "it"
+		return []Lack{whole}, nil
+	}
+	return lacks, nil
+}
+
+// checkFact checks a requirement on one fact.
+func checkFact(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) {
+	holds, err := condition(r)
+	if err != nil {
+		return nil, err
+	}
+	lack := Lack{Key: r.Key, Reason: r.Reason, Wanted: describe(r), Found: "nothing"}
+	if r.Op == "has" {
+		ok, err := m.has(ctx, r.Key)
+		if err != nil || ok {
+			return nil, err
+		}
+	} else {
+		value, ok, err := m.Get(ctx, r.Key)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok && value == "":
+			lack.Found = "it without a version"
+		case ok && holds(value):
+			return nil, nil
+		case ok:
+			lack.Found = human(r.Key, value)
+		}
+	}
+	if lack.Found == "nothing" {
+		lack.Hint = nearest(r.Key, m)
+	}
+	return []Lack{lack}, nil
+}
+
+// condition returns the test that a fact has to pass.
+func condition(r plan.Requirement) (func(found string) bool, error) {
+	if r.Key == "" {
+		return nil, errors.New("it names no fact")
+	}
+	want, least := 1, r.Op == "one_of"
+	if r.Op == "has" {
+		want = 0
+	}
+	if len(r.Values) != want && !(least && len(r.Values) > 1) {
+		return nil, fmt.Errorf("it has %d values", len(r.Values))
+	}
+	switch r.Op {
+	case "has":
+		return nil, nil
+	case "eq", "one_of":
+		return func(found string) bool {
+			return slices.ContainsFunc(r.Values, func(v string) bool { return equal(r.Key, found, v) })
+		}, nil
+	case "at_least":
+		if numeric(r.Key) {
+			floor, ok := quantity(r.Values[0])
+			if !ok {
+				return nil, fmt.Errorf("%q is no number", r.Values[0])
+			}
+			return func(found string) bool {
+				n, ok := quantity(found)
+				return ok && n >= floor
+			}, nil
+		}
+		if !isVersion(r.Values[0]) {
+			return nil, fmt.Errorf("%q is no version", r.Values[0])
+		}
+		return func(found string) bool { return isVersion(found) && CompareVersions(found, r.Values[0]) >= 0 }, nil
+	case "matches":
+		if _, err := regexp.Compile(r.Values[0]); err != nil {
+			return nil, err
+		}
+		re, err := regexp.Compile(`\A(?:` + r.Values[0] + `)\z`)
+		if err != nil {
+			return nil, err
+		}
+		return re.MatchString, nil
+	}
+	return nil, fmt.Errorf("there is no condition %q", r.Op)
+}
+
+// numeric reports whether a fact is an amount, not a version.
+func numeric(key string) bool { return key == "cpus" || key == "memory" }
+
+func equal(key, found, wanted string) bool {
+	if numeric(key) {
+		f, okF := quantity(found)
+		w, okW := quantity(wanted)
+		return okF && okW && f == w
+	}
+	return found == wanted
+}
+
+// quantity reads a number that may have a unit of bytes: 8GiB, 8G and 8Gi are
+// 8 << 30, 8GB is 8e9.
+func quantity(s string) (float64, bool) {
+	s = strings.TrimSpace(s)
+	end := strings.LastIndexAny(s, "0123456789") + 1
+	n, err := strconv.ParseFloat(s[:end], 64)
+	if err != nil || n < 0 || math.IsInf(n, 0) {
+		return 0, false
+	}
+	unit := strings.ToUpper(strings.TrimSpace(s[end:]))
+	if unit == "" || unit == "B" {
+		return n, true
+	}
+	power := strings.IndexByte("KMGTP", unit[0]) + 1
+	switch {
+	case power == 0:
+		return 0, false
+	case unit[1:] == "" || unit[1:] == "I" || unit[1:] == "IB":
+		return n * math.Pow(1024, float64(power)), true
+	case unit[1:] == "B":
+		return n * math.Pow(1000, float64(power)), true
+	}
+	return 0, false
+}
+
+// human writes a fact for a person.
+func human(key, value string) string {
+	n, err := strconv.ParseFloat(value, 64)
+	if key != "memory" || err != nil || n < 1<<20 {
+		return value
+	}
+	if n < 1<<30 {
+		return strconv.FormatFloat(math.Floor(n/(1<<20)), 'f', 0, 64) + "MiB"
+	}
+	return strconv.FormatFloat(math.Floor(n/(1<<30)*10)/10, 'f', 1, 64) + "GiB"
+}
+
+// describe says in words what a requirement wants.
+func describe(r plan.Requirement) string {
+	return strings.TrimSpace(words(r))
+}
+
+func words(r plan.Requirement) string {
+	values := strings.Join(r.Values, " or ")
+	switch r.Op {
+	case "eq", "one_of":
+		return r.Key + " " + values
+	case "at_least":
+		return r.Key + " at least " + values
+	case "has":
+		return r.Key
+	case "matches":
+		return r.Key + " matching " + values
+	case "all_of":
+		return list(r.Of, " and ")
+	case "any_of":
+		return list(r.Of, " or ")
+	case "not":
+		return "anything but " + list(r.Of, " and ")
+	}
+	return r.Op + " " + r.Key
+}
+
+func list(requirements []plan.Requirement, word string) string {
+	all := make([]string, len(requirements))
+	for i, r := range requirements {
+		all[i] = describe(r)
+		if len(requirements) > 1 && len(r.Of) > 1 {
+			all[i] = "(" + all[i] + ")"
+		}
+	}
+	return strings.Join(all, word)
+}
+
+// join puts an outer reason before an inner one.
+func join(outer, inner string) string {
+	if outer == "" || inner == "" {
+		return outer + inner
+	}
+	return outer + ": " + inner
+}
+
+// nearest returns the known key that a key nobody knows was most likely meant
+// to be, or "".
+func nearest(key string, m *Machine) string {
+	known := basics()
+	for name := range m.Static {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	if slices.Contains(known, key) || strings.HasPrefix(key, toolPrefix) && key != toolPrefix {
+		return ""
+	}
+	// A tool's name without what goes before it is the likeliest slip.
+	if i := strings.LastIndexByte(key, '.'); i < 0 || key[:i] == "tool" {
+		name := key[i+1:]
+		if _, ok := m.lookPath(name); ok || slices.ContainsFunc(tools[:], func(t tool) bool { return t.name == name }) {
+			return toolPrefix + name
+		}
+	}
+	best, bestAt := "", 1+len(key)/3
+	for _, name := range known {
+		if d := distance(key, name); d <= bestAt {
+			best, bestAt = name, d-1
+		}
+	}
+	return best
+}
+
+// distance is how many letters have to be changed, added or dropped to make
+// one word of another.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
