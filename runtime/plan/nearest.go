@@ -19,7 +19,10 @@ func Nearest(word string, candidates []string) (string, bool) {
 			if allowed < 0 || max(len(word)-len(c), len(c)-len(word)) > allowed {
 				return fewest
 			}
-			return d.between(folded, fold(c), allowed)
+			if n := d.between(folded, fold(c), allowed); n <= allowed {
+				return n
+			}
+			return fewest
 		}
 	)
 	for _, c := range candidates {
