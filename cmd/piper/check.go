@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/starlark"
@@ -25,7 +26,7 @@ piper check --json   # diagnostics for an editor
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON array of diagnostics")
 	c.max, c.args = 1, pipelineWords
 	c.Exec = func(ctx context.Context, args []string) error {
-		found, planned, err := a.check(ctx, q, args)
+		found, planned, left, err := a.check(ctx, q, args)
 		if err != nil {
 			return err
 		}
@@ -41,7 +42,12 @@ piper check --json   # diagnostics for an editor
 			if len(found) > 0 {
 				a.report(found)
 			}
-			fmt.Fprintf(a.stdout, "ok: %s\n", counted(planned, "pipeline"))
+			if len(planned) > 0 {
+				fmt.Fprintf(a.stdout, "ok: %s\n", strings.Join(planned, ", "))
+			}
+			if len(left) > 0 {
+				fmt.Fprintf(a.stdout, "not planned, as --param gives not all that is required: %s\n", strings.Join(left, ", "))
+			}
 		}
 		if failed {
 			return exitStatus(exitUsage)
@@ -52,15 +58,16 @@ piper check --json   # diagnostics for an editor
 }
 
 // check evaluates the catalog and every pipeline that can be planned, or the
-// named one, and gathers what is wrong.
-func (a *app) check(ctx context.Context, q *question, args []string) (found plan.Diagnostics, planned int, err error) {
+// named one, and gathers what is wrong. It returns the pipelines that were
+// planned, and those that were left out for want of a parameter.
+func (a *app) check(ctx context.Context, q *question, args []string) (found plan.Diagnostics, planned, left []string, err error) {
 	p, err := a.openProject(ctx, q.file)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, nil, err
 	}
 	r, err := a.request(p, q)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, nil, err
 	}
 	try := func(r starlark.Request) (starlark.Result, error) {
 		result, err := starlark.Evaluate(ctx, r)
@@ -85,29 +92,28 @@ func (a *app) check(ctx context.Context, q *question, args []string) (found plan
 		all.CatalogOnly = true
 		result, err := try(all)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, nil, err
 		}
-		requests, err = forEach(result.Catalog.Pipelines, r)
+		requests, left, err = forEach(result.Catalog.Pipelines, r)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, nil, err
 		}
 	}
 	for _, r := range requests {
 		result, err := try(r)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, nil, err
 		}
 		if result.Plan != nil {
-			planned++
+			planned = append(planned, r.Pipeline)
 		}
 	}
-	return found, planned, nil
+	return found, planned, left, nil
 }
 
 // forEach asks r of each pipeline for which it has all that is required, with
-// the parameters that the pipeline has.
-func forEach(pipelines []plan.Pipeline, r starlark.Request) ([]starlark.Request, error) {
-	var requests []starlark.Request
+// the parameters that the pipeline has. The others are left.
+func forEach(pipelines []plan.Pipeline, r starlark.Request) (requests []starlark.Request, left []string, err error) {
 	unused := maps.Clone(r.Params)
 	for _, pipeline := range pipelines {
 		one := r
@@ -123,12 +129,14 @@ func forEach(pipelines []plan.Pipeline, r starlark.Request) ([]starlark.Request,
 		}
 		if complete {
 			requests = append(requests, one)
+		} else {
+			left = append(left, pipeline.Name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(unused)) {
-		return nil, usagef("no pipeline has a parameter %q", name)
+		return nil, nil, usagef("no pipeline has a parameter %q", name)
 	}
-	return requests, nil
+	return requests, left, nil
 }
 
 // same reports whether two diagnostics are one problem, found twice.

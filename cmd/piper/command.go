@@ -345,11 +345,15 @@ func (c *command) set(f *flag.Flag, spelled, value string, hasValue bool, args [
 
 func (c *command) unknownFlag(spelled string) error {
 	var names []string
-	c.FlagSet.VisitAll(func(f *flag.Flag) { names = append(names, dashes(f.Name)) })
-	wanted, _, _ := strings.Cut("--"+strings.TrimLeft(spelled, "-"), "=")
+	c.FlagSet.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	wanted, _, _ := strings.Cut(strings.TrimLeft(spelled, "-"), "=")
+	near := nearest(wanted, names)
+	if near != "" {
+		near = dashes(near)
+	}
 	return &usageError{
 		message: "unknown flag " + spelled,
-		hint:    didYouMean(nearest(wanted, names), fmt.Sprintf("\"piper help %s\" lists its flags", c.Name)),
+		hint:    didYouMean(near, fmt.Sprintf("\"piper help %s\" lists its flags", c.Name)),
 	}
 }
 

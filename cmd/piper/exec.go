@@ -62,7 +62,7 @@ piper exec deploy --secret-file .env --yes  # secrets from a file, approvals giv
 `
 	e := &execution{app: a, question: c.asks()}
 	c.selects(e.question)
-	c.number(&e.parallel, "parallel", 0, "how many `STEPS` run at once; as many as there are processors unless it is given")
+	c.number(&e.parallel, "parallel", 0, "how many steps run at once: `N`, or as many as there are processors")
 	c.letter("j", "parallel")
 	c.choice(&e.progress, "progress", "auto", "how to show progress: `MODE` is "+strings.Join(progress.Modes(), ", "), progress.Modes()...)
 	c.FlagSet.BoolVar(&e.dryRun, "dry-run", false, "say what would run, in order, and run nothing")

@@ -50,13 +50,11 @@ type app struct {
 // run is piper: the arguments without the program's name in, the exit code
 // out.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ ...string) int {
-	a := &app{
-		stdin:    stdin,
-		stdout:   &output{to: stdout},
-		stderr:   stderr,
-		environ:  environ,
-		patience: 250 * time.Millisecond,
-	}
+	a := &app{stdin: stdin, stdout: &output{to: stdout}, stderr: stderr, environ: environ, patience: 250 * time.Millisecond}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	err := a.dispatch(ctx, args)
 	if err == nil {
 		err = a.stdout.failure()

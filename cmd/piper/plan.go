@@ -92,33 +92,32 @@ func remarks(n *plan.Node, needs string) string {
 	return strings.Join(words, "; ")
 }
 
-// describeNeeds returns a function that says what a node needs. A group
-// without a name of its own is told by what is in it.
+// describeNeeds returns a function that says what a node needs. A group is
+// told by its name, if it has one of the author's, and by what is in it.
 func describeNeeds(p *plan.Plan) func(*plan.Node) string {
-	parent := map[string]string{}
+	parent, members := map[string]string{}, map[string][]string{}
 	for _, g := range p.Groups {
 		parent[g.Name] = g.Group
 	}
-	members := map[string][]string{}
 	for _, n := range p.Nodes {
 		for g := n.Group; g != ""; g = parent[g] {
-			if strings.Contains(g, "#") {
-				members[g] = append(members[g], n.Name)
-			}
+			members[g] = append(members[g], n.Name)
 		}
 	}
 	return func(n *plan.Node) string {
 		var words []string
 		for _, need := range n.Needs {
-			inside, made := members[need]
-			switch {
-			case !made:
-				words = append(words, need)
-			case len(inside) <= 4:
-				words = append(words, inside...)
-			default:
-				words = append(words, fmt.Sprintf("%s to %s (%d)", inside[0], inside[len(inside)-1], len(inside)))
+			text := need
+			if _, group := parent[need]; group {
+				text = strings.Join(members[need], ", ")
+				if inside := members[need]; len(inside) > 4 {
+					text = fmt.Sprintf("%s to %s (%d)", inside[0], inside[len(inside)-1], len(inside))
+				}
+				if !strings.Contains(need, "#") {
+					text = need + " (" + text + ")"
+				}
 			}
+			words = append(words, text)
 		}
 		return strings.Join(words, ", ")
 	}

@@ -262,9 +262,13 @@ func narrow(p *plan.Plan, s plan.Selection) (*plan.Plan, error) {
 	var left *plan.LeftOutError
 	switch {
 	case errors.As(err, &unknown):
+		near := ""
+		if !strings.ContainsAny(unknown.Name, "*?[{") {
+			near = nearest(unknown.Name, stepNames(p))
+		}
 		return nil, &usageError{
 			message: fmt.Sprintf("%v in pipeline %q", err, p.Pipeline),
-			hint:    didYouMean(nearest(unknown.Name, stepNames(p)), fmt.Sprintf("\"piper plan %s\" lists its steps", p.Pipeline)),
+			hint:    didYouMean(near, fmt.Sprintf("\"piper plan %s\" lists its steps", p.Pipeline)),
 		}
 	case errors.As(err, &left):
 		return nil, &usageError{message: err.Error(), hint: fmt.Sprintf("add %s to what is run", left.Step)}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/piper-build/piper/runtime/process"
+)
+
+// TestMain makes this test binary a piper too, for scripts and shells to run.
+// It is piper in all but one thing: it has the patience for a slow machine.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"piper": func() {
+		if process.IsGuard() {
+			os.Exit(process.GuardMain())
+		}
+		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
+		os.Exit(a.run(context.Background(), os.Args[1:]))
+	}})
+}
+
+var update = flag.Bool("update", false, "rewrite the files that scripts compare output with")
+
+// TestScripts runs testdata/script. Beside testscript's own commands there is
+//
+//	status N command...    run the command, which exits with N
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": status,
+		},
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, ".home")
+			env.Setenv("HOME", home)
+			env.Setenv("XDG_CONFIG_DIRS", filepath.Join(env.WorkDir, ".system"))
+			env.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, ".gitconfig"))
+			return os.Mkdir(home, 0o777)
+		},
+	})
+}
+
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command [argument...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
