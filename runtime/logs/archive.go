@@ -114,8 +114,8 @@ func (a *Archive) Flush() error {
 func (a *Archive) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.usable(); err != nil && a.closed {
-		return err
+	if a.closed {
+		return a.usable()
 	}
 	a.closed = true
 	if a.timer != nil {
@@ -141,7 +141,7 @@ func (w *archiveWriter) Write(at time.Time, p []byte) error {
 	return w.archive.write(w.stream, at.UnixMilli(), p)
 }
 
-// Close does nothing: the bytes wait for nobody else's sake.
+// Close does nothing: the Archive sees to what waits.
 func (w *archiveWriter) Close() error { return nil }
 
 func (a *Archive) write(stream int, at int64, p []byte) error {

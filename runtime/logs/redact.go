@@ -110,7 +110,7 @@ func (r *Redactor) Writer(w Writer) Writer {
 }
 
 // window is how much a redactingWriter looks at in one go.
-const window = 32 << 10
+const window = 64 << 10
 
 type redactingWriter struct {
 	matcher *matcher

@@ -303,10 +303,7 @@ func TestRedactProperty(t *testing.T) {
 		text := randomText(rng, patterns)
 		want := redactSlowly(patterns, text)
 		for _, p := range patterns {
-			if strings.Contains(want, p) && !strings.Contains(p, mask) {
-				// Only text that masking itself brought together may look like one.
-				require.Contains(t, p, "*", "leak of %q in %q", p, want)
-			}
+			require.NotContains(t, want, p)
 		}
 		require.Equal(t, want, r.String(text))
 		for range perText {
@@ -392,8 +389,8 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// A hostile text must not make the redactor slower than linear: it is given
-// prefixes of its own secret again and again.
+// "prefixes" is the worst a step can do: the beginning of a secret, again and
+// again.
 func BenchmarkRedact(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) string {
