@@ -124,6 +124,31 @@ piper: OK 1 ok, 0 failed, 0 skipped in 3m20s
 	}
 }
 
+// A progress bar, which never ends its line, does not pass for silence, nor
+// keep a log silent.
+func TestHeartbeatOfProgressBar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := open(t, "plain", Options{Out: &out}, parallelPlan(1))
+		s.start(0)
+		for i := range 100 {
+			s.output(0, fmt.Sprintf("\r%d%%", i))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		s.finish(0, build.Success)
+		s.end(build.Success)
+		require.Equal(t, `piper   pipeline=build steps=1
+step-000 ▶ started
+step-000 … still running, 30s so far, no whole line for 30s
+step-000 … still running, 1m30s so far, no whole line for 1m0s
+step-000 │ 99% (no newline)
+step-000 ✓ ok in 1m40s
+piper: OK 1 ok, 0 failed, 0 skipped in 1m40s
+`, out.String())
+	})
+}
+
 // A writer that stops taking bytes holds up steps that write to it, and
 // nothing deadlocks once it goes on.
 func TestSlowReader(t *testing.T) {

@@ -51,18 +51,9 @@ func (d *github) Event(ev build.Event, b *build.Build) {
 		d.out.write([]byte(d.say(n) + "\n"))
 		return
 	}
-	a := n.attempt
-	a.mu.Lock()
-	if a.lines.pending() {
-		d.line(a, a.lines.part, a.lines.next)
-		a.held = append(a.held[:len(a.held)-1], noEnd+"\n"...)
-		a.lines.reset()
-	}
-	held, parts := a.held, a.parts
-	a.mu.Unlock()
-
+	held := d.rest(n.attempt)
 	title := d.say(n)
-	if parts > 0 {
+	if n.attempt.parts > 0 {
 		title += " (the rest)"
 	}
 	var w bytes.Buffer
@@ -81,6 +72,18 @@ func (d *github) Event(ev build.Event, b *build.Build) {
 	}
 	d.out.write(w.Bytes())
 	d.done(n)
+}
+
+// rest is what is held of a, which has ended.
+func (d *github) rest(a *attempt) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lines.pending() {
+		d.line(a, a.lines.part, a.lines.next)
+		a.held = append(a.held[:len(a.held)-1], noEnd+"\n"...)
+		a.lines.reset()
+	}
+	return a.held
 }
 
 func (d *github) say(n note) string {
@@ -167,7 +170,12 @@ func (d *github) End(b *build.Build) {
 	close(d.stop)
 	d.beats.Wait()
 	var w bytes.Buffer
-	d.quote(&w, []byte(d.failed(b)))
+	for _, a := range d.all() { // when the machine failed, not each has ended
+		if held := d.rest(a); len(held) > 0 {
+			d.group(&w, d.say(note{sign: alive, node: a.node, text: "has not ended"}), held)
+		}
+	}
+	d.quote(&w, []byte(d.section(b)))
 	fmt.Fprintf(&w, "%s\n", d.last(b))
 	d.out.write(w.Bytes())
 }

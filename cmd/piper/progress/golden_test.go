@@ -293,6 +293,36 @@ piper: CANCELLED 0 ok, 0 failed, 0 skipped, 1 cancelled in 0s
 	}
 }
 
+// When the machine fails there may be no end of an attempt. What it wrote is
+// shown all the same.
+func TestNotEnded(t *testing.T) {
+	for mode, want := range map[string]string{
+		"plain": `piper   pipeline=build steps=1
+step-000 ▶ started
+step-000 │ half (no newline)
+`,
+		"github": `piper   pipeline=build steps=1
+::group::… step-000 has not ended
+::stop-commands::TOKEN
+│ half (no newline)
+::TOKEN::
+::endgroup::
+`,
+		"quiet": "",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			var out bytes.Buffer
+			s := open(t, mode, Options{Out: &out, Now: func() time.Time { return time.Time{} }}, parallelPlan(1))
+			s.start(0)
+			s.output(0, "half")
+			s.d.End(s.b)
+			text, last, _ := strings.Cut(out.String(), "piper: UNFINISHED")
+			require.Equal(t, want, text)
+			require.Contains(t, last, " 1 not ended in ")
+		})
+	}
+}
+
 // The word of the last line, for each end of a build and for none.
 func TestLastLine(t *testing.T) {
 	p := parallelPlan(1)
@@ -309,4 +339,44 @@ func TestLastLine(t *testing.T) {
 	d.Begin(p, b)
 	d.End(b)
 	require.Equal(t, "piper: UNFINISHED 0 ok, 0 failed, 0 skipped, 1 not ended in 0s\n", out.String())
+}
+
+// Whoever stops a build is told what still runs.
+func TestStopping(t *testing.T) {
+	for name, test := range map[string]struct {
+		running int
+		ev      build.Event
+		want    string
+	}{
+		"nothing":  {0, build.Event{Kind: build.CancelRequested}, "piper    - cancelling; nothing runs"},
+		"one":      {1, build.Event{Kind: build.CancelRequested, By: "ann", Reason: "wrong branch"}, "piper    - cancelling by ann: wrong branch; step-000 still runs"},
+		"many":     {11, build.Event{Kind: build.CancelRequested}, "piper    - cancelling; step-000, step-001, step-002, step-003, step-004, step-005, step-006, step-007 and 3 more still run"},
+		"killed":   {2, build.Event{Kind: build.CancelRequested, Force: true}, "piper    - killing; step-000, step-001 still run"},
+		"deadline": {1, build.Event{Kind: build.DeadlinePassed, Reason: "timed out after 1h0m0s"}, "piper    ✗ out of time: timed out after 1h0m0s; step-000 still runs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mode := range []string{"plain", "tty"} {
+				var out bytes.Buffer
+				s := open(t, mode, Options{Out: &out}, parallelPlan(11))
+				for i := range test.running {
+					s.start(i)
+				}
+				s.event(test.ev)
+				s.d.End(s.b)
+				if mode == "plain" {
+					require.Contains(t, out.String(), "\n"+test.want+"\n")
+				}
+			}
+		})
+	}
+}
+
+// Events of a newer Piper, or of a node that the plan has not, say nothing.
+func TestUnknownEvents(t *testing.T) {
+	var out bytes.Buffer
+	s := open(t, "plain", Options{Out: &out}, parallelPlan(1))
+	s.d.Event(build.Event{Kind: "node_admired", Node: "step-000"}, s.b)
+	s.d.Event(build.Event{Kind: build.AttemptStarted, Node: "elsewhere", Attempt: 1}, s.b)
+	require.Equal(t, "piper   pipeline=build steps=1\n", out.String())
+	s.d.End(s.b)
 }

@@ -41,20 +41,24 @@ func (d *plain) Event(ev build.Event, b *build.Build) {
 	if !ok {
 		return
 	}
-	var held []byte
-	if n.ended {
-		n.attempt.mu.Lock()
-		if n.attempt.lines.pending() {
-			held = d.line(held, n.attempt, n.attempt.lines.part, n.attempt.lines.next)
-			held = append(held[:len(held)-1], d.paint(dim, noEnd)+"\n"...)
-			n.attempt.lines.reset()
-		}
-		n.attempt.mu.Unlock()
+	if !n.ended {
+		d.out.write([]byte(d.say(n) + "\n"))
+		return
 	}
-	d.out.write(append(held, d.say(n)+"\n"...))
-	if n.ended {
-		d.done(n)
+	d.out.write(append(d.rest(n.attempt), d.say(n)+"\n"...))
+	d.done(n)
+}
+
+// rest is the line of a that was begun and never ended.
+func (d *plain) rest(a *attempt) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.lines.pending() {
+		return nil
 	}
+	line := d.line(nil, a, a.lines.part, a.lines.next)
+	a.lines.reset()
+	return append(line[:len(line)-1], d.paint(dim, noEnd)+"\n"...)
 }
 
 // say is n as a line.
@@ -67,9 +71,9 @@ func (d *plain) Output(node *plan.Node, n int, _ time.Time, p []byte) {
 	a := d.of(node, n, now)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.heard, a.wait = now, firstBeat
 	held := a.held[:0]
 	a.lines.add(p, func(line []byte, is piece) {
+		a.heard, a.wait = now, firstBeat
 		held = d.line(held, a, line, is)
 		if len(held) >= maxHold {
 			d.out.write(held)
@@ -92,13 +96,21 @@ func (d *plain) line(dst []byte, a *attempt, line []byte, is piece) []byte {
 	return append(dst, '\n')
 }
 
-// beat says that a silent attempt still runs.
+// beat says that an attempt still runs that is silent, or writes on a line
+// that does not end.
 func (d *plain) beat(a *attempt, silent time.Duration) {
-	d.out.write([]byte(d.say(stillRuns(a, d.Now(), ", silent for "+seconds(silent))) + "\n"))
+	how := ", silent for "
+	if a.lines.pending() {
+		how = ", no whole line for "
+	}
+	d.out.write([]byte(d.say(stillRuns(a, d.Now(), how+seconds(silent))) + "\n"))
 }
 
 func (d *plain) End(b *build.Build) {
 	close(d.stop)
 	d.beats.Wait()
+	for _, a := range d.all() { // when the machine failed, not each has ended
+		d.out.write(d.rest(a))
+	}
 	d.out.write(d.summary(b))
 }

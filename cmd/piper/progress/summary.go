@@ -11,13 +11,13 @@ import (
 // order they happened, and the last line.
 func (s *story) summary(b *build.Build) []byte {
 	var w strings.Builder
-	w.WriteString(s.failed(b))
+	w.WriteString(s.section(b))
 	fmt.Fprintf(&w, "%s\n", s.last(b))
 	return []byte(w.String())
 }
 
-// failed is the section of failures, "" when there is none.
-func (s *story) failed(b *build.Build) string {
+// section is the section of failures, "" when there is none.
+func (s *story) section(b *build.Build) string {
 	var w strings.Builder
 	for _, f := range s.failures {
 		// A retry that was cancelled while it waited has not failed after all.
@@ -26,7 +26,7 @@ func (s *story) failed(b *build.Build) string {
 			continue
 		}
 		w.WriteByte('\n')
-		s.failure(&w, f)
+		s.describe(&w, f)
 	}
 	if w.Len() > 0 {
 		w.WriteByte('\n')
@@ -34,7 +34,9 @@ func (s *story) failed(b *build.Build) string {
 	return w.String()
 }
 
-func (s *story) failure(w *strings.Builder, f failure) {
+// describe writes all that helps with f: where it is, what it said last, how to
+// try it again.
+func (s *story) describe(w *strings.Builder, f failure) {
 	head := failed.symbol() + " " + clean(f.node.Name)
 	if at := place(f.node); at != "" {
 		head += " (" + at + ")"

@@ -19,7 +19,7 @@ import (
 // Whatever runs, ends, is printed or resized, on a terminal that wraps lines
 // anew and on one that does not: every line about a step that ended stands in
 // the terminal exactly once, in order, nothing but SGR reaches it, the live
-// area fits, and the cursor is visible between frames.
+// area fits and leaves nothing behind, and the cursor is visible between frames.
 func TestScrollback(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		screen := &terminalEmulator{
@@ -56,6 +56,7 @@ func TestScrollback(t *testing.T) {
 		d.open(p)
 		event(build.Event{Kind: build.BuildStarted})
 		next := 0
+		resized := rapid.Bool().Draw(t, "resized")
 		var running []int
 		var want []string
 		end := func(i int) {
@@ -98,6 +99,9 @@ func TestScrollback(t *testing.T) {
 				frame()
 			},
 			"resize": func(t *rapid.T) {
+				if !resized {
+					t.Skip("the size holds")
+				}
 				screen.resize(rapid.IntRange(20, 100).Draw(t, "cols"), rapid.IntRange(4, 30).Draw(t, "rows"))
 				frame()
 			},
@@ -114,6 +118,9 @@ func TestScrollback(t *testing.T) {
 		}
 		require.Equal(t, want, got, "%s", text)
 		require.Equal(t, 1, strings.Count(text, "piper: "), "%s", text)
+		if !resized {
+			require.NotContains(t, text, "▶", "nothing is left of the live area")
+		}
 	})
 }
 
