@@ -357,7 +357,9 @@ func TestStopping(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, mode := range []string{"plain", "tty"} {
 				var out bytes.Buffer
-				s := open(t, mode, Options{Out: &out}, parallelPlan(11))
+				p := parallelPlan(11)
+				p.Timeout = plan.Duration(time.Hour)
+				s := open(t, mode, Options{Out: &out}, p)
 				for i := range test.running {
 					s.start(i)
 				}
