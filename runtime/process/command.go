@@ -30,8 +30,8 @@ func (c *command) close() {
 }
 
 // prepare finds a task's directory and program.
-func prepare(t runtime.Task) (c *command, err error) {
-	c = &command{argv: t.Argv, env: t.Env}
+func prepare(t runtime.Task) (_ *command, err error) {
+	c := &command{argv: t.Argv, env: t.Env}
 	if err := c.enter(t.Workspace, t.Dir); err != nil {
 		return nil, err
 	}
