@@ -20,11 +20,12 @@ import (
 // a small disk.
 const childDir = "PIPER_TEST_LOGS_DIR"
 
-func child(t *testing.T, dir string) *exec.Cmd {
+func child(t *testing.T, dir string) (*exec.Cmd, *strings.Builder) {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), childDir+"="+dir)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd
+	said := new(strings.Builder)
+	cmd.Stdout, cmd.Stderr = said, said
+	return cmd, said
 }
 
 // A process that is killed in the middle of writing leaves an archive in
@@ -41,14 +42,14 @@ func TestArchiveAfterKill(t *testing.T) {
 	}
 	for round := range 3 {
 		dir := filepath.Join(t.TempDir(), "archive")
-		cmd := child(t, dir)
+		cmd, said := child(t, dir)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		for written := int64(-1); written <= int64(round*1_000_000); {
 			select {
 			case err := <-ended:
-				require.FailNow(t, "ended by itself", "%v", err)
+				require.FailNow(t, "ended by itself", "%v: %s", err, said)
 			case <-time.After(time.Millisecond):
 			}
 			if info, err := os.Stat(filepath.Join(dir, dataFile)); err == nil {
@@ -111,7 +112,8 @@ func TestArchiveOnFullDisk(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "archive")
-	require.NoError(t, child(t, dir).Run())
+	cmd, said := child(t, dir)
+	require.NoError(t, cmd.Run(), said)
 
 	r, err := Open(dir)
 	require.NoError(t, err)
