@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -322,6 +323,35 @@ func TestFakeContainerEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The processes of a step that is stopped end with its client; the container is
+// removed by name.
+func TestFakeContainerIsStopped(t *testing.T) {
+	d := newDock(t, plan.Environment{}, "docker:[]")
+	local := &process.Executor{}
+	d.Next = local
+	ctx, cancel := context.WithCancel(t.Context())
+	step := task("box", "sh", "-c", "echo started; exec sleep 1000")
+	step.Workspace, step.Output = d.workspace, &onWrite{do: cancel}
+	res := d.Execute(ctx, step)
+	require.Equal(t, build.Cancelled, res.State)
+	require.False(t, res.Infra, res.Reason)
+	require.Equal(t, []string{"docker", "rm", "--force", "--volumes", "NAME"}, append(d.argv()[:4], "NAME"))
+	require.Empty(t, d.running())
+	require.NoError(t, d.Close())
+	require.NoError(t, local.Close())
+}
+
+// An onWrite is an output that does something when it is written to.
+type onWrite struct {
+	log
+	do func()
+}
+
+func (o *onWrite) Write(at time.Time, p []byte) error {
+	o.do()
+	return o.log.Write(at, p)
 }
 
 // A real engine runs a real step. The image has to be there already, or the

@@ -91,7 +91,7 @@ func (e *Executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
 	case err == nil:
 		return where.execute(ctx, e.Next, t)
 	case errors.Is(err, errGivenUp):
-		return runtime.Result{State: build.Cancelled}
+		return runtime.Result{State: build.Cancelled, Reason: "cancelled before it started"}
 	default:
 		return runtime.Result{State: build.Failed, Reason: err.Error(), Infra: errors.As(err, &machine)}
 	}

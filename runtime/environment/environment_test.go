@@ -196,7 +196,7 @@ func TestMadeOnce(t *testing.T) {
 		require.Empty(t, next.tasks)
 		impatient, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
-			require.Equal(t, runtime.Result{State: build.Cancelled}, e.Execute(impatient, task("copy", "true")))
+			require.Equal(t, runtime.Result{State: build.Cancelled, Reason: "cancelled before it started"}, e.Execute(impatient, task("copy", "true")))
 		})
 		synctest.Wait()
 		cancel()

@@ -76,7 +76,8 @@ func (r *Repo) filesInside(dir string) ([]string, error) {
 // Changed returns the files of the project that differ from the commit where
 // HEAD and base parted: in a commit, in the index, in the work tree, or because
 // git does not know them yet. Base is a revision; a branch that only the remote
-// origin has will do. Paths are as those of Files, but deleted ones count.
+// origin has will do. Paths are as those of Files, but deleted ones count, and a
+// repository inside is one path.
 func (r *Repo) Changed(base string) ([]string, error) {
 	return ask(r, "changed "+base, func() ([]string, error) {
 		parted, err := r.mergeBase(base)
@@ -93,6 +94,9 @@ func (r *Repo) Changed(base string) ([]string, error) {
 			return nil, fmt.Errorf("find changes since %s: %w", base, err)
 		}
 		changed := append(tracked, untracked...)
+		for i, path := range changed {
+			changed[i] = strings.TrimSuffix(path, "/")
+		}
 		slices.Sort(changed)
 		return slices.Compact(changed), nil
 	})
@@ -133,7 +137,7 @@ func (r *Repo) resolve(rev string) (string, error) {
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("no branch, tag or commit has that name")
+	return "", errors.New("no branch, tag or commit has that name")
 }
 
 // list runs a git command that ends each entry with a NUL.

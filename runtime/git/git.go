@@ -30,8 +30,8 @@ var (
 	ErrBare = fmt.Errorf("%w with files: it is bare", ErrNotRepository)
 	// ErrNoCommit says that nothing has been committed yet.
 	ErrNoCommit = errors.New("the repository has no commits yet")
-	// ErrNoProgram says that the git program is needed and is not there.
-	ErrNoProgram = errors.New("git is not installed, or not on PATH")
+	// ErrNoProgram says that the git program is needed and cannot be started.
+	ErrNoProgram = errors.New("git is not installed, or cannot be started")
 )
 
 // A Repo is the repository that holds a directory. It is safe for use by many

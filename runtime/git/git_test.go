@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/process"
@@ -28,11 +31,11 @@ var _ interface {
 // TestScripts runs testdata/*.txt: each makes repositories with the git
 // program, and asks about them.
 //
-//	ask [-C dir] [-files] commit|branch|tag|dirty|root|files|describe flag...|changed base...
+//	ask [-C dir] [-files] [-cancelled] commit|branch|tag|dirty|root|files|describe flag...|changed base...
 //
 // opens the repository of dir and prints the answers, each on a line; several
 // questions to one Repo are parted by a comma. With -files the program cannot
-// be started. A failure is printed to stderr.
+// be started, with -cancelled it is to end before it does. A failure is printed to stderr.
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("SKIPPED: the git program is needed to make repositories")
@@ -55,12 +58,16 @@ func TestScripts(t *testing.T) {
 
 func ask(ts *testscript.TestScript, neg bool, args []string) {
 	dir, filesOnly := ".", false
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		switch args[0] {
 		case "-C":
 			dir, args = args[1], args[1:]
 		case "-files":
 			filesOnly = true
+		case "-cancelled":
+			cancel()
 		}
 		args = args[1:]
 	}
@@ -69,6 +76,7 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			return err
 		}
+		repo.Context = ctx
 		repo.Output = func(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
 			if filesOnly {
 				ts.Fatalf("started %q", argv)
@@ -130,4 +138,44 @@ func answer(w io.Writer, repo *git.Repo, question []string) error {
 		fmt.Fprintf(w, "%s: %s\n", strings.Join(question, " "), s)
 	}
 	return err
+}
+
+// A build sees one state of the repository, and the git program once for each
+// question.
+func TestAnswersAreKept(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("SKIPPED: the git program is needed to make repositories")
+	}
+	dir := t.TempDir()
+	run := func(argv ...string) {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=Ann", "-c", "user.email=ann@example.org"}, argv...)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	run("init", "-q", "-b", "main")
+	run("commit", "-q", "--allow-empty", "-m", "one")
+	repo, err := git.Open(dir)
+	require.NoError(t, err)
+	ask := func() (all []string) {
+		commit, err := repo.Commit()
+		require.NoError(t, err)
+		branch, err := repo.Branch()
+		require.NoError(t, err)
+		dirty, err := repo.Dirty()
+		require.NoError(t, err)
+		files, err := repo.Files()
+		require.NoError(t, err)
+		return append(files, commit, branch, fmt.Sprint(dirty))
+	}
+	first := ask()
+	require.NoError(t, os.WriteFile(dir+"/new", nil, 0o644))
+	run("add", "new")
+	run("checkout", "-q", "-b", "other")
+	run("commit", "-q", "--allow-empty", "-m", "two")
+	require.NoError(t, os.RemoveAll(dir))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { require.Equal(t, first, ask()) })
+	}
+	wg.Wait()
 }

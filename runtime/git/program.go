@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 
 	"github.com/piper-build/piper/runtime/process"
@@ -65,10 +64,11 @@ func (r *Repo) run(dir string, env, argv []string) ([]byte, error) {
 		output = process.Output
 	}
 	out, err := output(ctx, dir, env, argv...)
-	if errors.Is(err, exec.ErrNotFound) {
-		return nil, ErrNoProgram
+	var exit *process.ExitError
+	if err == nil || errors.As(err, &exit) || ctx.Err() != nil || errors.Is(err, process.ErrOutput) {
+		return out, err
 	}
-	return out, err
+	return nil, fmt.Errorf("%w: %w", ErrNoProgram, err)
 }
 
 // environ is what every git program sees of this process's environment.
@@ -90,9 +90,9 @@ func environment() []string {
 
 // exitCode returns the status that git exited with, or -1.
 func exitCode(err error) int {
-	var exit interface{ ExitCode() int }
+	var exit *process.ExitError
 	if errors.As(err, &exit) {
-		return exit.ExitCode()
+		return exit.Exit
 	}
 	return -1
 }
