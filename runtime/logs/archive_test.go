@@ -232,6 +232,26 @@ func TestFlush(t *testing.T) {
 	require.Equal(t, []string{"1@1:half a line$"}, lines(t, r, "a", 1, 0, 0))
 }
 
+// Many steps that write nothing fill the index alone.
+func TestArchiveManySteps(t *testing.T) {
+	dir := t.TempDir()
+	a, err := Create(dir)
+	require.NoError(t, err)
+	const steps = 10_000
+	for i := range steps {
+		require.NoError(t, open(t, a, fmt.Sprint("step", i), 1).Close())
+	}
+	require.LessOrEqual(t, cap(a.block.buf), 2*indexBuffer)
+	require.NoError(t, a.Close())
+	r, err := Open(dir)
+	require.NoError(t, err)
+	defer r.Close()
+	require.Zero(t, r.Loss())
+	require.Len(t, r.Streams(), steps)
+	require.Equal(t, Stream{Node: "step9999", Attempt: 1}, r.Streams()[steps-1])
+	require.Empty(t, lines(t, r, "step9999", 1, 0, 0))
+}
+
 func TestArchiveManyWriters(t *testing.T) {
 	dir := t.TempDir()
 	a, err := Create(dir)

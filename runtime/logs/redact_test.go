@@ -245,6 +245,20 @@ func TestRedactorReturnsErrors(t *testing.T) {
 	require.ErrorIs(t, err, full)
 }
 
+// A large write is looked at in windows; a secret may lie across two.
+func TestRedactLargeWrites(t *testing.T) {
+	m := new(memory)
+	w := open(t, redactor(t, "hunter22").Sink(m), "a", 1)
+	before := strings.Repeat("x", window-3)
+	write(t, w, 1, before+"hunter22"+before+before)
+	require.NoError(t, w.Close())
+	require.Equal(t, before+mask+before+before, m.writers["a#1"].String())
+
+	full := errors.New("disk full")
+	w = redactor(t, "hunter22").Writer(&recording{err: full})
+	require.ErrorIs(t, w.Write(ms(1), []byte(before+before)), full)
+}
+
 // redactInPieces writes text in pieces of next() bytes.
 func redactInPieces(t require.TestingT, r *Redactor, text string, next func() int) string {
 	to := new(recording)
