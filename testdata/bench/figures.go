@@ -42,7 +42,14 @@ var figures = []figure{
 }
 
 // row adds rows to the trial.
-func (t *trial) row(rows ...row) { t.rows = append(t.rows, rows...) }
+func (t *trial) row(rows ...row) {
+	for _, r := range rows {
+		if t.cpu && r.of == wall {
+			r.of = cpu
+		}
+		t.rows = append(t.rows, r)
+	}
+}
 
 // size is n as -scale has it.
 func (t *trial) size(n int) int { return max(2, int(float64(n)*t.scale)) }

@@ -37,6 +37,7 @@ func main() {
 type bench struct {
 	rounds   int
 	scale    float64
+	cpu      bool           // hold processor time against each other, not time
 	only     *regexp.Regexp // of a figure's name; nil is every figure
 	dir      string         // where the trials are, one directory each
 	programs *programs
@@ -46,6 +47,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 7, "run the sides of a trial in turn `N` times")
 	scale := flags.Float64("scale", 1, "multiply every size by `FACTOR`, for a quick look")
+	cpu := flags.Bool("cpu", false, "hold processor time against each other instead of time, for a look on a busy machine")
 	only := flags.String("only", "", "measure only the figures whose whole name matches `REGEXP`, such as 'P1|P9'")
 	keep := flags.Bool("keep", false, "leave the trials' directory behind")
 	readme := flags.String("write", "", "put the table into `FILE`, between its two bench markers")
@@ -57,10 +59,10 @@ func run(args []string) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case *rounds < 1 || *scale <= 0:
 		return errors.New("-rounds and -scale must be more than nothing")
-	case *readme != "" && (*scale != 1 || *only != "" || *rounds < 7):
-		return errors.New("-write wants all figures, whole, of at least 7 rounds")
+	case *readme != "" && (*scale != 1 || *cpu || *only != "" || *rounds < 7):
+		return errors.New("-write wants the time of all figures, whole, of at least 7 rounds")
 	}
-	b := &bench{rounds: *rounds, scale: *scale}
+	b := &bench{rounds: *rounds, scale: *scale, cpu: *cpu}
 	if *only != "" {
 		var err error
 		if b.only, err = regexp.Compile("^(?:" + *only + ")$"); err != nil {

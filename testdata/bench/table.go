@@ -31,14 +31,19 @@ type quantity int
 
 const (
 	wall   quantity = iota // seconds
+	cpu                    // seconds
 	memory                 // bytes
 )
 
 func (q quantity) of(s sample) float64 {
-	if q == memory {
+	switch q {
+	case cpu:
+		return s.cpu.Seconds()
+	case memory:
 		return float64(s.memory)
+	default:
+		return s.wall.Seconds()
 	}
-	return s.wall.Seconds()
 }
 
 func (q quantity) text(x float64) string {
@@ -207,6 +212,9 @@ func (b *bench) facts() string {
 	facts = append(facts, fmt.Sprintf("%d rounds, %d of P9 and P10, one of P8 and of P13's longer step", b.rounds, 10*b.rounds))
 	if b.scale != 1 {
 		facts = append(facts, fmt.Sprintf("sizes × %g: for a look, not for the record", b.scale))
+	}
+	if b.cpu {
+		facts = append(facts, "processor time: for a look, not for the record")
 	}
 	return strings.Join(facts, "; ") + "."
 }

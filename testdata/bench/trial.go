@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // patience is how long one run may take before it counts as hanging.
@@ -40,7 +42,8 @@ type side struct {
 // A sample is what one run took.
 type sample struct {
 	wall   time.Duration
-	memory int64 // bytes, at its peak, of the largest process
+	cpu    time.Duration // of all processes that were waited for
+	memory int64         // bytes, at its peak, of the largest process
 }
 
 // try sets a trial up, runs it and returns its rows.
@@ -212,15 +215,19 @@ func (t *trial) time(s *side) (sample, error) {
 		return sample{}, fmt.Errorf("%s: %w: %s", s.name, err, lastLine(s.output))
 	}
 
-	var nanoseconds, kibibytes int64
+	var nanoseconds, microseconds, kibibytes int64
 	var code int
-	if _, err := fmt.Fscan(told, &nanoseconds, &kibibytes, &code); err != nil {
+	if _, err := fmt.Fscan(told, &nanoseconds, &microseconds, &kibibytes, &code); err != nil {
 		return sample{}, fmt.Errorf("read the clock: %w", err)
 	}
 	if code != 0 {
 		return sample{}, fmt.Errorf("%s exits with %d: %s", s.name, code, lastLine(s.output))
 	}
-	return sample{wall: time.Duration(nanoseconds), memory: kibibytes << 10}, nil
+	return sample{
+		wall:   time.Duration(nanoseconds),
+		cpu:    time.Duration(microseconds) * time.Microsecond,
+		memory: kibibytes << 10,
+	}, nil
 }
 
 // tail returns the end of a file.
@@ -237,11 +244,16 @@ func tail(file string) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-4096), 4096))
 }
 
-// lastLine returns the last line of a file that says anything.
+// lastLine returns the last line of a file that holds a word.
 func lastLine(file string) string {
 	end, _ := tail(file)
-	lines := strings.Split(strings.TrimSpace(string(end)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+	lines := strings.Split(string(end), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.ContainsFunc(line, unicode.IsLetter) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return "it says nothing"
 }
 
 func exists(path string) bool {

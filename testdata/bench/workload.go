@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // A workload writes the steps of a trial in one program's language. It writes
@@ -13,20 +12,21 @@ type workload func(w io.Writer)
 
 // Steps that all run the same command, called s1, s2, …
 
-// star writes n explicit step calls, a line each, in a list or in parallel.
-func star(n int, call, run string) workload {
+// starWide is n explicit step calls, a line each, with no order of their own.
+func starWide(n int, run string) workload { return star(n, run, "[parallel([", "])]") }
+
+// starChain is n step calls that run one after another.
+func starChain(n int, run string) workload { return star(n, run, "[", "]") }
+
+func star(n int, run, opens, closes string) workload {
 	return func(w io.Writer) {
-		fmt.Fprintf(w, "project(name = \"bench\")\n\npipeline(name = \"build\", steps = %s[\n", call)
+		fmt.Fprintf(w, "project(name = \"bench\")\n\npipeline(name = \"build\", steps = %s\n", opens)
 		for i := range n {
 			fmt.Fprintf(w, "    step(\"s%d\", run = %s),\n", i+1, run)
 		}
-		fmt.Fprintf(w, "]%s)\n", strings.Repeat(")", strings.Count(call, "(")))
+		fmt.Fprintf(w, "%s)\n", closes)
 	}
 }
-
-// starWide is n steps with no order of their own, starChain one after another.
-func starWide(n int, run string) workload  { return star(n, "[parallel(", run) }
-func starChain(n int, run string) workload { return star(n, "", run) }
 
 // starComprehension is n wide steps the way a person writes that many.
 func starComprehension(n int, run string) workload {

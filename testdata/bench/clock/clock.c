@@ -1,6 +1,6 @@
 // Runs COMMAND and tells file descriptor 3 what it took: nanoseconds from the
-// spawn to the exit by the monotonic clock, the peak memory in KiB of its
-// largest process, and its exit code.
+// spawn to the exit by the monotonic clock, microseconds of processor time, the
+// peak memory in KiB of its largest process, and its exit code.
 //
 //	clock COMMAND [ARGUMENT ...]
 //
@@ -44,6 +44,7 @@ int main(int argc, char **argv) {
 			return 2;
 	long long took = now() - start;
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-	dprintf(3, "%lld %ld %d\n", took, usage.ru_maxrss, code);
+	long long busy = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000LL + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+	dprintf(3, "%lld %lld %ld %d\n", took, busy, usage.ru_maxrss, code);
 	return 0;
 }
