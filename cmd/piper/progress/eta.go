@@ -110,7 +110,7 @@ func (e *eta) fold(ev build.Event, n note) {
 }
 
 // left is how long the build goes on. ok is false when nobody can tell: there
-// is no past, a person is being waited for, or it took longer than ever.
+// is no past, a person is being waited for, or it should have ended by now.
 func (e *eta) left(running []*attempt, now time.Time) (left time.Duration, ok bool) {
 	if !e.known {
 		return 0, false
@@ -127,5 +127,5 @@ func (e *eta) left(running []*attempt, now time.Time) (left time.Duration, ok bo
 		left = max(left, e.takes(a.node)-spent+e.after[a.node.Name])
 	}
 	left = max(left, work/time.Duration(max(e.parallel, 1)))
-	return left, left > 0
+	return left, left >= time.Second
 }

@@ -373,6 +373,33 @@ func TestStopping(t *testing.T) {
 	}
 }
 
+// A build that ends for a reason that no step shows says it.
+func TestReasonOfBuild(t *testing.T) {
+	for _, test := range []struct {
+		state  build.State
+		reason string
+		fails  bool
+		want   string
+	}{
+		{build.Rejected, "needs piper >= 2", false, "piper    ✗ needs piper >= 2\n"},
+		{build.Lost, "the agent is gone", false, "piper    ✗ the agent is gone\n"},
+		{build.Failed, "step-000 failed", true, ""},
+		{build.Cancelled, "interrupted", false, ""},
+		{build.Rejected, "", false, ""},
+	} {
+		d := newPlain(Options{})
+		d.begin(parallelPlan(1))
+		if test.fails {
+			d.failures = make([]failure, 1)
+		}
+		n, ok := d.tell(build.Event{Kind: build.BuildEnded, State: test.state, Reason: test.reason}, nil)
+		require.Equal(t, test.want != "", ok)
+		if ok {
+			require.Equal(t, test.want, d.say(n)+"\n")
+		}
+	}
+}
+
 // Events of a newer Piper, or of a node that the plan has not, say nothing.
 func TestUnknownEvents(t *testing.T) {
 	var out bytes.Buffer

@@ -72,21 +72,17 @@ func (d *tty) live(running []*attempt, st status, left time.Duration, known bool
 func (d *tty) running(a *attempt, n int, now time.Time, cols int) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mark := started
-	if a.node.Approve != nil {
-		mark = asking
-	}
 	took := " " + clock(now.Sub(a.began))
 	name := fit(clean(a.node.Name), max(cols-2-len(took), 1))
 	if pad := min(d.pad, cols-2-len(took)) - widths.StringWidth(name); pad > 0 {
 		name += strings.Repeat(" ", pad)
 	}
-	head := fit(mark.symbol()+" "+name+took, cols)
+	head := fit(started.symbol()+" "+name+took, cols)
 	if a.node.Approve != nil {
-		_, asked := d.starting(a.node, a.n)
-		head = fit(head+"  "+asked, cols)
+		sign, asked := d.starting(a.node, a.n)
+		head = d.paint(sign.color(), fit(sign.symbol()+" "+name+took+"  "+asked, cols))
 	}
-	lines := []string{d.paint(mark.color(), head)}
+	lines := []string{head}
 
 	if n == 0 {
 		return lines

@@ -86,10 +86,9 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 	case build.DeadlinePassed:
 		return note{sign: failed, text: s.stopping("out of time", ev)}, true
 	case build.BuildEnded:
-		if ev.Reason == "" {
-			return n, false
-		}
-		return note{sign: skipped, text: clean(ev.Reason)}, true
+		// What failed and who cancelled was said before.
+		said := len(s.failures) > 0 || ev.State == build.Success || ev.State == build.Cancelled || ev.State == build.TimedOut
+		return note{sign: failed, text: clean(ev.Reason)}, ev.Reason != "" && !said
 	case build.BuildStarted:
 		return n, false
 	}

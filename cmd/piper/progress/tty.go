@@ -30,9 +30,9 @@ type tty struct {
 	status status
 	eta    eta
 
-	frame     sync.Mutex // guards what follows: held while a frame is made and written
-	screen    screen
-	suspended bool
+	frame  sync.Mutex // guards what follows: held while a frame is made and written
+	screen screen
+	lent   int // how many were given the terminal by suspend and have not resumed
 }
 
 func newTTY(o Options) *tty {
@@ -117,7 +117,7 @@ func (d *tty) Output(node *plan.Node, n int, _ time.Time, p []byte) {
 func (d *tty) paintFrame() {
 	d.frame.Lock()
 	defer d.frame.Unlock()
-	if d.suspended {
+	if d.lent > 0 {
 		return
 	}
 	cols, rows := d.Width()
@@ -142,12 +142,12 @@ func (d *tty) suspend() (resume func()) {
 	d.paintFrame()
 	d.frame.Lock()
 	defer d.frame.Unlock()
-	d.out.write(d.screen.paint(nil, nil))
-	d.suspended = true
+	d.out.write(d.screen.paint(nil, nil)) // nothing, when it is lent already
+	d.lent++
 	return func() {
 		d.frame.Lock()
 		defer d.frame.Unlock()
-		d.suspended = false
+		d.lent--
 	}
 }
 

@@ -212,15 +212,19 @@ func TestSuspend(t *testing.T) {
 		s.finish(0, build.Success)
 		time.Sleep(time.Minute)
 		require.Zero(t, screen.counted())
+		again := Suspend(s.d)
 		resume()
+		time.Sleep(time.Second)
+		require.Zero(t, screen.counted(), "someone else still has it")
+		again()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Equal(t, `piper   pipeline=build steps=2
 $ make
 ok
 ✓ step-000 ok in 1s
-▶ step-001 1:02
-1/2 done, 1 running, 1:02
+▶ step-001 1:03
+1/2 done, 1 running, 1:03
 `, screen.text())
 		s.finish(1, build.Success)
 		s.end(build.Success)
