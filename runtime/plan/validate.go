@@ -91,6 +91,12 @@ func (v *validator) report(pos Pos, code, hint, format string, args ...any) {
 	})
 }
 
+// A subject is what a message is about. It is put into words only when there
+// is a message.
+type subject struct{ kind, name string }
+
+func (s subject) String() string { return fmt.Sprintf("%s %q", s.kind, s.name) }
+
 // kind says in a word what n is.
 func (n *Node) kind() string {
 	switch {
@@ -119,7 +125,7 @@ func (g *Group) made() bool { return strings.Contains(g.Name, "#") && g.Pos != (
 func (v *validator) title(vertex int32) string {
 	if v.graph.IsNode(vertex) {
 		n := &v.plan.Nodes[vertex]
-		return fmt.Sprintf("%s %q", n.kind(), n.Name)
+		return subject{n.kind(), n.Name}.String()
 	}
 	return v.graph.groupAt(vertex).Title()
 }
@@ -169,7 +175,7 @@ func (v *validator) names() {
 func (v *validator) settings() {
 	p := v.plan
 	var none Pos
-	pipeline := fmt.Sprintf("pipeline %q", p.Pipeline)
+	pipeline := subject{"pipeline", p.Pipeline}
 	v.duration(none, pipeline, "timeout", p.Timeout)
 	v.duration(none, pipeline, "queue_timeout", p.QueueTimeout)
 	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
@@ -184,7 +190,7 @@ func (v *validator) settings() {
 	v.environments = map[string]bool{"": true}
 	for i := range p.Environments {
 		e := &p.Environments[i]
-		what := fmt.Sprintf("environment %q", e.Name)
+		what := subject{"environment", e.Name}
 		switch {
 		case !ValidName(e.Name):
 			v.report(e.Pos, "bad-name", nameHint, "%s is no name of an environment", excerpt(e.Name))
@@ -227,7 +233,7 @@ func (v *validator) group(g *Group, vertex int32) {
 }
 
 func (v *validator) node(n *Node) {
-	what := fmt.Sprintf("%s %q", n.kind(), n.Name)
+	what := subject{n.kind(), n.Name}
 	if n.Group != "" && v.graph.groupNamed(n.Group) < 0 {
 		v.report(n.Pos, "unknown-group", "", "%s stands in group %q, which is not defined", what, n.Group)
 	}
@@ -267,7 +273,7 @@ func (v *validator) node(n *Node) {
 	}
 }
 
-func (v *validator) step(n *Node, what string, s *Step) {
+func (v *validator) step(n *Node, what subject, s *Step) {
 	pos := n.Pos
 	switch {
 	case s.Script == "" && len(s.Argv) == 0:
@@ -309,14 +315,14 @@ func (v *validator) step(n *Node, what string, s *Step) {
 	}
 }
 
-func (v *validator) duration(pos Pos, what, field string, d Duration) {
+func (v *validator) duration(pos Pos, what subject, field string, d Duration) {
 	if d < 0 {
 		v.report(pos, "bad-value", "", "%s: %s is %s: want a positive duration", what, field, d)
 	}
 }
 
 // environment looks up the name of an environment.
-func (v *validator) environment(pos Pos, what, name string) {
+func (v *validator) environment(pos Pos, what subject, name string) {
 	if v.environments[name] {
 		return
 	}
@@ -331,7 +337,7 @@ func (v *validator) environment(pos Pos, what, name string) {
 	v.report(pos, "unknown-environment", hint, "%s runs in environment %s, which is not defined", what, excerpt(name))
 }
 
-func (v *validator) requires(pos Pos, what string, all []Requirement) {
+func (v *validator) requires(pos Pos, what subject, all []Requirement) {
 	for _, r := range all {
 		switch r.Op {
 		case "eq", "one_of", "at_least", "has", "matches":
@@ -351,7 +357,7 @@ func (v *validator) requires(pos Pos, what string, all []Requirement) {
 
 // inside looks whether a slash-separated path or glob leaves the tree by its
 // words. What symbolic links do is for those who open it.
-func (v *validator) inside(pos Pos, what, field, name string) {
+func (v *validator) inside(pos Pos, what subject, field, name string) {
 	v.text(pos, what, field, name)
 	clean := path.Clean(name)
 	if path.IsAbs(name) || clean == ".." || strings.HasPrefix(clean, "../") {
@@ -360,7 +366,7 @@ func (v *validator) inside(pos Pos, what, field, name string) {
 }
 
 // text looks for what no process can be given and no JSON can hold.
-func (v *validator) text(pos Pos, what, field, s string) {
+func (v *validator) text(pos Pos, what subject, field, s string) {
 	switch {
 	case !utf8.ValidString(s):
 		v.report(pos, "bad-text", "", "%s: %s is not UTF-8: %s", what, field, excerpt(s))
@@ -378,7 +384,7 @@ const (
 	secretsOnly                // what holds before any step has run
 )
 
-func (v *validator) env(pos Pos, what string, env Env, may allowed) {
+func (v *validator) env(pos Pos, what subject, env Env, may allowed) {
 	for i := range env {
 		name := env[i].Name
 		if name == "" || strings.ContainsAny(name, "=\x00") || !utf8.ValidString(name) {
@@ -391,7 +397,7 @@ func (v *validator) env(pos Pos, what string, env Env, may allowed) {
 	}
 }
 
-func (v *validator) value(pos Pos, what, field string, t *Text, may allowed) {
+func (v *validator) value(pos Pos, what subject, field string, t *Text, may allowed) {
 	v.text(pos, what, field, t.Literal)
 	if t.Literal != "" && len(t.Parts) > 0 {
 		v.report(pos, "bad-value", "", "%s: %s is both a literal and made of parts", what, field)

@@ -225,27 +225,33 @@ func (n *Node) texts(yield func(*Text)) {
 }
 
 // unreachable returns the uses whose node no path from the step leads to. It
-// goes through the graph once for each 64 different steps: a vertex holds a
-// bit for each that is above it.
+// goes through the graph once for each 64 different steps, with a bit for each
+// that is above a vertex, and no further than from the first of these steps to
+// the last node that uses one.
 func (g *Graph) unreachable(uses []use, order []int32) []use {
 	var wrong []use
-	slices.SortStableFunc(uses, func(a, b use) int { return int(a.of - b.of) })
+	place := make([]int32, g.Len()) // in order
+	for i, v := range order {
+		place[v] = int32(i)
+	}
+	slices.SortStableFunc(uses, func(a, b use) int { return int(place[a.of] - place[b.of]) })
 	above := make([]uint64, g.Len())
 	own := make([]uint64, g.Len()) // the bit of a step that is looked for
 	for len(uses) > 0 {
-		clear(above)
-		clear(own)
 		batch, steps := 0, 0
+		first, last := place[uses[0].of], place[uses[0].of]
 		for ; batch < len(uses); batch++ {
-			if of := uses[batch].of; own[of] == 0 {
+			u := uses[batch]
+			if own[u.of] == 0 {
 				if steps == 64 {
 					break
 				}
-				own[of] = 1 << steps
+				own[u.of] = 1 << steps
 				steps++
 			}
+			last = max(last, place[u.node])
 		}
-		for _, v := range order {
+		for _, v := range order[first : last+1] {
 			if bits := above[v] | own[v]; bits != 0 {
 				g.leads(v, func(to int32) { above[to] |= bits })
 			}
@@ -254,6 +260,10 @@ func (g *Graph) unreachable(uses []use, order []int32) []use {
 			if above[u.node]&own[u.of] == 0 {
 				wrong = append(wrong, u)
 			}
+		}
+		clear(above)
+		for _, u := range uses[:batch] {
+			own[u.of] = 0
 		}
 		uses = uses[batch:]
 	}
