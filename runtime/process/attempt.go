@@ -24,8 +24,8 @@ const (
 	// cost no goroutine.
 	unwatched = 20 * time.Millisecond
 
-	tick     = time.Second           // between two looks at the family of a long step
-	stopTick = 10 * time.Millisecond // between two looks at a tree that is to end
+	tick     = 250 * time.Millisecond // between two looks at the family of a long step
+	stopTick = 10 * time.Millisecond  // between two looks at a tree that is to end
 )
 
 // An attempt is one process tree and the loop that watches it. The loop is one
@@ -71,9 +71,9 @@ func (a *attempt) start(c *command) error {
 		return err
 	}
 	defer unix.Close(w)
-	mark := ""
+	t := &tree{output: pipeName(r)}
 	if a.task.OutputDir != "" {
-		mark = "PIPER_OUTPUT=" + a.task.OutputDir
+		t.mark = "PIPER_OUTPUT=" + a.task.OutputDir
 	}
 	a.started = time.Now()
 	attr := &syscall.ProcAttr{
@@ -82,12 +82,12 @@ func (a *attempt) start(c *command) error {
 		Files: []uintptr{a.executor.null.Fd(), uintptr(w), uintptr(w)},
 		Sys:   ownSession(&a.exit),
 	}
-	a.tree, err = family.fork(step, mark, func() (int, error) { return spawn(c, attr) })
+	err = family.fork(t, func() (int, error) { return spawn(c, attr) })
 	if err != nil {
 		unix.Close(r)
 		return err
 	}
-	a.out = r
+	a.tree, a.out = t, r
 	if a.exit < 0 {
 		if a.exit, err = watchExit(a.tree.leader); err != nil {
 			a.fail(fmt.Errorf("watch step: %w", err))
@@ -271,8 +271,8 @@ func (a *attempt) closeOutput() {
 
 // reap takes the status of the leader, which has ended or is about to.
 func (a *attempt) reap() {
-	_, status, err := family.wait(a.tree, 0)
-	a.exited, a.status = true, syscall.WaitStatus(status)
+	status, err := family.wait(a.tree)
+	a.exited, a.status = true, status
 	if err != nil {
 		a.fail(fmt.Errorf("wait for step: %w", err))
 	}

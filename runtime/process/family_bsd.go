@@ -21,15 +21,16 @@ type kin struct {
 	mu     sync.Mutex
 	ledger ledger
 	serial int64
-	trees  map[int]*tree // by leader
+	trees  map[*tree]bool
 
 	sweeping sync.Mutex // held while a tree is killed
+	listing  sync.Mutex // held while a leader is reaped
 }
 
 func (k *kin) start() error {
 	k.once.Do(func() {
 		k.session, _ = unix.Getsid(0)
-		k.trees = map[int]*tree{}
+		k.trees = map[*tree]bool{}
 		closeOnExec()
 		k.ledger, k.err = openLedger()
 	})
@@ -44,16 +45,19 @@ func closeOnExec() {
 	}
 }
 
-// fork calls spawn, which starts the leader of a new tree.
-func (k *kin) fork(r role, mark string, spawn func() (int, error)) (*tree, error) {
+// fork calls spawn, which starts the leader of t.
+func (k *kin) fork(t *tree, spawn func() (int, error)) error {
 	if err := k.start(); err != nil {
-		return nil, err
+		return err
 	}
+	k.begin(t)
 	pid, err := spawn()
 	if err != nil {
-		return nil, err
+		k.end(t)
+		return err
 	}
-	return k.register(pid, r, mark), nil
+	k.lead(t, pid)
+	return nil
 }
 
 // members returns the living processes of t.

@@ -10,13 +10,14 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // kin knows which process belongs to which tree. As this process is a
 // subreaper, each one that lives is below a child of it: a leader, which it
-// started itself, or an orphan, whose parent has ended.
+// started itself, or a stranger, which lost its parent.
 type kin struct {
 	once     sync.Once
 	err      error
@@ -29,13 +30,20 @@ type kin struct {
 	mu      sync.Mutex
 	ledger  ledger
 	serial  int64
-	trees   map[int]*tree  // by leader
-	orphans map[int]orphan // that no tree could be named for
+	trees   map[*tree]bool
+	orphans map[int]orphan // strangers that were seen, by pid
 
 	sweeping sync.Mutex // held while a tree is killed
+	listing  sync.Mutex // held while children are listed or reaped: a list may lack one if another is reaped meanwhile
 }
 
-// An orphan is a process without a parent that bears no mark of its tree. It
+// A stranger is a child that this process did not start itself.
+type stranger struct {
+	proc
+	tree *tree // it belongs to; nil when nothing tells
+}
+
+// An orphan is a stranger that was seen. When it bears no sign of its tree, it
 // came from one of the trees that there were when it was first seen, so it must
 // go when the last of those does.
 type orphan struct {
@@ -48,7 +56,7 @@ func (k *kin) start() error {
 	k.once.Do(func() {
 		k.self = os.Getpid()
 		k.session, _ = unix.Getsid(0)
-		k.trees = map[int]*tree{}
+		k.trees = map[*tree]bool{}
 		k.orphans = map[int]orphan{}
 		// What this process inherited open is not for steps.
 		unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
@@ -64,44 +72,67 @@ func (k *kin) start() error {
 	return k.err
 }
 
-// fork calls spawn, which starts the leader of a new tree.
-func (k *kin) fork(r role, mark string, spawn func() (int, error)) (*tree, error) {
+// fork calls spawn, which starts the leader of t.
+func (k *kin) fork(t *tree, spawn func() (int, error)) error {
 	if err := k.start(); err != nil {
-		return nil, err
+		return err
 	}
+	k.begin(t)
 	k.forking.Add(1)
 	defer k.forking.Add(-1)
 	pid, err := spawn()
 	if err != nil {
-		return nil, err
+		k.end(t)
+		return err
 	}
-	return k.register(pid, r, mark), nil
+	k.lead(t, pid)
+	return nil
 }
 
-// strangers returns the children of this process that are not leaders: the
-// orphans that live. Those that have ended are reaped. It is meant to cost
-// next to nothing when there are none.
-func (k *kin) strangers() []proc {
-	if k.children == nil {
-		return k.strangersOf(k.listed())
-	}
-	var room [1024]byte
-	list := room[:]
-	n, err := unix.Pread(int(k.children.Fd()), list, 0)
-	if n == len(list) {
-		list, err = io.ReadAll(io.NewSectionReader(k.children, 0, math.MaxInt64))
-		n = len(list)
-	}
-	if err != nil || n == 0 {
-		return nil
-	}
-	list = list[:n]
+// strangers returns the children of this process that are not leaders and that
+// live. Those that have ended are reaped. It is meant to cost next to nothing
+// when there are none.
+func (k *kin) strangers() []stranger {
+	k.listing.Lock()
+	defer k.listing.Unlock()
 	var pids []int
-	for f := range bytes.FieldsSeq(list) {
-		pid, _ := strconv.Atoi(string(f))
-		pids = append(pids, pid)
+	if k.children == nil {
+		pids = k.listed()
+	} else {
+		var room [1024]byte
+		list := room[:]
+		n, err := unix.Pread(int(k.children.Fd()), list, 0)
+		if n == len(list) {
+			list, err = io.ReadAll(io.NewSectionReader(k.children, 0, math.MaxInt64))
+			n = len(list)
+		}
+		if err != nil || n == 0 {
+			return nil
+		}
+		for f := range bytes.FieldsSeq(list[:n]) {
+			pid, _ := strconv.Atoi(string(f))
+			pids = append(pids, pid)
+		}
 	}
-	return k.strangersOf(pids)
+
+	// A child that is being started is listed before it is known. When no fork
+	// is under way by now, whoever is not known after this line is a stranger.
+	forking := k.forking.Load() > 0
+	k.mu.Lock()
+	for t := range k.trees {
+		if i := slices.Index(pids, t.leader); i >= 0 && !t.reaped {
+			pids = slices.Delete(pids, i, i+1)
+		}
+	}
+	k.mu.Unlock()
+
+	var found []stranger
+	for _, pid := range pids {
+		if p, ok := k.meet(pid, forking); ok {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // listed finds the children of this process in the process table.
@@ -116,73 +147,65 @@ func (k *kin) listed() []int {
 	return pids
 }
 
-func (k *kin) strangersOf(pids []int) []proc {
-	// A child that is being started is listed before it is known. Looked at in
-	// this order, one that is not known after all is no such child when no fork
-	// is under way; when one is, only what bears the sign of a tree is a stranger
-	// for certain, and the rest is left to the next look.
-	forking := k.forking.Load() > 0
-	k.mu.Lock()
-	pids = slices.DeleteFunc(pids, func(pid int) bool {
-		t := k.trees[pid]
-		return t != nil && !t.reaped
-	})
-	k.mu.Unlock()
-
-	var found []proc
-	for _, pid := range pids {
+// meet looks at a child that is no known leader, and reports whether it is a
+// stranger that lives.
+func (k *kin) meet(pid int, forking bool) (s stranger, ok bool) {
+	for pause := 50 * time.Microsecond; ; pause *= 2 {
 		p, ok := readProc(pid)
 		switch {
 		case !ok || p.ppid != k.self:
+			return s, false
 		case p.sid == k.session:
 			// Started elsewhere in this program. Steps are in sessions of their own
 			// and cannot come back to ours.
-		case forking && k.owner(p) == nil:
+			return s, false
 		case p.zombie:
-			unix.Wait4(pid, nil, unix.WNOHANG, nil)
-			k.forget(p)
-		default:
-			found = append(found, p)
+			if !forking { // else it may be waited for by who tried to start it
+				unix.Wait4(pid, nil, unix.WNOHANG, nil)
+				k.forget(p)
+			}
+			return s, false
 		}
+		t := k.owner(p)
+		switch {
+		case t != nil:
+			return stranger{p, t}, !k.starting(t)
+		case forking && p.unexeced && p.sid == p.pid:
+			return s, false // a leader to be, that still runs our program
+		case pause > time.Second || !unsettled(p):
+			return stranger{p, nil}, true
+		}
+		time.Sleep(pause)
 	}
-	return found
 }
 
-// byMark finds the tree that a process says it belongs to.
-func (k *kin) byMark(pid int) *tree {
-	env := environ(pid)
-	if len(env) == 0 {
-		return nil
-	}
-	env = append([]byte{0}, env...)
+// starting reports whether the leader of t is not known yet.
+func (k *kin) starting(t *tree) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, t := range k.trees {
-		if t.mark != nil && bytes.Contains(env, slices.Concat([]byte{0}, t.mark, []byte{0})) {
+	return t.leader == 0
+}
+
+// owner names the tree of a stranger: by its session, by having been seen
+// there, or by a sign that it bears. It is nil when none fits.
+func (k *kin) owner(p proc) *tree {
+	env, files := environ(p.pid), outputs(p.pid)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.trees {
+		start, seen := t.seen[p.pid]
+		switch {
+		case t.leader != 0 && t.leader == p.sid,
+			seen && start == p.start,
+			t.mark != "" && bears(env, t.mark),
+			t.output != "" && slices.Contains(files, t.output):
 			return t
 		}
 	}
 	return nil
 }
 
-// owner names the tree of a stranger: by its session, by having been seen
-// there, or by its mark. It is nil when none fits.
-func (k *kin) owner(p proc) *tree {
-	k.mu.Lock()
-	t := k.trees[p.sid]
-	for _, each := range k.trees {
-		if start, ok := each.seen[p.pid]; ok && start == p.start {
-			t = each
-		}
-	}
-	k.mu.Unlock()
-	if t == nil {
-		t = k.byMark(p.pid)
-	}
-	return t
-}
-
-// adopt remembers a stranger whose tree is not known.
+// adopt remembers a stranger, and tells the guards.
 func (k *kin) adopt(p proc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -192,13 +215,23 @@ func (k *kin) adopt(p proc) {
 	}
 }
 
-// due returns the noted strangers that no living tree can have left behind,
-// not counting t.
+// forget says that a stranger has been reaped.
+func (k *kin) forget(p proc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.orphans[p.pid]; ok {
+		delete(k.orphans, p.pid)
+		k.ledger.remove(p.pid)
+	}
+}
+
+// due returns the strangers that no living tree can have left behind, not
+// counting t.
 func (k *kin) due(strangers []proc, t *tree) []proc {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	oldest := int64(math.MaxInt64)
-	for _, each := range k.trees {
+	for each := range k.trees {
 		if each != t && each.role == step {
 			oldest = min(oldest, each.serial)
 		}
@@ -212,67 +245,70 @@ func (k *kin) due(strangers []proc, t *tree) []proc {
 // members returns the living processes of t, and with last those strangers
 // too that would have to go with it.
 func (k *kin) members(t *tree, last bool) []proc {
-	strangers := k.strangers()
+	for {
+		roots := k.roots(t, last)
+		if len(roots) == 0 {
+			return nil
+		}
+		all, err := processes()
+		if err != nil {
+			return nil
+		}
+		found := slices.DeleteFunc(all.below(roots), func(p proc) bool { return p.zombie })
+		if len(found) == 0 {
+			continue // what ended since may have left children, which are strangers now
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if t.seen == nil {
+			t.seen = map[int]uint64{}
+		}
+		for _, p := range found {
+			t.seen[p.pid] = p.start
+		}
+		return found
+	}
+}
+
+// roots returns the children of this process that t consists of, with all that
+// came from them. There are none when the leader and all others have ended.
+func (k *kin) roots(t *tree, last bool) map[int]bool {
+	// The leader comes first: once it has ended, what it leaves is listed.
+	var roots map[int]bool
 	k.mu.Lock()
 	led := !t.reaped
 	k.mu.Unlock()
-	if !led && len(strangers) == 0 {
-		return nil
-	}
-	roots := map[int]bool{}
 	if led {
-		roots[t.leader] = true
-	}
-	var unknown []proc
-	for _, p := range strangers {
-		switch k.owner(p) {
-		case t:
-			roots[p.pid] = true
-		case nil:
-			k.adopt(p)
-			unknown = append(unknown, p)
+		if p, ok := readProc(t.leader); ok && !p.zombie {
+			roots = map[int]bool{t.leader: true}
 		}
 	}
-	if last {
+	strangers := k.strangers()
+	if len(strangers) > 0 && roots == nil {
+		roots = map[int]bool{}
+	}
+	var unknown []proc
+	for _, s := range strangers {
+		switch s.tree {
+		case t:
+			roots[s.pid] = true
+		case nil:
+			k.adopt(s.proc)
+			unknown = append(unknown, s.proc)
+		}
+	}
+	if last && len(unknown) > 0 {
 		for _, p := range k.due(unknown, t) {
 			roots[p.pid] = true
 		}
 	}
-	if len(roots) == 0 {
-		return nil
-	}
-	all, err := processes()
-	if err != nil {
-		return nil
-	}
-	found := slices.DeleteFunc(all.below(roots), func(p proc) bool { return p.zombie })
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if t.seen == nil {
-		t.seen = map[int]uint64{}
-	}
-	for _, p := range found {
-		t.seen[p.pid] = p.start
-	}
-	return found
+	return roots
 }
 
-// forget says that an orphan has been reaped.
-func (k *kin) forget(p proc) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, ok := k.orphans[p.pid]; ok {
-		delete(k.orphans, p.pid)
-		k.ledger.remove(p.pid)
-	}
-}
-
-// tend reaps orphans that have ended and notes those that live, for a step
-// that takes long.
+// tend reaps strangers that have ended and remembers those that live, for a
+// step that takes long.
 func (k *kin) tend() {
-	for _, p := range k.strangers() {
-		if k.owner(p) == nil {
-			k.adopt(p)
-		}
+	for _, s := range k.strangers() {
+		k.adopt(s.proc)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -90,7 +91,7 @@ func leftovers(all table, l ledger, session int) []proc {
 	}
 	marks := l.marks()
 	for _, p := range all {
-		if len(marks) > 0 && !p.zombie && bears(environ(p.pid), marks) {
+		if len(marks) > 0 && !p.zombie && bears(environ(p.pid), marks...) {
 			take(p)
 		}
 	}
@@ -108,13 +109,11 @@ func leftovers(all table, l ledger, session int) []proc {
 	return left
 }
 
-// bears reports whether an environment has one of the marks.
-func bears(env []byte, marks [][]byte) bool {
+// bears reports whether an environment has one of these entries.
+func bears(env []byte, entries ...string) bool {
 	for entry := range bytes.SplitSeq(env, []byte{0}) {
-		for _, mark := range marks {
-			if bytes.Equal(entry, mark) {
-				return true
-			}
+		if slices.Contains(entries, string(entry)) {
+			return true
 		}
 	}
 	return false
@@ -151,7 +150,8 @@ func (g *guard) spawn(argv []string) error {
 		return fmt.Errorf("start guard: %w", err)
 	}
 	defer in.Close()
-	t, err := family.fork(watch, "", func() (int, error) {
+	t := &tree{role: watch}
+	err = family.fork(t, func() (int, error) {
 		return syscall.ForkExec(argv[0], append(argv[:len(argv):len(argv)], strconv.Itoa(family.session)), &syscall.ProcAttr{
 			Dir:   "/",
 			Env:   []string{},
@@ -178,7 +178,7 @@ func (g *guard) stop() error {
 		return g.err
 	}
 	syscall.Kill(g.tree.leader, syscall.SIGKILL)
-	family.wait(g.tree, 0)
+	family.wait(g.tree)
 	family.end(g.tree)
 	return g.pipe.Close()
 }

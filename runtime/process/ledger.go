@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +59,7 @@ func (l ledger) mark(entry string) {
 	if l.mem == nil || len(entry)+2 > ledgerMarks {
 		return
 	}
-	if l.marked(entry) {
+	if slices.Contains(l.marks(), entry) {
 		return
 	}
 	room := l.mem[:ledgerMarks]
@@ -73,19 +74,10 @@ func (l ledger) mark(entry string) {
 	copy(room[end:], entry)
 }
 
-func (l ledger) marked(entry string) bool {
-	for _, mark := range l.marks() {
-		if string(mark) == entry {
-			return true
-		}
-	}
-	return false
-}
-
-func (l ledger) marks() (marks [][]byte) {
+func (l ledger) marks() (marks []string) {
 	for mark := range bytes.SplitSeq(l.mem[:ledgerMarks], []byte{0}) {
 		if len(mark) > 0 {
-			marks = append(marks, mark)
+			marks = append(marks, string(mark))
 		}
 	}
 	return marks

@@ -123,7 +123,8 @@ func program(ctx context.Context, dir string, env, argv []string) *exec.Cmd {
 
 // run runs a command as a tree of its own.
 func run(cmd *exec.Cmd) error {
-	t, err := family.fork(helper, "", func() (int, error) {
+	t := &tree{role: helper}
+	err := family.fork(t, func() (int, error) {
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}

@@ -66,6 +66,17 @@ func watchExit(pid int) (int, error) {
 	return p[0], nil
 }
 
+// awaitExit waits for a child to end, and leaves it to be reaped.
+func awaitExit(pid int) {
+	fd, err := watchExit(pid)
+	if err != nil {
+		time.Sleep(time.Millisecond) // the caller looks again
+		return
+	}
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+	unix.Close(fd)
+}
+
 // sharedFile makes a file without a name that no child inherits.
 func sharedFile() (*os.File, error) {
 	f, err := os.CreateTemp("", "piper-guard-*")

@@ -48,11 +48,16 @@ func watchExit(pid int) (int, error) {
 		return -1, err
 	}
 	go func() {
-		for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
-		}
+		awaitExit(pid)
 		unix.Close(p[1])
 	}()
 	return p[0], nil
+}
+
+// awaitExit waits for a child to end, and leaves it to be reaped.
+func awaitExit(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
 }
 
 // sharedFile makes a file without a name that no child inherits.

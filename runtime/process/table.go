@@ -9,6 +9,8 @@ import (
 type proc struct {
 	pid, ppid, sid int
 	start          uint64 // tells two processes with the same pid apart
+	ending         bool   // it is about to become a zombie, and shows nothing of itself any more
+	unexeced       bool   // it was forked and runs its parent's program still
 	zombie         bool   // it has ended and waits to be reaped
 	name           string
 }

@@ -48,5 +48,8 @@ func ps(args ...string) (table, error) {
 // environ returns nothing: other systems do not show it.
 func environ(int) []byte { return nil }
 
+// pipeName returns nothing: other systems do not show who holds a pipe.
+func pipeName(int) string { return "" }
+
 // signalProc sends a signal to p, unless something else has its pid by now.
 func signalProc(p proc, sig unix.Signal) error { return unix.Kill(p.pid, sig) }

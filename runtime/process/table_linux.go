@@ -34,6 +34,12 @@ func processes() (table, error) {
 	return t, nil
 }
 
+// Flags of a process, from include/linux/sched.h.
+const (
+	pfExiting    = 0x4
+	pfForkNoExec = 0x40
+)
+
 // readProc reads the line of one process.
 func readProc(pid int) (proc, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -55,12 +61,14 @@ func readProc(pid int) (proc, bool) {
 	}
 	state := field[0][0]
 	return proc{
-		pid:    pid,
-		ppid:   int(number(1)),
-		sid:    int(number(3)),
-		start:  number(19),
-		zombie: state == 'Z' || state == 'X',
-		name:   string(stat[open+1 : end]),
+		pid:      pid,
+		ppid:     int(number(1)),
+		sid:      int(number(3)),
+		start:    number(19),
+		zombie:   state == 'Z' || state == 'X',
+		ending:   number(6)&pfExiting != 0,
+		unexeced: number(6)&pfForkNoExec != 0,
+		name:     string(stat[open+1 : end]),
 	}, true
 }
 
@@ -72,6 +80,33 @@ func environ(pid int) []byte {
 		return nil
 	}
 	return env
+}
+
+// unsettled reports whether p is about to end or to become another program.
+// While it is, it has no environment and no command line.
+func unsettled(p proc) bool {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cmdline")
+	now, ok := readProc(p.pid)
+	return err != nil || len(line) == 0 || !ok || now.ending || now.zombie
+}
+
+// outputs returns what the standard output and error of a process are called.
+func outputs(pid int) (names []string) {
+	for _, fd := range []string{"1", "2"} {
+		if name, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/fd/" + fd); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// pipeName is what a pipe is called there.
+func pipeName(fd int) string {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	return "pipe:[" + strconv.FormatUint(st.Ino, 10) + "]"
 }
 
 // signalProc sends a signal to p, and to no process that has taken its pid

@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,11 @@ const (
 
 // A tree is a leader and all that came from it.
 type tree struct {
-	leader int
+	leader int // 0 until it has been started
 	role   role
 	serial int64
-	mark   []byte         // an entry of the leader's environment that no other tree has; may be empty
+	mark   string         // an entry of the leader's environment that no other tree has; may be empty
+	output string         // what its output is called in /proc/PID/fd; may be empty
 	reaped bool           // the leader's pid no longer means the leader
 	seen   map[int]uint64 // starts of the processes once found in it, by pid
 }
@@ -36,45 +38,48 @@ var family kin
 // errUnkillable is how kill ends when processes outlive SIGKILL.
 var errUnkillable = errors.New("processes cannot be killed")
 
-// register makes a tree of a leader that was just started.
-func (k *kin) register(leader int, r role, mark string) *tree {
+// begin adds t, whose leader is about to be started.
+func (k *kin) begin(t *tree) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.serial++
-	t := &tree{leader: leader, role: r, serial: k.serial}
-	if mark != "" {
-		t.mark = []byte(mark)
-	}
-	k.trees[leader] = t
-	if r != watch {
-		k.ledger.add(leader, 0)
-	}
-	return t
+	t.serial = k.serial
+	k.trees[t] = true
 }
 
-// wait waits for the leader of t, with the flags of wait4. It returns no pid
-// when the leader has not ended.
-func (k *kin) wait(t *tree, flags int) (pid int, status unix.WaitStatus, err error) {
+// lead names the leader of t.
+func (k *kin) lead(t *tree, leader int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t.leader = leader
+	if t.role != watch {
+		k.ledger.add(leader, 0)
+	}
+}
+
+// wait waits for the leader of t and reaps it.
+func (k *kin) wait(t *tree) (status syscall.WaitStatus, err error) {
 	for {
-		pid, err = unix.Wait4(t.leader, &status, flags, nil)
-		if err != unix.EINTR {
-			break
+		k.listing.Lock()
+		pid, err := syscall.Wait4(t.leader, &status, syscall.WNOHANG, nil)
+		if err != syscall.EINTR && (err != nil || pid == t.leader) {
+			k.reaped(t)
+			k.listing.Unlock()
+			return status, err
+		}
+		k.listing.Unlock()
+		if err == nil {
+			awaitExit(t.leader)
 		}
 	}
-	if err != nil || pid == t.leader {
-		k.reaped(t)
-	}
-	return pid, status, err
 }
 
 // end forgets t, whose processes have all ended.
 func (k *kin) end(t *tree) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.trees[t.leader] == t {
-		delete(k.trees, t.leader)
-	}
-	if t.role != watch {
+	delete(k.trees, t)
+	if t.role != watch && t.leader != 0 {
 		k.ledger.remove(t.leader)
 	}
 }

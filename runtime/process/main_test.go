@@ -1,0 +1,223 @@
+package process_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/process"
+)
+
+// The test binary is also each program that a test needs: "helper", a mode,
+// and what that takes.
+func TestMain(m *testing.M) {
+	switch {
+	case process.IsGuard():
+		os.Exit(process.GuardMain())
+	case len(os.Args) > 2 && os.Args[1] == "helper":
+		os.Exit(helper(os.Args[2], os.Args[3:]))
+	}
+	os.Exit(m.Run())
+}
+
+func helper(mode string, args []string) int {
+	switch mode {
+	case "wait": // DIR TOKEN: say so in DIR, and never end
+		ready(args[0])
+		wait()
+	case "stubborn": // DIR TOKEN: the same, whatever signal comes
+		signal.Ignore()
+		ready(args[0])
+		wait()
+	case "daemon": // FLAGS MODE DIR TOKEN: become one, all traces shed, as MODE
+		return daemon(args[0], args[1:])
+	case "bush": // DIR TOKEN DEPTH WIDTH: a tree of processes, each in a session of its own
+		return bush(args)
+	case "argv": // write the arguments
+		fmt.Printf("%q\n", args)
+	case "flood": // MEBIBYTES LINE: write so much, in lines of so many bytes
+		return flood(args)
+	case "piper": // DIR SCRIPT: run a step and a guard, and leave a file in DIR when that knows of an orphan
+		return piper(args[0], args[1])
+	case "inherited": // write the open file descriptors
+		for fd := range 1024 {
+			// Those that the Go runtime opens for itself are closed on exec.
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+				fmt.Println(fd)
+			}
+		}
+	default:
+		fmt.Fprintln(os.Stderr, "no such helper:", mode)
+		return 2
+	}
+	return 0
+}
+
+// ready leaves a file named after this process in dir.
+func ready(dir string) {
+	if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+}
+
+// wait never returns.
+func wait() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// daemon forks twice. Flags: "s" starts a session, "e" clears the environment,
+// "o" holds the output open.
+func daemon(flags string, as []string) int {
+	if strings.HasPrefix(flags, "2") {
+		flags = flags[1:]
+	} else {
+		flags, as = "2"+flags, append([]string{"daemon", flags}, as...)
+		as[1] = "2" + as[1]
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 2
+	}
+	attr := &os.ProcAttr{Env: os.Environ(), Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{}}
+	if strings.Contains(flags, "s") {
+		attr.Sys.Setsid = true
+	}
+	if strings.Contains(flags, "e") {
+		attr.Env = []string{}
+	}
+	if strings.Contains(flags, "o") {
+		attr.Files = []*os.File{null, os.Stdout, os.Stderr}
+	}
+	if _, err := os.StartProcess(self(), append([]string{self(), "helper"}, as...), attr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	return 0
+}
+
+func bush(args []string) int {
+	dir, token := args[0], args[1]
+	depth, _ := strconv.Atoi(args[2])
+	width, _ := strconv.Atoi(args[3])
+	for range width {
+		if depth == 0 {
+			break
+		}
+		cmd := exec.Command(self(), "helper", "bush", dir, token, strconv.Itoa(depth-1), args[3])
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			return 2
+		}
+	}
+	ready(dir)
+	wait()
+	return 0
+}
+
+func flood(args []string) int {
+	mebibytes, _ := strconv.Atoi(args[0])
+	line, _ := strconv.Atoi(args[1])
+	block := bytes.Repeat([]byte("x"), 1<<20)
+	for at := line - 1; line > 0 && at < len(block); at += line {
+		block[at] = '\n'
+	}
+	for range mebibytes {
+		if _, err := os.Stdout.Write(block); err != nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+func piper(dir, script string) int {
+	guard, err := process.GuardCommand()
+	if err != nil {
+		return 2
+	}
+	go func() {
+		for process.Orphans() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		os.WriteFile(filepath.Join(dir, "noted"), nil, 0o600)
+	}()
+	e := &process.Executor{Guard: guard}
+	r := e.Execute(context.Background(), runtime.Task{
+		Argv:      []string{"sh", "-e", "-c", script},
+		Env:       os.Environ(),
+		Workspace: os.TempDir(),
+		Output:    &keeper{},
+	})
+	fmt.Println(show(r))
+	if err := e.Close(); err != nil {
+		return 3
+	}
+	return 0
+}
+
+// self is this program.
+func self() string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return exe
+}
+
+var tokens atomic.Int64
+
+// token is a word that no other test has in its command lines.
+func token() string {
+	return fmt.Sprintf("token-%d-%d-%d", os.Getpid(), time.Now().UnixNano(), tokens.Add(1))
+}
+
+// living returns the command lines of the living processes that have a token
+// in theirs.
+func living(t testing.TB, token string) []string {
+	cmd := exec.Command("ps", "-A", "-ww", "-o", "pid=,stat=,args=")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var found []string
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if f := strings.Fields(lines.Text()); len(f) > 2 && strings.Contains(lines.Text(), token) && !strings.HasPrefix(f[1], "Z") {
+			found = append(found, lines.Text())
+		}
+	}
+	require.NoError(t, lines.Err())
+	return found
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain: ", what)
+		}
+	}
+}
+
+// files returns how many files a directory holds.
+func files(dir string) int {
+	entries, _ := os.ReadDir(dir)
+	return len(entries)
+}
