@@ -182,7 +182,7 @@ func TestFakeContainerMounts(t *testing.T) {
 			step := task("box", "true")
 			step.Workspace, step.OutputDir = test.workspace, test.output
 			require.Equal(t, ended(0), d.Execute(t.Context(), step))
-			require.Contains(t, strings.Join(next.tasks[0].Argv, "|"), test.want)
+			require.Contains(t, strings.Join(next.ran()[0].Argv, "|"), test.want)
 		})
 	}
 }

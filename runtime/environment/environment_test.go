@@ -58,6 +58,13 @@ func (d *direct) Execute(ctx context.Context, t runtime.Task) runtime.Result {
 	return runtime.Result{State: build.Failed, Infra: true, Reason: err.Error()}
 }
 
+// ran returns the tasks so far.
+func (d *direct) ran() []runtime.Task {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.tasks)
+}
+
 func ended(code int) runtime.Result {
 	if code == 0 {
 		return runtime.Result{State: build.Success, Exit: &code}
@@ -160,7 +167,7 @@ func TestHostChangesNothing(t *testing.T) {
 				given.Node = nil
 			}
 			require.Equal(t, ended(3), e.Execute(t.Context(), given))
-			require.Equal(t, []runtime.Task{given}, next.tasks)
+			require.Equal(t, []runtime.Task{given}, next.ran())
 			require.NoError(t, e.Close())
 		})
 	}
@@ -193,7 +200,7 @@ func TestMadeOnce(t *testing.T) {
 			wg.Go(func() { require.Equal(t, ended(0), e.Execute(t.Context(), task("copy", "true"))) })
 		}
 		synctest.Wait()
-		require.Empty(t, next.tasks)
+		require.Empty(t, next.ran())
 		impatient, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
 			require.Equal(t, runtime.Result{State: build.Cancelled, Reason: "cancelled before it started"}, e.Execute(impatient, task("copy", "true")))
@@ -202,7 +209,7 @@ func TestMadeOnce(t *testing.T) {
 		cancel()
 		wg.Wait()
 		require.Equal(t, 1, calls)
-		require.Len(t, next.tasks, 20)
+		require.Len(t, next.ran(), 20)
 		require.NoError(t, e.Close())
 	})
 	left, err := os.ReadDir(temp)

@@ -226,7 +226,7 @@ func TestVenvInstallerSeesNoStepsSecret(t *testing.T) {
 	step.Env = append(step.Env, "TOKEN=hush", "AWS_KEY=hush", "PIP_INDEX_URL=https://example.org")
 	require.Equal(t, ended(0), w.run(step))
 	require.Equal(t, "token= index=https://example.org\nstep token=hush\n", step.Output.(*log).String())
-	for _, made := range w.Next.(*direct).tasks[:2] {
+	for _, made := range w.Next.(*direct).ran()[:2] {
 		require.NotContains(t, strings.Join(made.Env, "\n"), "hush")
 	}
 }
