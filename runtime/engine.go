@@ -327,6 +327,9 @@ func (r *run) take(res result) error {
 		return r.apply(ev)
 	}
 	r.release(res.attempt)
+	if t := res.task.Node.Trigger; t != nil && ended(r.b.Node(res.node).State) {
+		return nil // it waited for nothing, so it ended when the build was made
+	}
 	ev.Kind = build.AttemptEnded
 	if r.Mask != nil {
 		ev.Reason = r.Mask(ev.Reason)

@@ -394,6 +394,28 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
+// A trigger that does not wait has ended once its build is made. What its
+// function still has to say comes later, while other steps run.
+func TestTriggerThatDoesNotWait(t *testing.T) {
+	p := steps("a", "b")
+	p.Nodes[0] = plan.Node{Name: "a", Trigger: &plan.Trigger{Pipeline: "deploy"}}
+	p.Nodes[1].Needs = []string{"a"}
+	returned := make(chan struct{})
+	o := play(t.Context(), t, p, &scripted{run: func(context.Context, runtime.Task) runtime.Result {
+		<-returned
+		time.Sleep(10 * time.Millisecond)
+		return ok()
+	}}, func(e *runtime.Engine) {
+		e.Trigger = func(_ context.Context, _ *plan.Node, _ map[string]string, made func(build.ID)) (build.State, error) {
+			defer close(returned)
+			made("child")
+			return build.Success, nil
+		}
+	})
+	require.NoError(t, o.err)
+	require.Equal(t, build.Success, o.State())
+}
+
 func TestTrigger(t *testing.T) {
 	for name, c := range map[string]struct {
 		trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
