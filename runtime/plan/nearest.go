@@ -10,26 +10,17 @@ import "strings"
 func Nearest(word string, candidates []string) (string, bool) {
 	const most = 3
 	var (
-		d       distance
-		folded  = fold(word)
-		best    string
-		fewest  = most + 1
-		differs = func(c string) int {
-			allowed := min(fewest-1, max(len(word), len(c))/3)
-			if allowed < 0 || max(len(word)-len(c), len(c)-len(word)) > allowed {
-				return fewest
-			}
-			if n := d.between(folded, fold(c), allowed); n <= allowed {
-				return n
-			}
-			return fewest
-		}
+		d      distance
+		folded = fold(word)
+		best   string
+		fewest = most + 1
 	)
 	for _, c := range candidates {
-		if c == "" {
+		allowed := min(fewest-1, max(len(word), len(c))/3)
+		if c == "" || allowed < 0 {
 			continue
 		}
-		if n := differs(c); n < fewest {
+		if n := d.between(folded, fold(c), allowed); n <= allowed {
 			best, fewest = c, n
 		}
 	}
@@ -55,6 +46,9 @@ func (d *distance) between(a, b string, limit int) int {
 		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	more := limit + 1
+	if max(len(a)-len(b), len(b)-len(a)) > limit {
+		return more
+	}
 	for i := range d.rows {
 		if len(d.rows[i]) <= len(b) {
 			d.rows[i] = make([]int, len(b)+1)

@@ -59,11 +59,13 @@ func parseList(text string) ([]string, error) {
 		}
 		return list, nil
 	}
-	var list []string
-	if err := decodeJSON([]byte(text), &list); err != nil || checkText([]byte(text)) != nil {
-		return nil, errors.New(`is no list: want members with commas in between, or a JSON array of strings such as ["a", "b"]`)
+	var array any
+	if checkText([]byte(text)) == nil && decodeJSON([]byte(text), &array) == nil {
+		if list, err := paramValue(array); err == nil {
+			return list.([]string), nil // it begins with '[', so it is no other value
+		}
 	}
-	return list, nil
+	return nil, errors.New(`is no list: want members with commas in between, or a JSON array of strings such as ["a", "b"]`)
 }
 
 // FormatParam returns the text that Parse reads as v, the value of a
