@@ -14,6 +14,7 @@ import (
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
@@ -116,7 +117,10 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	}
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
-	first := &job{plan: p, logDir: e.logDir}
+	first := &job{plan: p}
+	if e.logDir != "" {
+		first.logDir = e.path(e.logDir)
+	}
 	code, err := e.runAll(ctx, first)
 	if err != nil {
 		return err
@@ -206,6 +210,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Version: piperVersion(),
 		File:    e.project.file,
 		Rerun:   func(step string) string { return e.rerun(j, step) },
+		LogPath: j.logPath,
 		History: runner.History(runs, j.plan.Pipeline),
 	})
 	if err != nil {
@@ -226,6 +231,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Display:   display,
 		LogDir:    j.logDir,
 		RunsDir:   runs,
+		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
 		Kill:      e.signals.kill,
 		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {
 			return e.approve(ctx, display, j, node)
@@ -244,18 +250,22 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	return err
 }
 
+// logPath is the file that has all that an attempt wrote, "" when there is none.
+func (j *job) logPath(node string, attempt int) string {
+	if j.logDir == "" {
+		return ""
+	}
+	return filepath.Join(j.logDir, filepath.FromSlash(logs.LogFile(node, attempt)))
+}
+
 // runsDir is where runs of this project are recorded: below the user's state
 // directory. It is "", and nothing is recorded, when there is no such place.
 func (e *execution) runsDir() string {
-	state := e.env("XDG_STATE_HOME")
+	state := e.userDir("XDG_STATE_HOME", ".local/state")
 	if state == "" {
-		home := e.env("HOME")
-		if home == "" {
-			return ""
-		}
-		state = filepath.Join(home, ".local", "state")
+		return ""
 	}
-	dir := runner.RunsDir(filepath.Join(state, "piper"), e.project.root)
+	dir := runner.RunsDir(state, e.project.root)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return ""
 	}

@@ -44,6 +44,7 @@ type app struct {
 
 	color      string        // --color
 	configFile string        // --config
+	settings   configuration // of a command that has settings; nil until they are read
 	patience   time.Duration // how long completing a command line may take
 }
 
@@ -148,4 +149,17 @@ func (a *app) path(p string) string {
 		return filepath.Clean(p)
 	}
 	return filepath.Join(a.dir, p)
+}
+
+// userDir is Piper's own directory of one of the kinds that XDG knows: below
+// what the variable names, or else below home. It is "" for a user without a
+// home.
+func (a *app) userDir(variable, below string) string {
+	if dir := a.env(variable); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "piper")
+	}
+	if home := a.env("HOME"); home != "" {
+		return filepath.Join(home, below, "piper")
+	}
+	return ""
 }

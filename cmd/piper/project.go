@@ -176,6 +176,8 @@ func (a *app) request(p *project, q *question) (starlark.Request, error) {
 		Params:  params,
 		Event:   p.event(q),
 		Piper:   releaseVersion(),
+		Limits:  a.settings.limits(),
+		Cache:   a.userDir("XDG_CACHE_HOME", ".cache"),
 		Git:     p.git,
 		Environ: a.lookupEnv,
 		Print: func(pos plan.Pos, message string) {

@@ -11,10 +11,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/piper-build/piper/cmd/piper/progress"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
 )
 
 // A setting is a choice that can be made once for all command lines. Its flag,
@@ -37,6 +40,11 @@ func settings() []setting {
 		{name: "color", initial: "auto", doc: "when to use colours", check: oneOf("auto", "always", "never")},
 		{name: "keep_going", initial: "false", doc: "run what can still run after a failure, also where a group says fail_fast", check: isTruth},
 		{name: "log_dir", doc: "a directory that gets a file per step"},
+		{name: "max_nodes", initial: strconv.Itoa(plan.MaxNodes), doc: "steps and other nodes that a plan may have", check: isNumber},
+		{name: "max_output", initial: "1048576", doc: "bytes that evaluating a PIPER.star may print", check: isNumber},
+		{name: "max_source", initial: "1048576", doc: "bytes that a source file may have", check: isNumber},
+		{name: "max_steps", initial: "10000000", doc: "steps of the interpreter that evaluating may take", check: isNumber},
+		{name: "max_time", initial: "5s", doc: "how long evaluating may take", check: isDuration},
 		{name: "parallel", variable: "PIPER_PARALLEL", initial: strconv.Itoa(runtime.NumCPU()), doc: "how many steps run at once", check: isNumber},
 		{name: "pass_env", doc: "environment variables that every step sees", list: true},
 		{name: "progress", variable: "PIPER_PROGRESS", initial: "auto", doc: "how to show progress", check: oneOf(progress.Modes()...)},
@@ -55,6 +63,13 @@ func isNumber(s string) error {
 func isTruth(s string) error {
 	if s != "true" && s != "false" {
 		return errors.New("want true or false")
+	}
+	return nil
+}
+
+func isDuration(s string) error {
+	if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+		return errors.New(`want a length of time, such as "90s"`)
 	}
 	return nil
 }
@@ -95,8 +110,8 @@ func (a *app) configuration() (configuration, error) {
 			return nil, err
 		}
 	}
-	if dir := a.userConfigDir(); dir != "" {
-		if err := conf.read(filepath.Join(dir, "piper", "config.yaml"), optional); err != nil {
+	if dir := a.userDir("XDG_CONFIG_HOME", ".config"); dir != "" {
+		if err := conf.read(filepath.Join(dir, "config.yaml"), optional); err != nil {
 			return nil, err
 		}
 	}
@@ -128,13 +143,29 @@ func (a *app) configuration() (configuration, error) {
 	return conf, nil
 }
 
-// userConfigDir is where a user's own settings live, "" without a home.
-func (a *app) userConfigDir() string {
-	if dir := a.env("XDG_CONFIG_HOME"); dir != "" {
-		return dir
+// limits are what conf says of the limits of an evaluation. A zero limit is its
+// default.
+func (conf configuration) limits() starlark.Limits {
+	number := func(name string) int {
+		n, _ := strconv.Atoi(conf.made(name)) // it was checked when it was read
+		return n
 	}
-	if home := a.env("HOME"); home != "" {
-		return filepath.Join(home, ".config")
+	t, _ := time.ParseDuration(conf.made("max_time"))
+	return starlark.Limits{
+		Nodes:  number("max_nodes"),
+		Output: number("max_output"),
+		Source: number("max_source"),
+		Steps:  uint64(number("max_steps")),
+		Time:   t,
+	}
+}
+
+// made is the value of a setting that somebody made, "" for its default.
+func (conf configuration) made(name string) string {
+	for _, c := range conf {
+		if c.name == name && c.source != "default" {
+			return c.text()
+		}
 	}
 	return ""
 }
@@ -146,6 +177,7 @@ func (a *app) configure(c *command) error {
 	if err != nil {
 		return err
 	}
+	a.settings = conf
 	given := map[string]bool{}
 	c.FlagSet.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for _, choice := range conf {

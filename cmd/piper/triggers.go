@@ -133,8 +133,8 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 		return "", err
 	}
 	next := &job{id: id, plan: p, parent: j}
-	if e.logDir != "" {
-		next.logDir = filepath.Join(e.logDir, string(id))
+	if j.logDir != "" {
+		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(id))
 	}
 	made(id)
 	j.mu.Lock()
