@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // abbrev is how many digits of a hash Describe writes unless told otherwise.
@@ -65,6 +66,11 @@ func (r *Repo) Describe(flags ...string) (string, error) {
 		}
 		if _, err := r.Commit(); err != nil {
 			return "", fmt.Errorf("describe HEAD: %w", err)
+		}
+		if mark != "" {
+			var beside sync.WaitGroup // two programs take the time of one
+			beside.Go(func() { r.Dirty() })
+			defer beside.Wait()
 		}
 		out, err := r.git(command...)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/runtime/process"
@@ -23,13 +24,25 @@ var options = [...]string{"git", "--no-pager", "--no-replace-objects",
 	"-c", "versionsort.suffix=-", // v1.0-rc1 comes before v1.0
 }
 
-// git runs one git command in the project's directory.
+// fatal is git's exit status when it gives up, as when the repository belongs
+// to somebody else.
+const fatal = 128
+
+// git runs one git command in the project's directory. The settings cost a
+// program of their own, so they are asked for when they matter: to a list of
+// files, and where git gives up without them.
 func (r *Repo) git(command ...string) ([]byte, error) {
+	if command[0] != "ls-files" {
+		out, err := r.run(environment(), slices.Concat(options[:], command))
+		if exitCode(err) != fatal {
+			return out, err
+		}
+	}
 	settings, err := r.settings()
 	if err != nil {
 		return nil, err
 	}
-	return r.run(r.dir, environment(), append(append(options[:len(options):len(options)], settings...), command...))
+	return r.run(environment(), slices.Concat(options[:], settings, command))
 }
 
 // settings returns the two settings of the user and the system that are kept:
@@ -39,7 +52,7 @@ func (r *Repo) settings() ([]string, error) {
 	return ask(r, "settings", func() ([]string, error) {
 		// A GIT_DIR that is not there keeps the repository's own settings out.
 		env := append(environ(), "GIT_DIR="+os.DevNull+"/none")
-		out, err := r.run(r.dir, env, []string{"git", "config", "--null", "--type=path",
+		out, err := r.run(env, []string{"git", "config", "--null", "--type=path",
 			"--get-regexp", `^(safe\.directory|core\.excludesfile)$`})
 		if err != nil && exitCode(err) != 1 { // 1: there is none
 			return nil, err
@@ -54,7 +67,7 @@ func (r *Repo) settings() ([]string, error) {
 	})
 }
 
-func (r *Repo) run(dir string, env, argv []string) ([]byte, error) {
+func (r *Repo) run(env, argv []string) ([]byte, error) {
 	ctx := r.Context
 	if ctx == nil {
 		ctx = context.Background()
@@ -63,7 +76,7 @@ func (r *Repo) run(dir string, env, argv []string) ([]byte, error) {
 	if output == nil {
 		output = process.Output
 	}
-	out, err := output(ctx, dir, env, argv...)
+	out, err := output(ctx, r.dir, env, argv...)
 	var exit *process.ExitError
 	if err == nil || errors.As(err, &exit) || ctx.Err() != nil || errors.Is(err, process.ErrOutput) {
 		return out, err
