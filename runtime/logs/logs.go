@@ -5,13 +5,12 @@
 // step wrote them, a read at a time, with the moment they arrived. Sinks
 // compose:
 //
-//	Redactor.Sink( Cut( Tee( Archive, Dir, Tail ) ) )
+//	Redactor.Sink( Tee( Archive, Dir ) )
 //
 // The Redactor masks secrets and therefore stands before everything that
-// shows or keeps. Cut bounds what one attempt may write. Tee hands on to
-// several. Archive keeps a build's output in two files, and a Reader gives its
-// lines back. Dir keeps a file per step for a person. Tail remembers the last
-// lines of what runs, for a display or for the report of a failure.
+// shows or keeps. Tee hands on to several. Archive keeps a build's output in
+// two files, and a Reader gives its lines back. Dir keeps a file per step for a
+// person.
 //
 // What is kept is never changed but for the masking. What is shown goes
 // through a Sanitizer, so that no step can drive the terminal.

@@ -23,6 +23,8 @@ const (
 	checkpointEvery = 64 << 10
 )
 
+var newline = []byte{'\n'}
+
 // ErrNoOutput says that an Archive has no such attempt.
 var ErrNoOutput = errors.New("no output kept")
 
@@ -44,6 +46,12 @@ type Stream struct {
 	Bytes       int64
 	Lines       int64     // the last one counts even when no line end follows
 	First, Last time.Time // when the first and last bytes arrived; zero when there are none
+}
+
+// An attempt is what a stream is kept under.
+type attempt struct {
+	node   string
+	number int
 }
 
 type stream struct {
