@@ -1,0 +1,234 @@
+package runner_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/runner"
+	"github.com/piper-build/piper/runtime/secret"
+)
+
+func TestMain(m *testing.M) {
+	if process.IsGuard() {
+		os.Exit(process.GuardMain())
+	}
+	os.Exit(m.Run())
+}
+
+// screen is a display that remembers.
+type screen struct {
+	mu     sync.Mutex
+	output strings.Builder
+	events []build.Event
+	begun  bool
+	ended  build.State
+}
+
+func (s *screen) Begin(*plan.Plan, *build.Build)       { s.begun = true }
+func (s *screen) Event(ev build.Event, _ *build.Build) { s.events = append(s.events, ev) }
+func (s *screen) End(b *build.Build)                   { s.ended = b.State() }
+func (s *screen) Output(_ *plan.Node, _ int, _ time.Time, p []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.output.Write(p)
+}
+
+func scripts(lines ...string) *plan.Plan {
+	p := &plan.Plan{Format: plan.Format, Project: plan.Project{Name: "shop"}, Pipeline: "build"}
+	for i, line := range lines {
+		n := plan.Node{Name: fmt.Sprintf("s%d", i+1), Step: &plan.Step{Script: line}}
+		if i > 0 {
+			n.Needs = []string{p.Nodes[i-1].Name}
+		}
+		p.Nodes = append(p.Nodes, n)
+	}
+	return p
+}
+
+func options(t *testing.T, p *plan.Plan) runner.Options {
+	return runner.Options{Plan: p, Workspace: t.TempDir(), RunsDir: t.TempDir(), Environ: os.Environ(), Parallel: 2}
+}
+
+func TestRun(t *testing.T) {
+	p := scripts(`echo "token $TOKEN"; printf 1.2 >"$PIPER_OUTPUT/v"`, `echo "version $V"; exit 3`)
+	p.Nodes[0].Step.Env = plan.Env{{Name: "TOKEN", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}
+	p.Nodes[1].Step.Env = plan.Env{{Name: "V", Value: plan.Text{Parts: []plan.Part{{Output: &plan.Output{Step: "s1", Key: "v"}}}}}}
+	o := options(t, p)
+	s := &screen{}
+	o.Display, o.LogDir = s, filepath.Join(t.TempDir(), "logs")
+	o.Secrets = secret.Values(map[string]string{"pw": "hunter22"})
+	b, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, build.Failed, b.State())
+	require.Equal(t, 3, *b.Node(1).Exit)
+
+	require.True(t, s.begun)
+	require.Equal(t, build.Failed, s.ended)
+	require.Equal(t, "token ***\nversion 1.2\n", s.output.String(), "masked before it is shown")
+
+	file, err := os.ReadFile(filepath.Join(o.LogDir, "s1.log"))
+	require.NoError(t, err)
+	require.Equal(t, "token ***\n", string(file))
+
+	// What is recorded folds to what happened, and its output is there.
+	runs, err := filepath.Glob(filepath.Join(o.RunsDir, "*-*-*"))
+	require.NoError(t, err)
+	require.Len(t, runs, 1)
+	events, err := runner.Events(runs[0])
+	require.NoError(t, err)
+	require.Equal(t, s.events, events)
+	folded, err := build.Fold(p, events)
+	require.NoError(t, err)
+	require.Equal(t, b.Steps(), folded.Steps())
+	stored, err := os.ReadFile(filepath.Join(runs[0], "plan.json"))
+	require.NoError(t, err)
+	require.Equal(t, p.Canonical(), stored)
+	archive, err := logs.Open(runs[0])
+	require.NoError(t, err)
+	defer archive.Close()
+	for line, err := range archive.Tail("s2", 1, 1) {
+		require.NoError(t, err)
+		require.Equal(t, "version 1.2", strings.TrimSuffix(string(line.Text), "\n"))
+	}
+	require.Contains(t, runner.History(o.RunsDir, "build"), "s1")
+	require.NotContains(t, runner.History(o.RunsDir, "build"), "s2", "a failure says nothing of how long it takes")
+}
+
+func TestMissingSecretFailsTheStepThatNeedsIt(t *testing.T) {
+	pw := plan.Env{{Name: "PW", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}
+	for name, c := range map[string]struct {
+		source secret.Source
+		reason string
+	}{
+		"no source": {nil, `secret not found: "pw"`},
+		"unknown":   {secret.Values(nil), `secret not found: "pw"`},
+		"broken":    {secret.Files(map[string]string{"pw": "/does/not/exist"}), "no such file"},
+		"short":     {secret.Values(map[string]string{"pw": "abc"}), "shorter than 4 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := scripts("true", "true")
+			p.Nodes[1].Needs, p.Nodes[1].Step.Env = nil, pw
+			o := options(t, p)
+			o.Secrets = c.source
+			b, err := runner.Run(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, build.Success, b.Node(0).State, "steps without it run")
+			require.Equal(t, build.Failed, b.Node(1).State)
+			require.Contains(t, b.Node(1).Reason, c.reason)
+		})
+	}
+}
+
+func TestOnFailSeesTheTask(t *testing.T) {
+	p := scripts("touch here; exit 1")
+	o := options(t, p)
+	var seen runtime.Task
+	o.OnFail = func(_ context.Context, t runtime.Task, res runtime.Result) { seen = t }
+	_, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(seen.Workspace, "here"))
+	require.Contains(t, seen.Env, "PIPER_STEP=s1")
+}
+
+func TestCancelStopsWhatRuns(t *testing.T) {
+	o := options(t, scripts("echo up; sleep 1000", "true"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := &cancelling{cancel: cancel}
+	o.Display = s
+	b, err := runner.Run(ctx, o)
+	require.NoError(t, err)
+	require.Equal(t, build.Cancelled, b.State())
+	require.Equal(t, build.Cancelled, b.Node(0).State)
+}
+
+// cancelling ends the build at the first output.
+type cancelling struct {
+	screen
+	cancel context.CancelCauseFunc
+}
+
+func (c *cancelling) Output(*plan.Node, int, time.Time, []byte) { c.cancel(errors.New("enough")) }
+
+func TestOnlyTheNewestRunsStay(t *testing.T) {
+	o := options(t, scripts("true"))
+	var ids []build.ID
+	for i := range runner.KeepRuns + 2 {
+		id := build.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", i))
+		ids = append(ids, id)
+		require.NoError(t, os.Mkdir(filepath.Join(o.RunsDir, string(id)), 0o700))
+	}
+	running := filepath.Join(o.RunsDir, string(ids[0]), "events.jsonl")
+	f, err := os.Create(running)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	_, err = runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.DirExists(t, filepath.Join(o.RunsDir, string(ids[0])), "it still runs")
+	require.NoDirExists(t, filepath.Join(o.RunsDir, string(ids[1])))
+	require.NoDirExists(t, filepath.Join(o.RunsDir, string(ids[2])))
+	require.DirExists(t, filepath.Join(o.RunsDir, string(ids[3])))
+}
+
+func TestRunThatCannotBeRecorded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for name, change := range map[string]func(*testing.T, *runner.Options){
+		"no place": func(_ *testing.T, o *runner.Options) { o.RunsDir = file },
+		"no logs":  func(_ *testing.T, o *runner.Options) { o.LogDir = file },
+		"same id":  func(_ *testing.T, o *runner.Options) { o.ID = "taken" },
+		"no temp":  func(t *testing.T, o *runner.Options) { t.Setenv("TMPDIR", file) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, scripts("true"))
+			taken := filepath.Join(o.RunsDir, "taken")
+			require.NoError(t, os.Mkdir(taken, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(taken, "events.jsonl"), nil, 0o600))
+			change(t, &o)
+			_, err := runner.Run(t.Context(), o)
+			require.Error(t, err)
+		})
+	}
+}
+
+func TestEventsOfAKilledRun(t *testing.T) {
+	dir := t.TempDir()
+	line, err := json.Marshal(build.Event{Seq: 1, Kind: build.BuildStarted})
+	require.NoError(t, err)
+	file := filepath.Join(dir, "events.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(string(line)+"\n"+`{"seq":2,"ki`), 0o600))
+	events, err := runner.Events(dir)
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+
+	require.NoError(t, os.WriteFile(file, []byte("{\n"), 0o600))
+	_, err = runner.Events(dir)
+	require.ErrorContains(t, err, "events.jsonl:1")
+	_, err = runner.Events(filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestBrokenHistoryIsNone(t *testing.T) {
+	dir := t.TempDir()
+	require.Empty(t, runner.History(dir, "build"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "history-a%2Fb.json"), []byte("{"), 0o600))
+	require.Empty(t, runner.History(dir, "a/b"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "history-a%2Fb.json"), []byte(`{"s":1500}`), 0o600))
+	require.Equal(t, map[string]time.Duration{"s": 1500 * time.Millisecond}, runner.History(dir, "a/b"))
+}
