@@ -20,7 +20,8 @@ import (
 //
 // The container belongs to podman or docker, not to the tree of the task's
 // process: when the client program ends before its time, the container has to
-// be removed by name.
+// be removed by name. Where Piper itself is killed nobody is left to do that,
+// and the container runs until its command ends.
 type container struct {
 	env      *plan.Environment
 	executor *Executor
