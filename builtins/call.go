@@ -81,7 +81,7 @@ func (c *call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) {
 		if i == len(params) || params[i].Named {
 			c.report(Problem{Index: i, Code: "too-many-arguments",
 				Message: fmt.Sprintf("%s takes at most %s, got %d", c.Name, count(positional(params), "positional argument"), len(args)),
-				Hint:    "it is written " + c.Signature()})
+				Hint:    "it is written " + c.usage()})
 			break
 		}
 		c.args[i] = arg
@@ -103,7 +103,7 @@ func (c *call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) {
 		if params[i].Required && c.args[i] == nil && !params[i].Rest {
 			c.report(Problem{Index: -1, Code: "missing-argument",
 				Message: fmt.Sprintf("%s needs %s", c.Name, params[i].Name),
-				Hint:    c.Signature()})
+				Hint:    "it is written " + c.usage()})
 		}
 	}
 }
@@ -131,6 +131,25 @@ func (c *call) unknownKeyword(name string) {
 		p.Hint = "write depends_on = [...]"
 	}
 	c.report(p)
+}
+
+// usage returns the shortest way to write b: what it must be given.
+func (b *Builtin) usage() string {
+	var parts []string
+	for _, p := range b.Params {
+		switch {
+		case p.Required && p.Named:
+			parts = append(parts, p.Name+" = ...")
+		case p.Required:
+			parts = append(parts, p.Name)
+		case p.Rest:
+			parts = append(parts, "*"+p.Name)
+		}
+	}
+	if len(parts) < len(b.Params) {
+		parts = append(parts, "...")
+	}
+	return b.Name + "(" + strings.Join(parts, ", ") + ")"
 }
 
 func indexParam(params []Param, name string) int {
@@ -380,6 +399,7 @@ func (c *call) duration(i int) plan.Duration {
 		return 0
 	}
 	const hint = `write "90s", "1h30m" or 10 * time.minute`
+	const most = plan.Duration(maxDuration)
 	var d time.Duration
 	switch v := c.args[i].(type) {
 	case startime.Duration:
@@ -399,7 +419,7 @@ func (c *call) duration(i int) plan.Duration {
 		return 0
 	}
 	if d <= 0 || d > maxDuration {
-		c.badHint(i, nil, "out-of-range", hint, "%s is %s, want more than 0s and at most %s", c.Params[i].Name, d, maxDuration)
+		c.badHint(i, nil, "out-of-range", hint, "%s is %s, want more than 0s and at most %s", c.Params[i].Name, plan.Duration(d), most)
 		return 0
 	}
 	return plan.Duration(d)
@@ -426,21 +446,27 @@ func (e *Evaluation) stack(thread *starlark.Thread) []plan.Frame {
 	return e.Frames(thread.CallStack())
 }
 
-// Frames returns the user's part of a call stack, outermost first; nil when it
-// is no more than the top level.
+// Frames returns the calls of a stack that led to the user's innermost place,
+// outermost first. Calls inside the standard library are not among them.
 func (e *Evaluation) Frames(calls starlark.CallStack) []plan.Frame {
 	var frames []plan.Frame
+	own := 0 // how many led to the innermost place in the user's files
 	for _, fr := range calls {
-		if name := fr.Pos.Filename(); name != "<builtin>" && fr.Pos.Line > 0 {
-			called := fr.Name
-			if called == "<toplevel>" {
-				called = "top level"
-			}
-			frames = append(frames, plan.Frame{Name: called, Pos: e.position(fr.Pos)})
+		name := fr.Pos.Filename()
+		if name == "<builtin>" || fr.Pos.Line == 0 {
+			continue
 		}
+		if name[0] != '@' || own == len(frames) {
+			own = len(frames)
+		}
+		called := fr.Name
+		if called == "<toplevel>" {
+			called = "top level"
+		}
+		frames = append(frames, plan.Frame{Name: called, Pos: e.position(fr.Pos)})
 	}
-	if len(frames) < 2 {
+	if own == 0 {
 		return nil
 	}
-	return frames
+	return frames[:own]
 }

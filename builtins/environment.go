@@ -61,11 +61,9 @@ func makeEnvironment(c *call) (starlark.Value, error) {
 	v.Requires = c.requirements(requires)
 	v.Env = c.env(env, true)
 	v.PassEnv = c.variables(passEnv)
-	switch why := badName(v.Name); {
-	case v.Name == "local":
-		c.bad(name, nil, "bad-name", `"local" is the name of the environment that a pipeline chose itself`)
-	case c.args[name] != nil && (v.Name == "" || why != ""):
-		c.bad(name, nil, "bad-name", "name %s %s", quote(v.Name), why)
+	c.checkName(name, v.Name)
+	if v.Name == "local" {
+		c.bad(name, nil, "bad-name", `"local" stands for the environment that a pipeline chose itself`)
 	}
 	if had := c.ev.environment(v.Name); had != nil && v.Name != "" {
 		c.bad(name, nil, "duplicate-name", "there are two environments named %s (the other is defined at %s)", quote(v.Name), positionText(had.Pos))

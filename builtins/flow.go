@@ -67,17 +67,18 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		g.members = flat
 	}
 	for i, m := range g.members {
-		c.checkMember(g, i, m)
+		switch m.(type) {
+		case *node, *group, *starlark.List, starlark.Tuple:
+		default:
+			c.badMember(g, i, m)
+			g.members[i] = starlark.NewList(nil)
+		}
 	}
 	return g, nil
 }
 
-// checkMember reports what cannot stand in a flow.
-func (c *call) checkMember(g *group, i int, m starlark.Value) {
-	switch m.(type) {
-	case *node, *group, *starlark.List, starlark.Tuple:
-		return
-	}
+// badMember reports what cannot stand in a flow.
+func (c *call) badMember(g *group, i int, m starlark.Value) {
 	p := Problem{Param: c.Params[0].Name, Index: i, Code: "wrong-type",
 		Message: fmt.Sprintf("%s: member %d is %s, want a step", c.Name, i+1, typeName(m)),
 		Hint:    memberHint(m)}
@@ -111,7 +112,9 @@ type flattening struct {
 	groupNow string // the innermost group around what is being flattened
 	made     [2]int // how many group names were made: of sequences, of parallels
 	path     []place
+	visits   int
 	tooMany  bool
+	tooDeep  bool
 }
 
 // A named is what a name stands for in a flow.
@@ -134,7 +137,7 @@ func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, ma
 	f.emit(flow, nil)
 	if f.tooMany {
 		pl.problem("steps", "too-many-nodes", fmt.Sprintf("pipeline %s has more than %d nodes", quote(pl.Name), max),
-			fmt.Sprintf("the limit is nodes = %d, which is a setting", max))
+			fmt.Sprintf("split the pipeline, or raise the setting max_nodes (%d)", max))
 		return nil
 	}
 	f.resolve()
@@ -169,7 +172,20 @@ func (f *flattening) emit(v starlark.Value, needs []string) []string {
 
 // emitAt is emit of a member, whose place is noted.
 func (f *flattening) emitAt(at place, v starlark.Value, needs []string) []string {
+	f.visits++
+	if f.visits > 16*f.max+1000 { // lists that hold the same list many times
+		f.tooMany = true
+		return nil
+	}
 	f.path = append(f.path, at)
+	if len(f.path) > maxDepth {
+		if !f.tooDeep {
+			f.problem(Problem{Code: "too-deep", Message: fmt.Sprintf("the flow of pipeline %s nests more than %d deep", quote(f.pipeline.Name), maxDepth)})
+		}
+		f.tooDeep = true
+		f.path = f.path[:maxDepth]
+		return needs
+	}
 	needs = f.emit(v, needs)
 	f.path = f.path[:len(f.path)-1]
 	return needs
@@ -205,11 +221,7 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 }
 
 func (f *flattening) emitGroup(g *group, needs []string) []string {
-	switch {
-	case len(f.path) > maxDepth:
-		f.problem(Problem{Code: "too-deep", Message: fmt.Sprintf("the flow of pipeline %s nests more than %d deep", quote(f.pipeline.Name), maxDepth)})
-		return needs
-	case g.flow == f.ev.flows:
+	if g.flow == f.ev.flows {
 		f.problem(Problem{Code: "duplicate-name",
 			Message: fmt.Sprintf("the %s of %s stands twice in pipeline %s", g.kind(), positionText(f.ev.position(g.call)), quote(f.pipeline.Name))})
 		return needs
@@ -230,6 +242,7 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 	} else {
 		f.claim(name, named{group: g})
 	}
+	at := len(f.groups)
 	f.groups = append(f.groups, g)
 	f.plan.Groups = append(f.plan.Groups, plan.Group{
 		Name: name, Group: outer, Limit: g.limit, FailFast: g.failFast, Pos: f.ev.position(g.call),
@@ -238,7 +251,13 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 	before := len(f.nodes)
 	exit := f.emitMembers(g, needs)
 	f.groupNow = outer
-	if g.parallel && len(f.nodes) > before {
+	switch {
+	case len(f.nodes) == before: // nothing to wait for, and nothing to show
+		if g.name == "" && len(f.groups) == at+1 {
+			f.groups, f.plan.Groups = f.groups[:at], f.plan.Groups[:at]
+		}
+		return needs
+	case g.parallel:
 		return []string{name}
 	}
 	return exit

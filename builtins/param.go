@@ -61,19 +61,39 @@ func makeParam(c *call) (starlark.Value, error) {
 
 // fallback sets p's default to argument i.
 func (c *call) fallback(p *paramValue, i int) {
-	v, ok := plainData(c.args[i])
-	if text, isText := v.(string); isText {
-		if text, ok = c.plain(i, nil, c.args[i]); !ok {
-			return
-		}
-		v = text
+	var v any
+	switch arg := c.args[i].(type) {
+	case *starlark.List, starlark.Tuple:
+		v = c.strs(i)
+	case starlark.String:
+		v = c.str(i)
+	case starlark.Bool:
+		v = bool(arg)
+	case starlark.Int:
+		v, _ = arg.Int64()
+	}
+	if c.wrong > 0 {
+		return
+	}
+	ok := false
+	switch p.Param.Type {
+	case "int":
+		_, ok = v.(int64)
+	case "bool":
+		_, ok = v.(bool)
+	case "list":
+		_, ok = v.([]string)
+	default:
+		_, ok = v.(string)
 	}
 	if !ok {
 		c.badType(i, nil, wanted(p.Param.Type), c.args[i])
 		return
 	}
-	if err := p.Check(v); err != nil {
-		c.bad(i, nil, "bad-value", "default: %v", err)
+	named := p.Param
+	named.Name = "default" // it has no name of its own yet
+	if err := named.Check(v); err != nil {
+		c.bad(i, nil, "bad-value", "%v", err)
 		return
 	}
 	if p.Required {
@@ -95,34 +115,8 @@ func wanted(kind string) string {
 	return "a string"
 }
 
-// plainData returns what a parameter may be: a string, a bool, an int64 or
-// strings.
-func plainData(v starlark.Value) (any, bool) {
-	switch v := v.(type) {
-	case starlark.String:
-		return string(v), true
-	case starlark.Bool:
-		return bool(v), true
-	case starlark.Int:
-		n, ok := v.Int64()
-		return n, ok
-	}
-	list, ok := elements(v)
-	if !ok {
-		return nil, false
-	}
-	out := make([]string, len(list))
-	for i, v := range list {
-		s, ok := v.(starlark.String)
-		if !ok || !isPlain(string(s)) {
-			return nil, false
-		}
-		out[i] = string(s)
-	}
-	return out, true
-}
-
-// toStarlark is the other way.
+// toStarlark returns the value of a parameter, a string, a bool, an int64 or
+// strings, for a file to see.
 func toStarlark(v any) starlark.Value {
 	switch v := v.(type) {
 	case string:
@@ -221,11 +215,10 @@ func makeOn(c *call) (starlark.Value, error) {
 			o.CatchUp = c.oneOf(i)
 		case "name":
 			o.Name = c.str(i)
-			if c.wrong == 0 && (o.Name == "" || badName(o.Name) != "") {
-				c.bad(i, nil, "bad-name", "name %s %s", quote(o.Name), badName(o.Name))
-			}
+			c.checkName(i, o.Name)
 		case "pipeline":
 			o.Pipeline = c.str(i)
+			c.checkName(i, o.Pipeline)
 		case "project":
 			o.Project = c.str(i)
 		case "state":

@@ -49,9 +49,7 @@ func makeProject(c *call) (starlark.Value, error) {
 	const name, version, piper = 0, 1, 2
 	p := &project{call: c.site()}
 	p.Name, p.Version, p.Piper = c.str(name), c.str(version), c.str(piper)
-	if c.wrong == 0 && (p.Name == "" || badName(p.Name) != "") {
-		c.bad(name, nil, "bad-name", "name %s %s", quote(p.Name), badName(p.Name))
-	}
+	c.checkName(name, p.Name)
 	if p.Piper != "" {
 		switch ok, err := satisfies(c.ev.Piper, p.Piper); {
 		case err != nil:
@@ -92,9 +90,7 @@ func makePipeline(c *call) (starlark.Value, error) {
 	p := &Pipeline{ev: c.ev, call: c.site()}
 	p.Name, p.Doc, p.Pos = c.str(pipelineName), c.str(pipelineDoc), c.ev.position(c.site())
 	named := c.wrong == 0
-	if why := badName(p.Name); named && (p.Name == "" || why != "") {
-		c.bad(pipelineName, nil, "bad-name", "name %s %s", quote(p.Name), why)
-	}
+	c.checkName(pipelineName, p.Name)
 	p.flow = c.steps(pipelineSteps)
 	p.impl = c.function(pipelineImpl)
 	switch {

@@ -21,7 +21,6 @@ type node struct {
 	dependsOn []starlark.Value // *node, *group or starlark.String
 	where     *environment     // the environment given as a value
 	step      plan.Step        // what Node.Step points to
-	broken    bool             // its name was refused, and that was said
 	flow      int              // the flow it stands in, and
 	index     int              // where
 }
@@ -158,15 +157,18 @@ func makeStep(c *call) (starlark.Value, error) {
 // whoever names it elsewhere is not told that it is unknown.
 func (c *call) name(n *node, i int) {
 	n.Name = c.str(i)
-	switch why := badName(n.Name); {
-	case n.Name == "":
-		if c.args[i] != nil && c.wrong == 0 {
-			c.bad(i, nil, "bad-name", "%s is empty", c.Params[i].Name)
-		}
-		n.broken = true
+	c.checkName(i, n.Name)
+}
+
+// checkName reports argument i, which is s, unless it can be a name.
+func (c *call) checkName(i int, s string) {
+	arg, ok := c.args[i].(starlark.String)
+	switch why := badName(s); {
+	case !ok || s != string(arg): // said before
+	case s == "":
+		c.bad(i, nil, "bad-name", "%s is empty", c.Params[i].Name)
 	case why != "":
-		c.bad(i, nil, "bad-name", "name %s %s", quote(n.Name), why)
-		n.broken = true
+		c.bad(i, nil, "bad-name", "%s %s %s", c.Params[i].Name, quote(s), why)
 	}
 }
 
@@ -392,13 +394,10 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		Wait:     c.bool(wait),
 	}
 	n.Trigger = t
-	if c.args[pipeline] != nil && badName(t.Pipeline) != "" {
-		c.bad(pipeline, nil, "bad-name", "pipeline %s %s", quote(t.Pipeline), badName(t.Pipeline))
-	}
+	c.checkName(pipeline, t.Pipeline)
+	n.Name = t.Pipeline
 	if c.given(name) {
 		c.name(n, name)
-	} else {
-		c.name(n, pipeline)
 	}
 	if c.given(runOn) {
 		n.RunOn = c.runOn(runOn)
@@ -439,7 +438,7 @@ func (c *call) triggerParams(i int) plan.Env {
 					words = append(words, s)
 				}
 			}
-			text = plan.Lit(strings.Join(words, ","))
+			text = plan.Lit(plan.FormatParam(words))
 		default:
 			if text, ok = c.text(i, path, v, false); !ok {
 				continue
@@ -463,9 +462,7 @@ func makeApprove(c *call) (starlark.Value, error) {
 
 func makeSecret(c *call) (starlark.Value, error) {
 	s := &secretValue{name: c.str(0), ev: c.ev}
-	if why := badName(s.name); c.wrong == 0 && (s.name == "" || why != "") {
-		c.bad(0, nil, "bad-name", "name %s %s", quote(s.name), why)
-	}
+	c.checkName(0, s.name)
 	return s, nil
 }
 

@@ -132,7 +132,7 @@ func yamlEncode(c *call) (starlark.Value, error) {
 	if c.args[0] == nil {
 		return starlark.String(""), nil
 	}
-	n, err := encodeYAML(c.args[0], 0)
+	n, err := c.encodeYAML(c.args[0], 0)
 	if err != nil {
 		c.bad(0, nil, "bad-value", "%v", err)
 		return starlark.String(""), nil
@@ -143,15 +143,10 @@ func yamlEncode(c *call) (starlark.Value, error) {
 	if err := errors.Join(encoder.Encode(n), encoder.Close()); err != nil {
 		return nil, fmt.Errorf("encode YAML: %w", err)
 	}
-	if s := out.String(); !isPlain(s) {
-		if _, ok := c.plain(0, nil, starlark.String(s)); !ok {
-			return starlark.String(""), nil
-		}
-	}
 	return starlark.String(out.String()), nil
 }
 
-func encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
+func (c *call) encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
 	if depth > maxYAMLDepth {
 		return nil, fmt.Errorf("the value nests more than %d deep", maxYAMLDepth)
 	}
@@ -171,17 +166,22 @@ func encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
 		}
 		return plain("!!float", v.String())
 	case starlark.String:
+		if text, err := c.ev.unmark(string(v)); err != nil {
+			return nil, fmt.Errorf("a string %w", err)
+		} else if text.parts != nil {
+			return nil, errors.New("a secret or an output is known only when the build runs")
+		}
 		n := &yaml.Node{}
 		n.SetString(string(v))
 		return n, nil
 	case *starlark.Dict:
 		n := &yaml.Node{Kind: yaml.MappingNode}
 		for key, value := range v.Entries() {
-			k, err := encodeYAML(key, depth+1)
+			k, err := c.encodeYAML(key, depth+1)
 			if err != nil {
 				return nil, err
 			}
-			m, err := encodeYAML(value, depth+1)
+			m, err := c.encodeYAML(value, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -195,7 +195,7 @@ func encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
 	}
 	n := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, m := range list {
-		item, err := encodeYAML(m, depth+1)
+		item, err := c.encodeYAML(m, depth+1)
 		if err != nil {
 			return nil, err
 		}

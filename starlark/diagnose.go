@@ -3,6 +3,7 @@ package starlark
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.starlark.net/resolve"
@@ -126,6 +127,9 @@ func (s *source) syntaxError(e syntax.Error) plan.Diagnostic {
 		}
 		at.column = int32(len([]rune(strings.TrimRight(s.line(at.line), " \t"))))
 	}
+	if strings.HasPrefix(e.Msg, "got ") && !strings.HasSuffix(e.Msg, "want primary expression") {
+		at = s.tokenBefore(at) // the parser has read it already
+	}
 	if message, hint, column := habit(s.line(at.line), at.column); message != "" {
 		at.column = column
 		return s.diagnose(at, "syntax", message, hint)
@@ -137,32 +141,48 @@ func (s *source) syntaxError(e syntax.Error) plan.Diagnostic {
 var tokens = strings.NewReplacer(
 	"got newline", "the line ends too early", "got end of file", "the file ends too early",
 	"got outdent", "the indentation ends too early", "got indent", "unexpected indentation",
+	"primary expression", "an expression",
 )
 
-func (s *source) resolveError(e resolve.Error, known func(string) bool) plan.Diagnostic {
-	at := place{e.Pos.Line, e.Pos.Col}
-	message, hint := e.Msg, ""
-	if i := strings.Index(message, " (did you mean "); i >= 0 {
-		message, hint = message[:i], "did you mean "+strings.TrimSuffix(message[i+len(" (did you mean "):], ")")
-	}
-	code := "syntax"
-	if name, ok := strings.CutPrefix(message, "undefined: "); ok {
-		code, message = "undefined-name", name+" is not defined"
-		if h := foreign(name); h != "" {
-			hint = h
+// resolveErrors returns what the resolver found. names is what a file can name
+// without defining it.
+func (s *source) resolveErrors(list resolve.ErrorList, file *syntax.File, names []string) plan.Diagnostics {
+	if module, ok := file.Module.(*resolve.Module); ok {
+		for _, b := range slices.Concat(module.Globals, module.Locals) {
+			names = append(names, b.First.Name)
 		}
-	} else if h := refused(message, s.line(at.line)); h != "" {
-		hint = h
 	}
-	return s.diagnose(at, code, message, hint)
+	var found plan.Diagnostics
+	for _, e := range list[:min(len(list), maxResolveErrors)] {
+		at := place{e.Pos.Line, e.Pos.Col}
+		message, _, _ := strings.Cut(e.Msg, " (did you mean ")
+		if name, ok := strings.CutPrefix(message, "undefined: "); ok {
+			hint := foreign(name)
+			if near, ok := plan.Nearest(name, names); ok && hint == "" {
+				hint = fmt.Sprintf("did you mean %s?", near)
+			}
+			found = append(found, s.diagnose(at, "undefined-name", name+" is not defined", hint))
+			continue
+		}
+		message, hint := refused(message, s.line(at.line))
+		found = append(found, s.diagnose(at, "syntax", message, hint))
+	}
+	return found
 }
+
+// maxResolveErrors is how many errors of one file are worth reading.
+const maxResolveErrors = 100
 
 // runtimeError turns an error of the interpreter into a diagnostic at the
 // user's innermost place.
 func (e *evaluation) runtimeError(failure *starlark.EvalError) plan.Diagnostic {
 	var at syntax.Position
-	for i := len(failure.CallStack) - 1; i >= 0; i-- {
-		pos := failure.CallStack[i].Pos
+	calls := failure.CallStack
+	if n := len(calls) - 1; n > 0 && strings.HasPrefix(failure.Msg, "function "+calls[n].Name+" ") {
+		calls = calls[:n] // the call itself was wrong, the function did not begin
+	}
+	for i := len(calls) - 1; i >= 0; i-- {
+		pos := calls[i].Pos
 		if s := e.loader.sources[pos.Filename()]; s != nil && pos.Line > 0 {
 			if at.Line == 0 || !s.standard() {
 				at = pos
@@ -180,23 +200,29 @@ func (e *evaluation) runtimeError(failure *starlark.EvalError) plan.Diagnostic {
 	case why != nil:
 		code, message, hint = why.code, why.message, why.hint
 	default:
-		message, hint = advise(message, e.names.Has)
+		message, hint = advise(message)
 	}
 	s := e.loader.sources[at.Filename()]
 	var d plan.Diagnostic
 	if s != nil && at.Line > 0 {
+		if name := s.hidden(place{at.Line, at.Col}, message); name != "" && e.names.Has(name) {
+			hint = fmt.Sprintf("this file's own %s hides the builtin %s; give the variable another name", name, name)
+		}
 		d = s.diagnose(place{at.Line, at.Col}, code, builtins.Visible(message), builtins.Visible(hint))
 	} else {
 		d = plan.Diagnostic{File: e.File, Severity: "error", Code: code, Message: builtins.Visible(message), Hint: hint}
 	}
-	d.Stack = e.words.Frames(failure.CallStack)
-	if len(d.Stack) > maxStack {
-		left := len(d.Stack) - maxStack
-		middle := plan.Frame{Name: fmt.Sprintf("(%d more)", left)}
-		d.Stack = append(append(append([]plan.Frame(nil), d.Stack[:maxStack/2]...), middle), d.Stack[left+maxStack/2:]...)
-	}
+	d.Stack = e.words.Frames(calls)
 	return d
 }
 
-// maxStack is how many calls of a stack are worth reading.
-const maxStack = 20
+// hidden returns the name that is called at a place, when message says that it
+// is nothing to call.
+func (s *source) hidden(at place, message string) string {
+	if !strings.HasPrefix(message, "invalid call of non-function") {
+		return ""
+	}
+	first, end := s.mark(at)
+	line := s.line(at.line)
+	return line[index(line, first):index(line, end)]
+}

@@ -77,7 +77,7 @@ func newEvaluation(r *Request, root *os.Root) *evaluation {
 	e.names = e.words.Predeclared()
 	e.loader = loader{
 		tree: files, limits: r.Limits, cache: openCache(r.Cache),
-		known: e.names.Has, sources: make(map[string]*source),
+		known: e.names.Has, names: func() []string { return append(e.names.Keys(), starlark.Universe.Keys()...) }, sources: make(map[string]*source),
 	}
 	e.thread = &starlark.Thread{Name: "evaluate", Load: e.module}
 	return e
@@ -112,11 +112,11 @@ func (e *evaluation) bound(ctx context.Context) func() {
 	e.thread.SetMaxExecutionSteps(e.Limits.Steps)
 	e.thread.OnMaxSteps = func(*starlark.Thread) {
 		halt(stop{"too-many-steps", fmt.Sprintf("evaluation takes more than %d steps of the interpreter", e.Limits.Steps),
-			fmt.Sprintf("the limit is max_steps = %d, which is a setting", e.Limits.Steps)})
+			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_steps (%d)", e.Limits.Steps)})
 	}
 	timer := time.AfterFunc(e.Limits.Time, func() {
 		halt(stop{"too-slow", fmt.Sprintf("evaluation takes longer than %s", e.Limits.Time),
-			fmt.Sprintf("the limit is max_time = %s, which is a setting", e.Limits.Time)})
+			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_time (%s)", e.Limits.Time)})
 	})
 	unwatch := context.AfterFunc(ctx, func() { halt(stop{code: "cancelled", message: "cancelled"}) })
 	return func() { timer.Stop(); unwatch() }
@@ -257,6 +257,7 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 			}
 			values[param.Name] = v
 			continue
+		case param.Required && len(e.words.Problems()) > 0: // it may not be meant so
 		case param.Required:
 			e.usage(p.Pos, "missing-param", fmt.Sprintf("pipeline %q needs the parameter %q", p.Name, param.Name), param.Doc)
 		case param.Default != nil:
@@ -324,7 +325,7 @@ func (e *evaluation) print(pos plan.Pos, message string) {
 	case before <= e.Limits.Output:
 		d := plan.Diagnostic{File: pos.File, Line: int(pos.Line), Column: int(pos.Column), Severity: "warning", Code: "too-much-output",
 			Message: fmt.Sprintf("more than %d bytes are printed; the rest is dropped (truncated)", e.Limits.Output),
-			Hint:    fmt.Sprintf("the limit is max_output = %d, which is a setting", e.Limits.Output)}
+			Hint:    fmt.Sprintf("print less, or raise the setting max_output (%d)", e.Limits.Output)}
 		e.warnings = append(e.warnings, d)
 	}
 }

@@ -1,7 +1,6 @@
 package starlark
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -52,7 +51,7 @@ func habit(line string, column int32) (message, hint string, at int32) {
 		return "there is no := operator", "write the assignment on a line of its own", column
 	case strings.HasPrefix(rest, "@"):
 		return "there are no decorators", "", column
-	case strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "->"):
+	case strings.HasPrefix(rest, ":") && previous != "" || strings.HasPrefix(rest, "->"):
 		if strings.Contains(line, "def ") || strings.Contains(line, "=") {
 			return "there are no type annotations", "leave the type out", column
 		}
@@ -97,28 +96,29 @@ func foreign(name string) string {
 	return ""
 }
 
-// refused returns a hint for what the resolver does not let pass on a line.
-func refused(message, line string) string {
+// refused puts what the resolver does not let pass on a line into plain words,
+// and adds a hint.
+func refused(message, line string) (said, hint string) {
 	switch {
 	case strings.Contains(message, "while loop"):
-		return "write for i in range(n), with break"
+		return "there is no while loop", "write for i in range(n), with break"
 	case strings.Contains(message, "may not follow *args") && strings.Contains(line, "parallel"):
-		return "pass the list itself: parallel(xs, limit = 2)"
+		return message, "pass the list itself: parallel(xs, limit = 2)"
 	case strings.Contains(message, "may not follow *args"):
-		return "put it before the *"
+		return message, "put it before the *"
 	case strings.Contains(message, "load statement within"):
-		return "load at the top of the file"
+		return message, "load at the top of the file"
 	case strings.Contains(message, "leading underscores"):
-		return "a name that begins with _ belongs to its file"
+		return message, "a name that begins with _ belongs to its file"
 	case strings.Contains(message, "return statement not within"):
-		return "a pipeline returns its steps from the function impl"
+		return message, "a pipeline returns its steps from the function impl"
 	}
-	return ""
+	return message, ""
 }
 
 // advise puts a message of the interpreter into a form for people, and adds a
-// hint. known says whether a name is predeclared.
-func advise(message string, known func(string) bool) (said, hint string) {
+// hint.
+func advise(message string) (said, hint string) {
 	message, near, suggested := strings.Cut(message, " (did you mean ")
 	if suggested {
 		hint = "did you mean " + strings.TrimSuffix(near, ")")
@@ -128,10 +128,6 @@ func advise(message string, known func(string) bool) (said, hint string) {
 		return message, "there is no recursion: write a loop"
 	case strings.Contains(message, "frozen"):
 		return message, "what a loaded file or the top level made cannot be changed later: make a copy, such as list(x) or dict(x)"
-	case strings.HasSuffix(message, " referenced before assignment"):
-		if name := lastWord(strings.TrimSuffix(message, " referenced before assignment")); known(name) {
-			return message, fmt.Sprintf("this file's own %s hides the builtin %s; give the variable another name", name, name)
-		}
 	case strings.HasPrefix(message, "unknown binary op: string + int"):
 		return message, "write str(n), or use %"
 	case strings.HasPrefix(message, "unknown binary op: string + "):

@@ -32,6 +32,7 @@ type loader struct {
 	limits  Limits
 	cache   *cache
 	known   func(name string) bool // whether a name is predeclared
+	names   func() []string        // those that are, and those that Starlark has
 	sources map[string]*source
 	order   []*source // each after what it loads
 	found   plan.Diagnostics
@@ -65,7 +66,7 @@ func (l *loader) why(name string, err error) (message, hint string) {
 		}
 		return name + " is not there", hint
 	case errors.Is(err, errTooLarge):
-		return fmt.Sprintf("%s has more than %d bytes", name, l.limits.Source), fmt.Sprintf("the limit is max_source = %d, which is a setting", l.limits.Source)
+		return fmt.Sprintf("%s has more than %d bytes", name, l.limits.Source), fmt.Sprintf("split it, or raise the setting max_source (%d)", l.limits.Source)
 	}
 	return fmt.Sprintf("%s cannot be read: %v", name, err), ""
 }
@@ -102,6 +103,7 @@ func (l *loader) compile(s *source) {
 	file, err := dialect.Parse(s.name, s.text, 0)
 	if err != nil {
 		l.found = append(l.found, s.syntaxErrors(err)...)
+		s.loads = s.scanLoads()
 		return
 	}
 	if pos, deep := tooDeep(file, len(s.text)); deep {
@@ -117,14 +119,27 @@ func (l *loader) compile(s *source) {
 	var list resolve.ErrorList
 	switch {
 	case errors.As(err, &list):
-		for _, e := range list {
-			l.found = append(l.found, s.resolveError(e, l.known))
-		}
+		l.found = append(l.found, s.resolveErrors(list, file, l.names())...)
 	case err != nil: // FileProgram has no other
 		l.found = append(l.found, s.diagnose(place{1, 1}, "syntax", err.Error(), ""))
 	default:
 		l.cache.put(s)
 	}
+}
+
+// scanLoads finds the load statements of a file that does not parse.
+func (s *source) scanLoads() []loading {
+	var loads []loading
+	n := int32(0)
+	for line := range strings.Lines(string(s.text)) {
+		n++
+		if rest, ok := strings.CutPrefix(line, `load("`); ok {
+			if label, _, ok := strings.Cut(rest, `"`); ok {
+				loads = append(loads, loading{label: label, pos: syntax.MakePosition(&s.name, n, int32(len(`load("`)))})
+			}
+		}
+	}
+	return loads
 }
 
 // follow loads what s loads. path is how s was reached, s last.
