@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,16 +64,16 @@ func (e *Executor) findClient(ctx context.Context, name string) (client, error) 
 	default:
 		return client{}, fmt.Errorf("no container runtime %q is known: it is podman or docker", name)
 	}
-	var errs []error
+	var answers []string
 	for _, name := range names {
 		c, err := e.ask(ctx, name)
 		if err == nil {
 			return c, nil
 		}
-		errs = append(errs, err)
+		answers = append(answers, err.Error())
 	}
-	return client{}, machineError{fmt.Errorf("no container engine answers: install %s, and see that it can be used by this user: %w",
-		strings.Join(names, " or "), errors.Join(errs...))}
+	return client{}, machineError{fmt.Errorf("no container engine answers: install %s, and see that this user may use it (%s)",
+		strings.Join(names, " or "), strings.Join(answers, "; "))}
 }
 
 // ask asks a container engine whether it is there, and whether its root is the
@@ -275,7 +276,7 @@ func (c *container) removeContainer(ctx context.Context, name string) error {
 	case err == nil && removal == nil:
 		return fmt.Errorf("container %s is still there though %s removed it", name, c.client.name)
 	}
-	return fmt.Errorf("container %s may still run: %w", name, errors.Join(removal, err))
+	return fmt.Errorf("container %s may still run: %w", name, cmp.Or(err, removal))
 }
 
 // left lists the containers of this build that are there.

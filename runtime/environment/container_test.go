@@ -240,7 +240,7 @@ func TestFakeContainerEngineIsChosen(t *testing.T) {
 		"the one that answers":         {engines: []string{"podman", "docker:[]"}, want: "docker"},
 		"the one that is there":        {engines: []string{"docker:[]"}, want: "docker"},
 		"the one that was asked for":   {runtime: "docker", engines: []string{"podman:false", "docker:[]"}, want: "docker"},
-		"none":                         {fails: []string{"no container engine answers: install podman or docker, and see that it can be used by this user: ", "podman", "docker", "not found"}},
+		"none":                         {fails: []string{"no container engine answers: install podman or docker, and see that this user may use it (", "podman", "docker", "not found"}},
 		"none that answers":            {engines: []string{"docker"}, fails: []string{"install podman or docker", "no daemon at unix:///caller"}},
 		"not the one that is wanted":   {runtime: "podman", engines: []string{"docker:[]"}, fails: []string{"no container engine answers: install podman, and see"}},
 		"one that nobody has heard of": {runtime: "rkt", engines: []string{"docker:[]"}, fails: []string{`no container runtime "rkt" is known: it is podman or docker`}},
@@ -281,7 +281,7 @@ func TestFakeContainerEnds(t *testing.T) {
 		"timed out":          {client: runtime.Result{State: build.TimedOut, Signal: "terminated"}, want: runtime.Result{State: build.TimedOut, Signal: "terminated"}},
 		"the client failed":  {client: ended(125), want: runtime.Result{State: build.Failed, Exit: code(125), Reason: image}},
 		"not started":        {client: runtime.Result{State: build.Failed, Reason: "directory x is not there"}, want: runtime.Result{State: build.Failed, Reason: "directory x is not there"}},
-		"the engine is gone": {client: ended(125), engine: "mute", want: runtime.Result{State: build.Failed, Exit: code(125), Infra: true, Reason: image + "; container NAME may still run: docker: exit status 1: daemon went away\ndocker: exit status 1: daemon went away"}, left: true},
+		"the engine is gone": {client: ended(125), engine: "mute", want: runtime.Result{State: build.Failed, Exit: code(125), Infra: true, Reason: image + "; container NAME may still run: docker: exit status 1: daemon went away"}, left: true},
 		"it cannot be removed": {client: runtime.Result{State: build.Cancelled, Signal: "killed"}, engine: "stuck",
 			want: runtime.Result{State: build.Cancelled, Signal: "killed", Infra: true, Reason: "container NAME is still there though docker removed it"}, left: true},
 	} {

@@ -78,6 +78,11 @@ func (e *Executor) makeVenv(ctx context.Context, env *plan.Environment, t runtim
 		if err := e.prepare(ctx, t, env, python, "-m", "venv", "--clear", dir); err != nil {
 			return nil, fmt.Errorf("create a virtual environment in %s: %w", where, err)
 		}
+		// As python does by itself since 3.13: git, and so the plan, is not to
+		// see its thousands of files.
+		if err := root.WriteFile(path.Join(where, ".gitignore"), []byte("*\n"), 0o644); err != nil {
+			return nil, machineError{err}
+		}
 	}
 	if string(have) != want {
 		if err := root.Remove(stamp); err != nil && !errors.Is(err, fs.ErrNotExist) {

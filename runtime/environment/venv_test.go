@@ -75,7 +75,9 @@ func TestVenvStands(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%[1]s/.venv|%[1]s/.venv/bin:%[2]s:/usr/bin:/bin|unset\n%[1]s/.venv/bin/python\n", w.workspace, w.bin),
 		step.Output.(*log).String())
 	require.NoError(t, w.Close())
-	require.DirExists(t, w.workspace+"/.venv")
+	ignored, err := os.ReadFile(w.workspace + "/.venv/.gitignore")
+	require.NoError(t, err)
+	require.Equal(t, "*\n", string(ignored))
 }
 
 // Each case is a row of builds in one workspace: what changes before each, and
