@@ -79,16 +79,37 @@ func (s *scaffold) lookGo() error {
 	if !s.has("go.mod") {
 		return nil
 	}
-	s.parts = append(s.parts, part{
-		from: "go.mod",
-		steps: []scaffoldStep{
-			{name: "vet", run: argv("go", "vet", "./..."), stage: check},
-			{name: "test", run: argv("go", "test", "./..."), stage: check, more: `timeout = "10m"`},
-			{name: "build", run: argv("go", "build", "./..."), stage: assemble},
-		},
-		passEnv: []string{"GO*", "CGO_ENABLED"},
-	})
+	p := part{from: "go.mod", passEnv: []string{"GO*", "CGO_ENABLED"}}
+	some, err := s.anyFile(".go")
+	if err != nil {
+		return err
+	}
+	if some { // "go vet" of no package at all fails
+		p.steps = append(p.steps,
+			scaffoldStep{name: "vet", run: argv("go", "vet", "./..."), stage: check},
+			scaffoldStep{name: "test", run: argv("go", "test", "./..."), stage: check, more: `timeout = "10m"`})
+	}
+	p.steps = append(p.steps, scaffoldStep{name: "build", run: argv("go", "build", "./..."), stage: assemble})
+	s.parts = append(s.parts, p)
 	return nil
+}
+
+// anyFile reports whether a file with that ending stands anywhere below the
+// directory, hidden directories aside.
+func (s *scaffold) anyFile(ending string) (found bool, err error) {
+	err = filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != s.dir && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case !d.IsDir() && strings.HasSuffix(d.Name(), ending):
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found, err
 }
 
 func (s *scaffold) lookNode() error {
@@ -219,7 +240,7 @@ func (s *scaffold) lookMake() error {
 		targets := makeTargets(data)
 		p := part{from: name}
 		for _, target := range []string{"lint", "check", "test", "build", "all"} {
-			if !slices.Contains(targets, target) || target == "all" && slices.Contains(targets, "build") {
+			if !slices.Contains(targets, target) || target == "all" && len(p.steps) > 0 {
 				continue
 			}
 			stage := check

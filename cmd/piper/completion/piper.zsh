@@ -5,16 +5,16 @@
 
 _piper() {
     local program=${(Q)words[1]} out line value doc
-    local -a before found options
+    local -a before lines found options
     before=("${(@Q)words[2,CURRENT-1]}")
     program=${program/#\~/$HOME}
     out=$("$program" __complete "${before[@]}" "${(Q)PREFIX}" 2>/dev/null) || return 1
 
-    local directive=${${(f)out}[-1]#:}
+    lines=("${(@f)out}")
+    local directive=${lines[-1]#:}
     [[ $PREFIX == -*=* ]] && compset -P "${PREFIX%%=*}="
 
-    for line in "${(@f)out}"; do
-        [[ -z $line || $line == :<-> ]] && continue
+    for line in "${(@)lines[1,-2]}"; do
         value=${line%%$'\t'*}
         doc=""
         [[ $line == *$'\t'* ]] && doc=${line#*$'\t'}

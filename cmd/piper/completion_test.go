@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/require"
+)
+
+// What a person types, <TAB> and all, and what piper is then called with.
+var typed = []struct {
+	name, keys, want string
+}{
+	{"command", "piper ver<TAB>", "<version>"},
+	{"flag", "piper exec --keep<TAB>", "<exec> <--keep-going>"},
+	{"value of a flag", "piper exec --progress qu<TAB>", "<exec> <--progress> <quiet>"},
+	{"value of a flag with =", "piper exec --progress=qu<TAB>", "<exec> <--progress=quiet>"},
+	{"pipeline", "piper exec rel<TAB>", "<exec> <release>"},
+	{"environment", "piper exec release b<TAB>", "<exec> <release> <box>"},
+	{"parameter and choice", "piper exec release -p ki<TAB>f<TAB>", "<exec> <release> <-p> <kind=fast>"},
+	{"choice after two =", "piper exec release --param=kind=s<TAB>", "<exec> <release> <--param=kind=slow>"},
+	{"step", "piper exec release --only build/am<TAB>", "<exec> <release> <--only> <build/amd64>"},
+	{"step after a comma", "piper exec release --only=lint,build/ar<TAB>", "<exec> <release> <--only=lint,build/arm64>"},
+	{"step with a colon in another word", "piper exec release --branch a:b --only lin<TAB>", "<exec> <release> <--branch> <a:b> <--only> <lint>"},
+	{"in the middle of a line", "piper exec rel --dry-run<LEFT 10><TAB>", "<exec> <release> <--dry-run>"},
+	{"file", "piper list --file oth<TAB>", "<list> <--file> <other.star>"},
+	{"directory", "piper list -C dir<TAB>", "<list> <-C> <directory/>"},
+	{"nothing that fits", "piper exec zzz<TAB>", "<exec> <zzz>"},
+}
+
+// TestShells types into real shells that have the completion script.
+func TestShells(t *testing.T) {
+	shells := []struct {
+		name  string
+		argv  []string
+		setup string
+	}{
+		{"bash", []string{"bash", "--norc", "--noprofile", "-i"}, `
+			bind 'set bell-style none'; bind 'set enable-bracketed-paste off'
+			source <(piper completion bash)
+			piper() { if [ "$1" = __complete ]; then command piper "$@"; else printf '@@'; printf '<%s> ' "$@"; echo '@@'; fi; }`},
+		{"zsh", []string{"zsh", "-f", "-i"}, `
+			unsetopt beep prompt_sp prompt_cr auto_remove_slash; zstyle ':completion:*' menu no; zmodload zsh/complist
+			autoload -Uz compinit; compinit -u -D
+			source <(piper completion zsh)
+			piper() { if [ "$1" = __complete ]; then command piper "$@"; else printf '@@'; printf '<%s> ' "$@"; echo '@@'; fi; }`},
+		{"fish", []string{"fish", "--no-config", "-i"}, `
+			function fish_prompt; end; set -g fish_autosuggestion_enabled 0
+			piper completion fish | source
+			function piper; if test "$argv[1]" = __complete; command piper $argv; else; printf '@@'; printf '<%s> ' $argv; echo '@@'; end; end`},
+	}
+	dir := t.TempDir()
+	write(t, dir, "PIPER.star", `
+environment("box", kind = host())
+lint = step("lint", run = "true")
+builds = [step("build/" + arch, run = "true") for arch in ("amd64", "arm64")]
+pipeline(name = "test", doc = "Lint and unit tests", steps = [lint])
+pipeline(name = "release", params = {"kind": param.enum(choices = ["fast", "slow"], default = "fast")}, steps = [lint] + builds)
+`)
+	write(t, dir, "other.star", "")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "directory"), 0o777))
+
+	for _, shell := range shells {
+		t.Run(shell.name, func(t *testing.T) {
+			if _, err := exec.LookPath(shell.argv[0]); err != nil {
+				t.Skipf("COMPLETION IS NOT TESTED IN %s: it is not installed", strings.ToUpper(shell.name))
+			}
+			s := startShell(t, dir, shell.argv)
+			for line := range strings.Lines(shell.setup) {
+				s.send(strings.TrimSpace(line) + "\n")
+			}
+			s.send("echo re''ady\n")
+			s.expect("\nready")
+			for _, c := range typed {
+				// One after the other: the shell reads a key when it is done
+				// with the last, so nothing here depends on how long it takes.
+				s.send(keys(c.keys) + "\n")
+				got := s.call()
+				require.Equal(t, c.want, got, "%s: %s", c.name, c.keys)
+			}
+		})
+	}
+}
+
+// keys puts what a terminal sends in the place of names of keys.
+func keys(s string) string {
+	s = strings.ReplaceAll(s, "<TAB>", "\t")
+	for n := range 20 {
+		s = strings.ReplaceAll(s, fmt.Sprintf("<LEFT %d>", n), strings.Repeat("\x02", n)) // Ctrl-B
+	}
+	return s
+}
+
+// A shell is one that runs in a terminal.
+type shell struct {
+	t    *testing.T
+	tty  *os.File
+	mu   sync.Mutex
+	read bytes.Buffer // what it has written and nobody has looked for yet
+	more chan struct{}
+}
+
+func startShell(t *testing.T, dir string, argv []string) *shell {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PS1=", "PS2=", "TERM=dumb", "HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "XDG_DATA_HOME=", "XDG_CACHE_HOME=", "LC_ALL=C.UTF-8", "INPUTRC=/dev/null", "HISTFILE=")
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 200})
+	require.NoError(t, err)
+	s := &shell{t: t, tty: tty, more: make(chan struct{}, 1)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 4096)
+		for {
+			n, err := tty.Read(buf)
+			s.mu.Lock()
+			s.read.Write(buf[:n])
+			s.mu.Unlock()
+			select {
+			case s.more <- struct{}{}:
+			default:
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		tty.Close()
+		<-done
+	})
+	return s
+}
+
+func (s *shell) send(text string) {
+	_, err := s.tty.WriteString(text)
+	require.NoError(s.t, err)
+}
+
+// expect waits for text and returns what came before it.
+func (s *shell) expect(text string) string {
+	s.t.Helper()
+	deadline := time.After(2 * time.Minute)
+	for {
+		s.mu.Lock()
+		seen := strings.ReplaceAll(s.read.String(), "\r", "")
+		if before, after, ok := strings.Cut(seen, text); ok {
+			s.read.Reset()
+			s.read.WriteString(after)
+			s.mu.Unlock()
+			return before
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.more:
+		case <-deadline:
+			require.FailNow(s.t, "the shell never wrote "+text, seen)
+		}
+	}
+}
+
+// call waits for the next call of piper and returns its arguments.
+func (s *shell) call() string {
+	s.t.Helper()
+	s.expect("\n@@")
+	return strings.TrimSpace(s.expect("@@"))
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666))
+}
