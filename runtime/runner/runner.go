@@ -131,15 +131,16 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		return b, err
 	}
 	local := &process.Executor{Guard: guard}
-	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace, Files: o.Files, Keep: o.Keep, Report: o.Report}
-	machine := &facts.Machine{}
-	var executor runtime.Executor = stands
+	environ := func() []string { return o.Environ }
+	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
+		Files: o.Files, Keep: o.Keep, Environ: environ, Report: o.Report}
 	if o.OnFail != nil {
-		executor = failing{executor, o.OnFail}
+		stands.Next = failing{local, o.OnFail}
 	}
+	machine := &facts.Machine{Environ: o.Environ}
 
 	engine := runtime.Engine{
-		Executor:  executor,
+		Executor:  stands,
 		Recorder:  recorder,
 		Output:    func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) },
 		Plain:     process.Plain,
@@ -150,7 +151,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		Trigger:   o.Trigger,
 		Approve:   o.Approve,
 		Lookup:    lookup(o.Environ),
-		Environ:   func() []string { return o.Environ },
+		Environ:   environ,
 		PassEnv:   o.PassEnv,
 		Workspace: o.Workspace,
 		Temp:      temp,
