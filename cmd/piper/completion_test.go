@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 )
 
@@ -73,7 +69,7 @@ pipeline(name = "release", params = {"kind": param.enum(choices = ["fast", "slow
 			if _, err := exec.LookPath(shell.argv[0]); err != nil {
 				t.Skipf("COMPLETION IS NOT TESTED IN %s: it is not installed", strings.ToUpper(shell.name))
 			}
-			s := startShell(t, dir, shell.argv)
+			s := startTerminal(t, dir, shell.argv)
 			for line := range strings.Lines(shell.setup) {
 				s.send(strings.TrimSpace(line) + "\n")
 			}
@@ -83,7 +79,8 @@ pipeline(name = "release", params = {"kind": param.enum(choices = ["fast", "slow
 				// One after the other: the shell reads a key when it is done
 				// with the last, so nothing here depends on how long it takes.
 				s.send(keys(c.keys) + "\n")
-				got := s.call()
+				s.expect("\n@@")
+				got := strings.TrimSpace(s.expect("@@"))
 				require.Equal(t, c.want, got, "%s: %s", c.name, c.keys)
 			}
 		})
@@ -97,86 +94,4 @@ func keys(s string) string {
 		s = strings.ReplaceAll(s, fmt.Sprintf("<LEFT %d>", n), strings.Repeat("\x02", n)) // Ctrl-B
 	}
 	return s
-}
-
-// A shell is one that runs in a terminal.
-type shell struct {
-	t    *testing.T
-	tty  *os.File
-	mu   sync.Mutex
-	read bytes.Buffer // what it has written and nobody has looked for yet
-	more chan struct{}
-}
-
-func startShell(t *testing.T, dir string, argv []string) *shell {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PS1=", "PS2=", "TERM=dumb", "HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "XDG_DATA_HOME=", "XDG_CACHE_HOME=", "LC_ALL=C.UTF-8", "INPUTRC=/dev/null", "HISTFILE=")
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 200})
-	require.NoError(t, err)
-	s := &shell{t: t, tty: tty, more: make(chan struct{}, 1)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 4096)
-		for {
-			n, err := tty.Read(buf)
-			s.mu.Lock()
-			s.read.Write(buf[:n])
-			s.mu.Unlock()
-			select {
-			case s.more <- struct{}{}:
-			default:
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		tty.Close()
-		<-done
-	})
-	return s
-}
-
-func (s *shell) send(text string) {
-	_, err := s.tty.WriteString(text)
-	require.NoError(s.t, err)
-}
-
-// expect waits for text and returns what came before it.
-func (s *shell) expect(text string) string {
-	s.t.Helper()
-	deadline := time.After(2 * time.Minute)
-	for {
-		s.mu.Lock()
-		seen := strings.ReplaceAll(s.read.String(), "\r", "")
-		if before, after, ok := strings.Cut(seen, text); ok {
-			s.read.Reset()
-			s.read.WriteString(after)
-			s.mu.Unlock()
-			return before
-		}
-		s.mu.Unlock()
-		select {
-		case <-s.more:
-		case <-deadline:
-			require.FailNow(s.t, "the shell never wrote "+text, seen)
-		}
-	}
-}
-
-// call waits for the next call of piper and returns its arguments.
-func (s *shell) call() string {
-	s.t.Helper()
-	s.expect("\n@@")
-	return strings.TrimSpace(s.expect("@@"))
-}
-
-func write(t *testing.T, dir, name, content string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666))
 }

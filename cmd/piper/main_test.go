@@ -19,10 +19,10 @@ import (
 // TestMain makes this test binary a piper too, for scripts and shells to run.
 // It is piper in all but one thing: it has the patience for a slow machine.
 func TestMain(m *testing.M) {
+	if process.IsGuard() {
+		os.Exit(process.GuardMain())
+	}
 	testscript.Main(m, map[string]func(){"piper": func() {
-		if process.IsGuard() {
-			os.Exit(process.GuardMain())
-		}
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
 	}})
