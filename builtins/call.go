@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -54,10 +55,10 @@ func (e *Evaluation) invoke(b *Builtin, self starlark.Value, thread *starlark.Th
 	} else {
 		c = new(call)
 	}
-	c.Builtin, c.ev, c.self, c.thread = b, e, self, thread
+	c.Builtin, c.ev, c.self, c.thread, c.rest, c.wrong = b, e, self, thread, nil, 0
+	clear(c.args[:len(b.Params)])
 	c.unpack(args, kwargs)
 	v, err := b.call(c)
-	*c = call{}
 	e.free = append(e.free, c)
 	if len(e.problems) > maxProblems {
 		return nil, ErrTooManyProblems
@@ -350,9 +351,11 @@ func (c *call) strs(i int) []string {
 		c.badType(i, nil, "a list of strings", c.args[i])
 		return nil
 	}
-	out := make([]string, 0, len(list))
-	for n, v := range list {
-		if s, ok := c.plain(i, []any{n}, v); ok {
+	out := make([]string, 0, list.Len())
+	for n, v := range members(list) {
+		if s, ok := v.(starlark.String); ok && isPlain(string(s)) {
+			out = append(out, string(s))
+		} else if s, ok := c.plain(i, []any{n}, v); ok {
 			out = append(out, s)
 		}
 	}
@@ -425,19 +428,26 @@ func (c *call) duration(i int) plan.Duration {
 	return plan.Duration(d)
 }
 
-// elements returns the members of a list or a tuple.
-func elements(v starlark.Value) ([]starlark.Value, bool) {
+// elements returns v as a list or a tuple.
+func elements(v starlark.Value) (starlark.Indexable, bool) {
 	switch v := v.(type) {
 	case *starlark.List:
-		out := make([]starlark.Value, v.Len())
-		for i := range out {
-			out[i] = v.Index(i)
-		}
-		return out, true
+		return v, true
 	case starlark.Tuple:
 		return v, true
 	}
 	return nil, false
+}
+
+// members ranges over a list or a tuple.
+func members(list starlark.Indexable) iter.Seq2[int, starlark.Value] {
+	return func(yield func(int, starlark.Value) bool) {
+		for i := range list.Len() {
+			if !yield(i, list.Index(i)) {
+				return
+			}
+		}
+	}
 }
 
 // stack returns the calls that led to where thread is, when there is more than

@@ -42,6 +42,7 @@ type Evaluation struct {
 	seen     recorder
 	marked   []plan.Part // what markers stand for
 	free     []*call     // calls that ended, to be used again
+	spare    []node      // nodes to be used
 	flows    int         // how many flows were flattened
 	regexps  map[string]regexpOrError
 }

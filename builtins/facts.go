@@ -110,7 +110,7 @@ func (c *call) requirements(i int) []plan.Requirement {
 		return nil
 	}
 	var out []plan.Requirement
-	for n, v := range list {
+	for n, v := range members(list) {
 		r, ok := v.(*requirement)
 		if !ok {
 			c.badHint(i, []any{n}, "wrong-type", `write facts.has("tools.docker")`, "requires[%d] is %s, want what facts.eq and its like return", n, typeName(v))

@@ -40,7 +40,7 @@ func makeParallel(c *call) (starlark.Value, error) { return c.group(true) }
 func makeSequence(c *call) (starlark.Value, error) { return c.group(false) }
 
 func (c *call) group(parallel bool) (starlark.Value, error) {
-	const members, name, limit, failFast = 0, 1, 2, 3
+	const name, limit, failFast = 1, 2, 3
 	g := &group{
 		parallel: parallel,
 		name:     c.str(name),
@@ -59,7 +59,9 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		for _, m := range c.rest {
 			if list, ok := elements(m); ok {
 				g.spread = len(c.rest) == 1
-				flat = append(flat, list...)
+				for _, m := range members(list) {
+					flat = append(flat, m)
+				}
 			} else {
 				flat = append(flat, m)
 			}
@@ -106,8 +108,10 @@ type flattening struct {
 	pipeline *Pipeline
 	max      int // nodes
 	plan     *plan.Plan
-	nodes    []*node  // beside plan.Nodes
-	groups   []*group // beside plan.Groups
+	nodes    []*node    // what becomes plan.Nodes, and beside them
+	needs    [][]string // what they wait for, and
+	within   []string   // the groups they stand in
+	groups   []*group   // beside plan.Groups
 	names    map[string]named
 	groupNow string // the innermost group around what is being flattened
 	made     [2]int // how many group names were made: of sequences, of parallels
@@ -141,6 +145,12 @@ func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, ma
 		return nil
 	}
 	f.resolve()
+	p.Nodes = make([]plan.Node, len(f.nodes))
+	for i, n := range f.nodes {
+		v := &p.Nodes[i]
+		*v = n.Node
+		v.Needs, v.Group = f.needs[i], f.within[i]
+	}
 	return f.nodes
 }
 
@@ -211,13 +221,13 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 		return needs
 	}
 	f.nodes = append(f.nodes, n)
-	f.plan.Nodes = append(f.plan.Nodes, n.Node)
-	last := &f.plan.Nodes[len(f.plan.Nodes)-1]
-	last.Needs, last.Group = needs, f.groupNow
+	f.needs = append(f.needs, needs)
+	f.within = append(f.within, f.groupNow)
 	if n.Name == "" {
 		return needs
 	}
-	return []string{n.Name}
+	n.self[0] = n.Name
+	return n.self[:]
 }
 
 func (f *flattening) emitGroup(g *group, needs []string) []string {
@@ -306,14 +316,14 @@ func (f *flattening) resolve() {
 		if len(n.dependsOn) == 0 {
 			continue
 		}
-		needs := slices.Clone(f.plan.Nodes[i].Needs)
+		needs := slices.Clone(f.needs[i])
 		for at, v := range n.dependsOn {
 			name := f.dependency(n, at, v)
 			if name != "" && !slices.Contains(needs, name) {
 				needs = append(needs, name)
 			}
 		}
-		f.plan.Nodes[i].Needs = needs
+		f.needs[i] = needs
 	}
 }
 

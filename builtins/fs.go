@@ -209,9 +209,9 @@ func badGlob(s string) string {
 		return fmt.Sprintf("is too long a pattern: at most %d bytes, %d stars and %d alternatives in braces", maxGlob, maxGlobStars, maxGlobAlts)
 	case strings.HasPrefix(s, "/"):
 		return "is absolute"
-	case slices.Contains(strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '{' || r == '}' || r == ',' }), ".."):
+	case strings.Contains(s, "..") && slices.Contains(strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '{' || r == '}' || r == ',' }), ".."):
 		return "leaves the tree"
-	case !doublestar.ValidatePattern(s):
+	case strings.ContainsAny(s, `[{\`) && !doublestar.ValidatePattern(s):
 		return "is not a pattern"
 	}
 	return ""
@@ -220,10 +220,13 @@ func badGlob(s string) string {
 // globs returns argument i, a list of patterns.
 func (c *call) globs(i int) []string {
 	list := c.strs(i)
+	good := list[:0]
 	for n, s := range list {
 		if why := badGlob(s); why != "" {
 			c.bad(i, []any{n}, "bad-glob", "%s %s", quote(s), why)
+		} else {
+			good = append(good, s)
 		}
 	}
-	return slices.DeleteFunc(list, func(s string) bool { return badGlob(s) != "" })
+	return good
 }

@@ -289,13 +289,14 @@ func (c *call) env(i int, secret bool) plan.Env {
 			c.bad(i, nil, "wrong-type", "a key of %s is %s, want a string", c.Params[i].Name, typeName(key))
 			continue
 		}
-		path := []any{string(name)}
 		if why := badVariable(string(name)); why != "" {
-			c.report(Problem{Param: c.Params[i].Name, Index: i, Path: path, Key: true, Code: "bad-name",
+			c.report(Problem{Param: c.Params[i].Name, Index: i, Path: []any{string(name)}, Key: true, Code: "bad-name",
 				Message: c.Name + ": " + quote(string(name)) + " " + why})
 			continue
 		}
-		if text, ok := c.text(i, path, v, secret); ok {
+		if s, ok := v.(starlark.String); ok && isPlain(string(s)) {
+			out = append(out, plan.Var{Name: string(name), Value: plan.Lit(string(s))})
+		} else if text, ok := c.text(i, []any{string(name)}, v, secret); ok {
 			out = append(out, plan.Var{Name: string(name), Value: text})
 		}
 	}
@@ -321,5 +322,8 @@ func badVariable(name string) string {
 }
 
 func sortEnv(env plan.Env) {
+	if len(env) < 2 {
+		return
+	}
 	slices.SortFunc(env, func(a, b plan.Var) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -256,7 +256,7 @@ func (c *call) on(i int) []plan.On {
 		return nil
 	}
 	var out []plan.On
-	for n, v := range list {
+	for n, v := range members(list) {
 		o, ok := v.(*onValue)
 		if !ok {
 			c.badHint(i, []any{n}, "wrong-type", "write on.push(), on.tag(...), on.cron(...)", "on[%d] is %s, want what on.push and its like return", n, typeName(v))

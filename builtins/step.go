@@ -21,6 +21,7 @@ type node struct {
 	dependsOn []starlark.Value // *node, *group or starlark.String
 	where     *environment     // the environment given as a value
 	step      plan.Step        // what Node.Step points to
+	self      [1]string        // its name, for what waits for it
 	flow      int              // the flow it stands in, and
 	index     int              // where
 }
@@ -50,6 +51,19 @@ func (n *node) AttrNames() []string {
 		return []string{"name", "output"}
 	}
 	return []string{"name"}
+}
+
+// newNode returns a node that stands where c was called.
+func (c *call) newNode(kind string) *node {
+	e := c.ev
+	if len(e.spare) == 0 {
+		e.spare = make([]node, 32) // there are many, and they live as long as e
+	}
+	n := &e.spare[0]
+	e.spare = e.spare[1:]
+	n.ev, n.kind, n.call = e, kind, c.site()
+	n.Pos = e.position(n.call)
+	return n
 }
 
 // A method is a builtin bound to a value.
@@ -98,8 +112,7 @@ const (
 var runOnChoices = []string{string(plan.Success), string(plan.Failure), string(plan.Always)}
 
 func makeStep(c *call) (starlark.Value, error) {
-	n := &node{ev: c.ev, kind: "step", call: c.site()}
-	n.Node.Pos = c.ev.position(n.call)
+	n := c.newNode("step")
 	n.Node.Step = &n.step
 	s := &n.step
 	c.name(n, stepName)
@@ -219,14 +232,20 @@ func (c *call) run(s *plan.Step, i int) {
 			c.badType(i, nil, "a string or a list of strings", v)
 			return
 		}
-		if len(words) == 0 {
+		if words.Len() == 0 {
 			c.bad(i, nil, "bad-value", "run is an empty list")
 			return
 		}
 		size := 0
-		s.Argv = make([]plan.Text, 0, len(words))
-		for n, w := range words {
-			if text, ok := c.text(i, []any{n}, w, false); ok {
+		s.Argv = make([]plan.Text, 0, words.Len())
+		for n, w := range members(words) {
+			text, ok := plan.Text{}, true
+			if word, isString := w.(starlark.String); isString && isPlain(string(word)) {
+				text = plan.Lit(string(word))
+			} else {
+				text, ok = c.text(i, []any{n}, w, false)
+			}
+			if ok {
 				s.Argv = append(s.Argv, text)
 				size += len(text.Literal)
 			}
@@ -310,8 +329,8 @@ func (c *call) dependencies(i int) []starlark.Value {
 		}
 		return nil
 	}
-	out := make([]starlark.Value, 0, len(list))
-	for n, v := range list {
+	out := make([]starlark.Value, 0, list.Len())
+	for n, v := range members(list) {
 		switch v := v.(type) {
 		case *node, *group:
 			out = append(out, v)
@@ -350,8 +369,9 @@ func makeRetry(c *call) (starlark.Value, error) {
 	list, ok := elements(c.args[on])
 	if !ok {
 		c.badType(on, nil, "a list of exit codes, \"timeout\" and \"signal\"", c.args[on])
+		return r, nil
 	}
-	for n, v := range list {
+	for n, v := range members(list) {
 		switch v := v.(type) {
 		case starlark.Int:
 			if code, ok := v.Int64(); ok && 1 <= code && code <= 255 {
@@ -384,8 +404,7 @@ func (c *call) retry(i int) *plan.Retry {
 
 func makeTrigger(c *call) (starlark.Value, error) {
 	const pipeline, name, project, ref, params, wait, runOn, dependsOn = 0, 1, 2, 3, 4, 5, 6, 7
-	n := &node{ev: c.ev, kind: "trigger", call: c.site()}
-	n.Node.Pos = c.ev.position(n.call)
+	n := c.newNode("trigger")
 	t := &plan.Trigger{
 		Pipeline: c.str(pipeline),
 		Project:  c.str(project),
@@ -432,8 +451,8 @@ func (c *call) triggerParams(i int) plan.Env {
 			text = plan.Lit(v.String())
 		case *starlark.List, starlark.Tuple:
 			list, _ := elements(v)
-			words := make([]string, 0, len(list))
-			for n, w := range list {
+			words := make([]string, 0, list.Len())
+			for n, w := range members(list) {
 				if s, ok := c.plain(i, []any{string(name), n}, w); ok {
 					words = append(words, s)
 				}
@@ -452,8 +471,7 @@ func (c *call) triggerParams(i int) plan.Env {
 
 func makeApprove(c *call) (starlark.Value, error) {
 	const name, prompt, dependsOn = 0, 1, 2
-	n := &node{ev: c.ev, kind: "approval", call: c.site()}
-	n.Node.Pos = c.ev.position(n.call)
+	n := c.newNode("approval")
 	n.Approve = &plan.Approve{Prompt: c.str(prompt)}
 	c.name(n, name)
 	n.dependsOn = c.dependencies(dependsOn)

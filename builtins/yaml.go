@@ -194,7 +194,7 @@ func (c *call) encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
 		return nil, fmt.Errorf("%s cannot be written as YAML", typeName(v))
 	}
 	n := &yaml.Node{Kind: yaml.SequenceNode}
-	for _, m := range list {
+	for _, m := range members(list) {
 		item, err := c.encodeYAML(m, depth+1)
 		if err != nil {
 			return nil, err

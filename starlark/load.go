@@ -81,16 +81,16 @@ func (l *loader) add(name string, text []byte) *source {
 		l.found = append(l.found, d)
 		return s
 	}
-	if at, problem, hint := unreadable(text); at >= 0 {
-		pos := s.place(at)
-		l.found = append(l.found, s.diagnose(pos, "bad-encoding", problem, hint))
-		return s
-	}
 	if l.cache.get(s) {
 		for i := range s.program.NumLoads() {
 			label, pos := s.program.Load(i)
 			s.loads = append(s.loads, loading{label: label, pos: pos})
 		}
+		return s
+	}
+	if at, problem, hint := unreadable(text); at >= 0 {
+		pos := s.place(at)
+		l.found = append(l.found, s.diagnose(pos, "bad-encoding", problem, hint))
 		return s
 	}
 	l.compile(s)

@@ -23,12 +23,13 @@ func (s *source) place(offset int) place {
 }
 
 // index returns the index in line of the character at a column.
-func index(line string, column int32) int {
-	if i := int(column) - 1; i <= len(line) && isASCII(line[:max(i, 0)]) {
-		return max(i, 0)
+func index[T string | []byte](line T, column int32) int {
+	i := max(int(column)-1, 0)
+	if i <= len(line) && isASCII(line[:i]) {
+		return i
 	}
 	n := int32(1)
-	for i := range line {
+	for i := range string(line) {
 		if n == column {
 			return i
 		}
@@ -37,7 +38,7 @@ func index(line string, column int32) int {
 	return len(line)
 }
 
-func isASCII(s string) bool {
+func isASCII[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false
@@ -53,7 +54,7 @@ func isNameByte(c byte) bool {
 // callee moves the place of a call's opening parenthesis to the first character
 // of what is called, where that is a name such as step or param.string.
 func (s *source) callee(at place) place {
-	line := s.line(at.line)
+	line := s.bytes(at.line) // of each step: not a copy of the line
 	i := index(line, at.column)
 	if i >= len(line) || line[i] != '(' {
 		return at
@@ -62,7 +63,7 @@ func (s *source) callee(at place) place {
 	for start > 0 && (isNameByte(line[start-1]) || line[start-1] == '.') {
 		start--
 	}
-	return place{at.line, at.column - int32(utf8.RuneCountInString(line[start:i]))}
+	return place{at.line, at.column - int32(utf8.RuneCount(line[start:i]))}
 }
 
 // mark returns the first and the last-but-one column of what stands at a place:

@@ -54,7 +54,9 @@ func (s *source) digest() string { return "sha256:" + hex.EncodeToString(s.sum[:
 func (s *source) standard() bool { return strings.HasPrefix(s.name, "@") }
 
 // line returns a line of the source, without its end.
-func (s *source) line(n int32) string {
+func (s *source) line(n int32) string { return string(s.bytes(n)) }
+
+func (s *source) bytes(n int32) []byte {
 	if s.lines == nil {
 		s.lines = append(make([]int, 0, 1+bytes.Count(s.text, []byte("\n"))), 0)
 		for i := 0; ; {
@@ -67,13 +69,13 @@ func (s *source) line(n int32) string {
 		}
 	}
 	if n < 1 || int(n) > len(s.lines) {
-		return ""
+		return nil
 	}
 	start, end := s.lines[n-1], len(s.text)
 	if int(n) < len(s.lines) {
 		end = s.lines[n] - 1
 	}
-	return strings.TrimSuffix(string(s.text[start:end]), "\r")
+	return bytes.TrimSuffix(s.text[start:end], []byte("\r"))
 }
 
 // A tree reads files below a root. Nothing leaves it: not by the words of a
