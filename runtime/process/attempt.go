@@ -80,7 +80,7 @@ func (a *attempt) start(c *command) error {
 		Dir:   c.dir,
 		Env:   c.env,
 		Files: []uintptr{a.executor.null.Fd(), uintptr(w), uintptr(w)},
-		Sys:   ownSession(&a.exit),
+		Sys:   leading(&a.exit),
 	}
 	err = family.fork(t, func() (int, error) { return spawn(c, attr) })
 	if err != nil {

@@ -75,7 +75,7 @@ func (k *kin) members(t *tree, _ bool) []proc {
 	roots := map[int]bool{}
 	for _, p := range all {
 		start, seen := t.seen[p.pid]
-		if p.sid == t.leader || seen && start == p.start {
+		if p.sid == t.leader || p.pgid == t.leader || seen && start == p.start {
 			roots[p.pid] = true
 		}
 	}

@@ -22,7 +22,9 @@ type kin struct {
 	once     sync.Once
 	err      error
 	self     int      // our pid
-	session  int      // our session: no step is ever in it
+	group    int      // our process group
+	session  int      // our session
+	terminal bool     // whether that has a terminal
 	children *os.File // see childrenFile; nil when the kernel has no such list
 
 	forking atomic.Int32 // forks under way: their children may be listed, and are not known yet
@@ -55,7 +57,11 @@ type orphan struct {
 func (k *kin) start() error {
 	k.once.Do(func() {
 		k.self = os.Getpid()
+		k.group = unix.Getpgrp()
 		k.session, _ = unix.Getsid(0)
+		if tty, err := os.Open("/dev/tty"); err == nil {
+			k.terminal = tty.Close() == nil
+		}
 		k.trees = map[*tree]bool{}
 		k.orphans = map[int]orphan{}
 		// What this process inherited open is not for steps.
@@ -155,12 +161,8 @@ func (k *kin) meet(pid int, forking bool) (s stranger, ok bool) {
 		switch {
 		case !ok || p.ppid != k.self:
 			return s, false
-		case p.sid == k.session:
-			// Started elsewhere in this program. Steps are in sessions of their own
-			// and cannot come back to ours.
-			return s, false
 		case p.zombie:
-			if !forking { // else it may be waited for by who tried to start it
+			if !k.elsewhere(p) && !forking { // else it may be waited for by who tried to start it
 				unix.Wait4(pid, nil, unix.WNOHANG, nil)
 				k.forget(p)
 			}
@@ -169,8 +171,10 @@ func (k *kin) meet(pid int, forking bool) (s stranger, ok bool) {
 		t := k.owner(p)
 		switch {
 		case t != nil:
-			return stranger{p, t}, !k.starting(t)
-		case forking && p.unexeced && p.sid == p.pid:
+			return stranger{p, t}, !k.leads(p.pid, t)
+		case k.elsewhere(p):
+			return s, false
+		case forking && p.unexeced && p.pgid == p.pid:
 			return s, false // a leader to be, that still runs our program
 		case pause > time.Second || !unsettled(p):
 			return stranger{p, nil}, true
@@ -179,30 +183,41 @@ func (k *kin) meet(pid int, forking bool) (s stranger, ok bool) {
 	}
 }
 
-// starting reports whether the leader of t is not known yet.
-func (k *kin) starting(t *tree) bool {
+// elsewhere reports whether p looks like started by another part of this
+// program, and not by us: it is in our process group, which no step is in.
+func (k *kin) elsewhere(p proc) bool { return p.pgid == k.group && p.sid == k.session }
+
+// leads reports whether a process is the leader of t, or may be, as that is not
+// known yet.
+func (k *kin) leads(pid int, t *tree) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return t.leader == 0
+	return t.leader == 0 || t.leader == pid && !t.reaped
 }
 
-// owner names the tree of a stranger: by its session, by having been seen
-// there, or by a sign that it bears. It is nil when none fits.
-func (k *kin) owner(p proc) *tree {
+// owner names the tree of a stranger: by its process group or session, by having
+// been seen there, or by a sign that it bears. It is nil when none fits. Before
+// all others comes a tree that p leads, or may lead.
+func (k *kin) owner(p proc) (owner *tree) {
 	env, files := environ(p.pid), outputs(p.pid)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for t := range k.trees {
+		if t.leader == p.pid && !t.reaped {
+			return t
+		}
 		start, seen := t.seen[p.pid]
 		switch {
-		case t.leader != 0 && t.leader == p.sid,
+		case t.leader != 0 && (t.leader == p.pgid || t.leader == p.sid),
 			seen && start == p.start,
 			t.mark != "" && bears(env, t.mark),
 			t.output != "" && slices.Contains(files, t.output):
-			return t
+			if owner == nil || t.leader == 0 {
+				owner = t
+			}
 		}
 	}
-	return nil
+	return owner
 }
 
 // adopt remembers a stranger, and tells the guards.

@@ -70,11 +70,11 @@ func GuardMain() int {
 }
 
 // leftovers returns the living processes that belong to what l tells of:
-// those it names, those that bear a mark, those in a session of either, and
-// all that came from any of them. The session of the process that is guarded
+// those it names, those that bear a mark, those in a group or session of
+// either, and all that came from any of them. The session of the process that is guarded
 // is a person's terminal, and no reason.
 func leftovers(all table, l ledger, session int) []proc {
-	roots, sessions := map[int]bool{}, map[int]bool{}
+	roots, groups, sessions := map[int]bool{}, map[int]bool{}, map[int]bool{}
 	take := func(p proc) {
 		roots[p.pid] = true
 		if p.sid != session {
@@ -84,7 +84,7 @@ func leftovers(all table, l ledger, session int) []proc {
 	for pid, start := range l.entries() {
 		p, ok := all[pid]
 		if start == 0 {
-			sessions[pid] = true
+			groups[pid], sessions[pid] = true, true
 		} else if ok && p.start == start {
 			take(p)
 		}
@@ -96,7 +96,7 @@ func leftovers(all table, l ledger, session int) []proc {
 		}
 	}
 	for _, p := range all {
-		if sessions[p.sid] {
+		if groups[p.pgid] || sessions[p.sid] {
 			roots[p.pid] = true
 		}
 	}

@@ -16,8 +16,8 @@ import (
 //
 // The first part holds marks, entries of the environment that every process of
 // a build has, each after a zero byte and ended by one. The second holds
-// processes: pid and start, a start of zero for a leader, whose session is
-// named after it.
+// processes: pid and start, a start of zero for a leader, whose process
+// group, and perhaps session, is named after it.
 //
 // The zero ledger keeps nothing.
 type ledger struct {

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownSession are the attributes of a process that starts a session. It has no
-// terminal then, so Ctrl-C does not reach it and a question for a password
-// fails at once.
-func ownSession(exit *int) *syscall.SysProcAttr {
+// leading are the attributes of a leader: it starts a session of its own. It
+// has no terminal then, so Ctrl-C does not reach it and a question for a
+// password fails at once.
+func leading(exit *int) *syscall.SysProcAttr {
 	*exit = -1
 	return &syscall.SysProcAttr{Setsid: true}
 }

@@ -8,15 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownSession are the attributes of a process that starts a session. It has no
-// terminal then, so Ctrl-C does not reach it and a question for a password
-// fails at once, and its session id stays with all it starts.
+// leading are the attributes of a leader: it starts a process group of its own.
+//
+// Where this process has a terminal, the leader starts a session too. Then it
+// has none, so a question for a password fails at once instead of stopping the
+// step for good. Elsewhere it does not, because the scheduler gives each
+// session its equal share (sched_autogroup_enabled), and many short ones cost
+// half as much again.
 //
 // When the kernel can, it leaves in exit a file descriptor that is readable
 // once the process has ended, else -1.
-func ownSession(exit *int) *syscall.SysProcAttr {
+func leading(exit *int) *syscall.SysProcAttr {
 	*exit = -1
-	return &syscall.SysProcAttr{Setsid: true, PidFD: exit}
+	return &syscall.SysProcAttr{Setsid: family.terminal, Setpgid: !family.terminal, PidFD: exit}
 }
 
 // closingPipe makes a pipe that no child inherits.

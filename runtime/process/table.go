@@ -7,12 +7,12 @@ import (
 
 // A proc is one line of the system's process table.
 type proc struct {
-	pid, ppid, sid int
-	start          uint64 // tells two processes with the same pid apart
-	ending         bool   // it is about to become a zombie, and shows nothing of itself any more
-	unexeced       bool   // it was forked and runs its parent's program still
-	zombie         bool   // it has ended and waits to be reaped
-	name           string
+	pid, ppid, pgid, sid int
+	start                uint64 // tells two processes with the same pid apart
+	ending               bool   // it is about to become a zombie, and shows nothing of itself any more
+	unexeced             bool   // it was forked and runs its parent's program still
+	zombie               bool   // it has ended and waits to be reaped
+	name                 string
 }
 
 // A table is every process of the machine at about one moment, by pid.

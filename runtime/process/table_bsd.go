@@ -40,7 +40,8 @@ func ps(args ...string) (table, error) {
 		start, _ := time.Parse("Mon Jan 2 15:04:05 2006", strings.Join(f[3:8], " "))
 		name := f[8][strings.LastIndexByte(f[8], '/')+1:]
 		sid, _ := unix.Getsid(pid)
-		t[pid] = proc{pid: pid, ppid: ppid, sid: sid, start: uint64(start.Unix()), zombie: strings.HasPrefix(f[2], "Z"), name: name}
+		pgid, _ := unix.Getpgid(pid)
+		t[pid] = proc{pid: pid, ppid: ppid, pgid: pgid, sid: sid, start: uint64(start.Unix()), zombie: strings.HasPrefix(f[2], "Z"), name: name}
 	}
 	return t, nil
 }

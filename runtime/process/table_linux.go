@@ -63,6 +63,7 @@ func readProc(pid int) (proc, bool) {
 	return proc{
 		pid:      pid,
 		ppid:     int(number(1)),
+		pgid:     int(number(2)),
 		sid:      int(number(3)),
 		start:    number(19),
 		zombie:   state == 'Z' || state == 'X',
