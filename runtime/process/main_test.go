@@ -54,6 +54,8 @@ func helper(mode string, args []string) int {
 		return flood(args)
 	case "piper": // DIR SCRIPT: run a step and a guard, and leave a file in DIR when that knows of an orphan
 		return piper(args[0], args[1])
+	case "interactive": // run a shell that waits for Ctrl-C, and say whether the terminal came back
+		return interactive()
 	case "inherited": // write the open file descriptors
 		for fd := range 1024 {
 			// Those that the Go runtime opens for itself are closed on exec.
@@ -168,6 +170,18 @@ func piper(dir, script string) int {
 	fmt.Println(show(r))
 	if err := e.Close(); err != nil {
 		return 3
+	}
+	return 0
+}
+
+func interactive() int {
+	script := `trap "echo caught; exit 0" INT; echo ready; while :; do sleep 0.01; done`
+	if err := process.Interactive(context.Background(), "", os.Environ(), []string{"sh", "-c", script}, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
+		fmt.Println("back")
 	}
 	return 0
 }

@@ -84,7 +84,7 @@ func shellWord(word string) bool {
 		return true
 	// zsh
 	case "always", "bye", "cap", "clone", "comparguments", "compcall", "compctl", "compdescribe", "compfiles",
-		"compgroups", "compquote", "comptags", "comptry", "compvalues", "dispatch", "disable", "echotc", "echoti",
+		"compgroups", "compquote", "compset", "compadd", "comptags", "comptry", "compvalues", "dispatch", "disable", "echotc", "echoti",
 		"emulate", "getcap", "getln", "limit", "log", "noglob", "private", "pushln", "rehash", "sched", "setcap",
 		"setopt", "stat", "ttyctl", "unfunction", "unhash", "unlimit", "unsetopt", "vared", "where", "which", "zcompile",
 		"zformat", "zftp", "zle", "zmodload", "zparseopts", "zprof", "zpty", "zregexparse", "zsocket", "zstyle", "ztcp":

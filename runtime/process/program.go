@@ -59,19 +59,19 @@ func (e *ExitError) ExitCode() int { return e.Exit }
 func Output(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := program(ctx, dir, env, argv)
-	cmd.Stdout = &limited{to: &stdout, room: MaxOutput, err: ErrOutput}
-	cmd.Stderr = &limited{to: &stderr, room: maxStderr}
+	out := &limited{to: &stdout, room: MaxOutput, strict: true}
+	cmd.Stdout, cmd.Stderr = out, &limited{to: &stderr, room: maxStderr}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = defaultDrain
 	err := run(cmd)
 	switch {
+	case out.over:
+		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
 	case err == nil || errors.Is(err, exec.ErrWaitDelay):
 		return stdout.Bytes(), nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("run %s: %w", argv[0], ctx.Err())
-	case errors.Is(err, ErrOutput):
-		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
 	}
 	return nil, exited(argv[0], err, stderr.String())
 }
@@ -158,18 +158,20 @@ func exited(name string, err error, stderr string) error {
 }
 
 // A limited writer passes on what there is room for. More is dropped, or an
-// error when there is one.
+// error when it is strict.
 type limited struct {
-	to   io.Writer
-	room int
-	err  error
+	to     io.Writer
+	room   int
+	strict bool
+	over   bool // there was more
 }
 
 func (w *limited) Write(p []byte) (int, error) {
-	if len(p) > w.room && w.err != nil {
-		return 0, w.err
-	}
 	n := min(len(p), w.room)
+	w.over = w.over || n < len(p)
+	if w.over && w.strict {
+		return 0, ErrOutput
+	}
 	w.room -= n
 	if _, err := w.to.Write(p[:n]); err != nil {
 		return 0, err
