@@ -106,7 +106,7 @@ func (l *loader) compile(s *source) {
 		s.loads = s.scanLoads()
 		return
 	}
-	if pos, deep := tooDeep(file, len(s.text)); deep {
+	if pos, deep := tooDeep(file.Stmts); deep {
 		l.found = append(l.found, s.diagnose(pos, "syntax", "the expression is too deep", "give its parts names"))
 		return
 	}
@@ -191,35 +191,4 @@ func (l *loader) follow(s *source, path []*source) {
 	if !slices.Contains(l.order, s) {
 		l.order = append(l.order, s)
 	}
-}
-
-// maxDepth is how deep an expression may be. The parser bounds parentheses; a
-// long row of operators or calls is as deep, and whoever walks over it recurs.
-const maxDepth = 10_000
-
-// tooDeep reports whether an expression of a file of so many bytes is too deep,
-// and where one such begins.
-func tooDeep(file *syntax.File, size int) (at place, deep bool) {
-	if size < 2*maxDepth {
-		return at, false
-	}
-	depth := 0
-	syntax.Walk(file, func(n syntax.Node) bool {
-		if n == nil {
-			depth--
-			return true
-		}
-		if stmt, ok := n.(syntax.Stmt); ok && !deep {
-			from, _ := stmt.Span()
-			at = place{from.Line, from.Col}
-		}
-		depth++
-		if depth > maxDepth {
-			deep = true
-			depth-- // a node that is not entered is not left
-			return false
-		}
-		return !deep
-	})
-	return at, deep
 }
