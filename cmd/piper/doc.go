@@ -1,0 +1,79 @@
+// Piper runs the pipelines of a PIPER.star.
+//
+// This page is a tour of the code, from the bottom up. Each stop is a package
+// whose own doc says more; none needs what comes after it, and a test
+// (imports_test.go) keeps it so.
+//
+// # Data: what is to happen, and what has
+//
+// [github.com/piper-build/piper/runtime/plan] is a plan: a graph of steps,
+// triggers and approvals as plain data, with one canonical JSON and a digest.
+// Begin with plan.go, then validate.go for what a plan may be, graph.go for its
+// order, select.go for how --only, --from and --skip narrow it. What is wrong
+// with what a user wrote is data too: diagnostic.go.
+//
+// [github.com/piper-build/piper/runtime/build] is a build: the fold of flat
+// events over a plan. Apply takes the state one event further, Next says what it
+// calls for. All of run_on, retries, limits, fail_fast and cancelling is here,
+// without a clock or a process.
+//
+// # Language: a file in, a plan out
+//
+// [github.com/piper-build/piper/builtins] is one table of the words of the
+// language: what the interpreter calls, "piper doc" prints and completion
+// offers. [github.com/piper-build/piper/stdlib] holds the modules that every
+// file may load. [github.com/piper-build/piper/starlark] evaluates: it finds
+// and reads files, keeps to its limits, and turns what a word reports into a
+// line with a caret. Evaluate is the door, and a function of the type
+// Evaluator, so that it can be done elsewhere than in this process.
+//
+// # Running: a plan in, events out
+//
+// [github.com/piper-build/piper/runtime] is the engine. One goroutine owns the
+// build: it asks package build what to do, hands steps to an Executor, and
+// records the events that come of it. It is where the environment of a step and
+// its secrets and outputs are worked out.
+//
+// [github.com/piper-build/piper/runtime/process] is that Executor: a step as a
+// tree of processes, of which nothing survives. No other package starts one.
+// [github.com/piper-build/piper/runtime/environment] stands before it and makes
+// the temporary copy, virtual environment or container that a step asks for.
+//
+// [github.com/piper-build/piper/runtime/facts] and
+// [github.com/piper-build/piper/runtime/git] say what a machine has and what a
+// repository knows, each when asked. [github.com/piper-build/piper/runtime/secret]
+// is where secrets come from, [github.com/piper-build/piper/runtime/logs] masks
+// them in what steps write, and keeps it.
+//
+// [github.com/piper-build/piper/runtime/runner] puts all of these together to
+// run one build in one process, and records it on disk.
+//
+// # This program
+//
+// [github.com/piper-build/piper/cmd/piper/progress] has the displays of a
+// running build. What is left is wiring:
+//
+//	main.go       run: arguments in, exit code out; errors are told here
+//	command.go    the table of commands, and flags that may stand anywhere
+//	settings.go   what the environment and files say about flags left out
+//	project.go    finding the PIPER.star, asking the evaluator
+//	exec.go       a build and, with triggers.go, those that come of it
+//	complete.go   what the scripts in completion/ ask while one types
+//
+// and a file for each other command. A command is made only when it is asked
+// for, and nothing is done in package initialisers, since "piper version" is to
+// cost little more than starting any program.
+//
+// Tests are best read in testdata/script: each command with its exit codes and
+// both streams.
+//
+// # Follow one step
+//
+// "piper exec" enters at execution.run, which has project.go evaluate the file
+// into a plan. runner.Run makes a build.Build of it and starts runtime.Engine;
+// its loop asks build.Next, records "attempt_started" and gives the step to a
+// worker. The worker resolves argv and environment and calls Execute, down
+// through package environment to package process. Output comes back up through
+// the masking of package logs to an archive and to the display; the result
+// becomes the event "attempt_ended", and the loop asks build.Next again.
+package main
