@@ -140,7 +140,7 @@ func (b *Build) attemptStarted(v int32, ev Event) error {
 	case n.phase != ready && n.phase != delayed:
 		return impossible("the node %s", b.whyNot(v))
 	case b.settled < len(b.pending):
-		return impossible("%d nodes are to be skipped first", len(b.pending)-b.settled)
+		return impossible("other nodes are to be skipped first")
 	case ev.Attempt != int(n.attempt)+1:
 		return impossible("attempt %d does not follow attempt %d", ev.Attempt, n.attempt)
 	case b.ready.full(v) != nil:

@@ -9,7 +9,10 @@
 // so they cannot disagree.
 //
 // Apply is total. A state that has ended stays as it is, and an event that
-// cannot have happened is an error that leaves the state untouched.
+// cannot have happened is an error that leaves the state untouched. The one who
+// drives a build asks Next, applies and records the events that answer each
+// action, in their order, carries the actions out, and asks again when
+// something has happened or a retry is due.
 //
 // # When a node runs
 //
@@ -17,13 +20,37 @@
 // ancestors have ended too, so run_on can look at the whole of them: a failure
 // travels down the graph through nodes that were skipped, and through
 // run_on = "always" nodes that succeeded. A node that was skipped because its
-// own run_on did not call for it counts as succeeded.
+// own run_on did not call for it counts as succeeded. A failure that is allowed
+// does not travel.
 //
 // A failure inside a fail_fast group stops what runs in the group and skips
 // what waits in it. Cancelling a build, or passing its deadline, does the same
-// to the whole build. Nodes with run_on "failure" or "always" are exempt from
-// fail_fast, "always" nodes also from cancel and deadline: cleaning up is what
-// they are for. A forced cancel exempts nothing.
+// to the whole build, only that what never ran ends Cancelled, not Skipped.
+// Nodes with run_on "failure" or "always" are exempt from fail_fast, "always"
+// nodes also from cancel and deadline: cleaning up is what they are for. A
+// forced cancel exempts nothing. What is stopped or cut off counts as failed
+// for what comes after it, and is skipped only in its turn, so that a cleanup
+// still runs after everything it cleans up after.
+//
+// A limit counts the nodes that run anywhere inside its group, triggers and
+// approvals too. Steps with the same concurrency key run one at a time. A step
+// between two attempts holds no place.
+//
+// # Retries
+//
+// An attempt that failed or timed out is followed by another one while
+// attempts are left and retry.on names how it ended; when the machine failed
+// (Infra) whatever on says. What was asked to stop is not tried again, nor is
+// an attempt that was cancelled.
+//
+// # How a build ends
+//
+// Once all nodes have ended, with the first of these that holds: TimedOut when
+// the deadline passed, Cancelled when someone asked for it and it kept a node
+// from succeeding, Failed when a node failed that was not allowed to, Success.
+// Of a deadline and a cancel that cut something the earlier counts. A node that
+// ended Cancelled though nobody asked, such as a trigger whose build was
+// cancelled, failed.
 package build
 
 import "time"

@@ -247,3 +247,22 @@ func TestLargePlans(t *testing.T) {
 		})
 	}
 }
+
+func TestReason(t *testing.T) {
+	p := parsePlan(t, "plan timeout=1h\na:")
+	fold := func(events ...Event) string {
+		for i := range events {
+			events[i].Seq = int64(i + 1)
+		}
+		b, err := Fold(p, events)
+		require.NoError(t, err)
+		return b.Reason()
+	}
+	start := Event{Kind: BuildStarted}
+	require.Equal(t, "", fold())
+	require.Equal(t, "", fold(start))
+	require.Equal(t, "cancelled", fold(start, Event{Kind: CancelRequested}))
+	require.Equal(t, "cancelled by bob: now", fold(start, Event{Kind: CancelRequested, By: "ann"}, Event{Kind: CancelRequested, By: "bob", Reason: "now", Force: true}))
+	require.Equal(t, "the build ran longer than 1h", fold(start, Event{Kind: DeadlinePassed}))
+	require.Equal(t, "agent gone", fold(start, Event{Kind: CancelRequested}, Event{Kind: BuildEnded, State: Lost, Reason: "agent gone"}))
+}

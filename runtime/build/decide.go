@@ -181,7 +181,7 @@ func (b *Build) enforce(v int32) {
 		if n.verdict == free {
 			b.stopping = append(b.stopping, v)
 		}
-		n.verdict = max(n.verdict, verdict)
+		n.verdict = verdict
 	}
 }
 

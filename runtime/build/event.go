@@ -6,27 +6,31 @@ import "time"
 type Kind string
 
 const (
-	// BuildStarted opens a build. Node fields are empty.
+	// BuildStarted opens a build: it is the first event. Node fields are empty.
 	BuildStarted Kind = "build_started"
 	// AttemptStarted says that a node began: a step's process, a trigger's
-	// request, an approval's wait. Node and Attempt are set.
+	// request, an approval's wait. Node and Attempt are set. Nodes that are to
+	// be skipped are skipped first.
 	AttemptStarted Kind = "attempt_started"
 	// AttemptEnded says how an attempt ended. State is Success, Failed,
 	// TimedOut or Cancelled; Exit, Signal, Reason, Outputs, Child and By say
-	// more. Whether the node is tried again is for Apply to work out.
+	// more. Whether the node is tried again is for Apply to work out. An
+	// approval that was refused is Failed, with By.
 	AttemptEnded Kind = "attempt_ended"
-	// NodeSkipped ends a node that never ran. State is Skipped or Cancelled, and
-	// Reason says why.
+	// NodeSkipped ends a node that does not run, or not again. State and Reason
+	// are those of the Skip action that it answers.
 	NodeSkipped Kind = "node_skipped"
-	// NodeTriggered says that a trigger made the build Child; the node goes on
-	// when it waits for that build.
+	// NodeTriggered says that a trigger made the build Child. A node that waits
+	// for that build goes on; one that does not has succeeded.
 	NodeTriggered Kind = "node_triggered"
 	// CancelRequested asks the build to end. By and Reason say who and why.
-	// Force gives up on run_on = "always" nodes as well.
+	// Force gives up on run_on = "always" nodes as well. It may come again.
 	CancelRequested Kind = "cancel_requested"
 	// DeadlinePassed says that the plan's time-out was reached.
 	DeadlinePassed Kind = "deadline_passed"
-	// BuildEnded closes a build. State is the build's own.
+	// BuildEnded closes a build. State and Reason are those of the End action
+	// that it answers; or Lost or Rejected, which can be said from outside at any
+	// time and leave the nodes where they are.
 	BuildEnded Kind = "build_ended"
 )
 

@@ -353,6 +353,19 @@ func (r *run) checkDecided(i int) {
 	}
 }
 
+// checkSkip checks that a node must not run (again).
+func (r *run) checkSkip(i int) {
+	wanted := true
+	switch r.p.Nodes[i].RunOn {
+	case plan.Always:
+	case plan.Failure:
+		wanted = r.badAbove(i)
+	default:
+		wanted = !r.badAbove(i) && !r.failedGroup(i)
+	}
+	require.True(r, !wanted || r.calledOff(i), "%s is skipped for nothing: %s", r.p.Nodes[i].Name, r.b.Why(i))
+}
+
 func (r *run) checkStart(i int) {
 	require.Equal(r, Waiting, r.b.Node(i).State)
 	require.False(r, r.b.Node(i).NotBefore.After(r.now), "%s is tried again too soon", r.p.Nodes[i].Name)
@@ -403,6 +416,9 @@ func (r *run) checkAnswer(actions []Action, wake time.Time) {
 		case Start:
 			starts++
 		case Skip:
+			if skips == 0 { // what is above the others may be skipped only on paper
+				r.checkSkip(a.Node)
+			}
 			skips++
 			require.NotEmpty(r, a.Reason)
 			require.Equal(r, a.Reason, r.b.Why(a.Node))

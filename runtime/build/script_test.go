@@ -224,9 +224,12 @@ func (s *script) do(words []string) {
 	case "child": // child node id: a trigger made a build
 		ev.Kind, ev.Node, ev.Child = NodeTriggered, rest[0], ID(rest[1])
 		s.apply(ev)
-	case "event": // event kind node: whatever it is
+	case "event", "only": // event kind node: whatever it is; only: without what Next then asks for
 		ev.Kind, ev.Node = Kind(rest[0]), rest[1]
 		s.apply(ev)
+		if words[0] == "only" {
+			return
+		}
 	case "wait":
 		d, err := time.ParseDuration(rest[0])
 		require.NoError(s.t, err)

@@ -276,6 +276,23 @@ func TestDecodeKeepsWhatIsExact(t *testing.T) {
 	}, p.Params)
 }
 
+func TestSmallTypesAlone(t *testing.T) {
+	for want, p := range map[string]Part{`"a"`: {Literal: "a"}, `{"secret":"s"}`: {Secret: "s"}, `{"output":{"key":"k","step":"s"}}`: {Output: &Output{"s", "k"}}} {
+		data, err := json.Marshal(p)
+		require.NoError(t, err)
+		require.Equal(t, want, string(data))
+		var back Part
+		require.NoError(t, json.Unmarshal(data, &back))
+		require.Equal(t, p, back)
+	}
+	data, err := json.Marshal(Env(nil))
+	require.NoError(t, err)
+	require.Equal(t, "{}", string(data))
+	for _, data := range []string{`{x`, `{"a":"b",}`, `null`} {
+		require.Error(t, new(Env).UnmarshalJSON([]byte(data)), data)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	var p Plan
 	full(reflect.ValueOf(&p).Elem(), 0)
