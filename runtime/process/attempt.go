@@ -50,6 +50,7 @@ type attempt struct {
 	phase    phase
 	why      build.State // Cancelled or TimedOut once it was asked to stop
 	deadline time.Time   // of the phase
+	late     bool        // the grace was over before the tree had ended
 	killed   []string
 }
 
@@ -200,7 +201,8 @@ func (a *attempt) advance(now time.Time) {
 	switch {
 	case a.phase == killing:
 	case a.phase == stopping:
-		if a.exited && len(family.members(a.tree, false)) == 0 || !now.Before(a.deadline) {
+		a.late = !now.Before(a.deadline)
+		if a.late || a.exited && len(family.members(a.tree, false)) == 0 {
 			a.phase = killing
 		}
 	case a.ctx.Err() != nil:
@@ -358,7 +360,7 @@ func (a *attempt) result() runtime.Result {
 	if a.broken != nil {
 		return r
 	}
-	if a.why != "" && a.phase == killing && r.Signal == syscall.SIGKILL.String() && a.task.Grace > 0 {
+	if a.late {
 		r.Reason = also(r.Reason, "killed, as it did not end within "+a.task.Grace.String())
 	} else if a.why == "" && len(a.killed) > 0 {
 		r.Reason = also(r.Reason, leftBehind(a.killed))

@@ -54,6 +54,8 @@ func helper(mode string, args []string) int {
 		return flood(args)
 	case "piper": // DIR SCRIPT: run a step and a guard, and leave a file in DIR when that knows of an orphan
 		return piper(args[0], args[1])
+	case "protected": // run a step that looks into this process
+		return protected()
 	case "interactive": // run a shell that waits for Ctrl-C, and say whether the terminal came back
 		return interactive()
 	case "inherited": // write the open file descriptors
@@ -183,6 +185,50 @@ func interactive() int {
 	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
 		fmt.Println("back")
 	}
+	return 0
+}
+
+func protected() int {
+	if err := process.Protect(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	e := &process.Executor{}
+	out := &keeper{}
+	r := e.Execute(context.Background(), runtime.Task{
+		Argv: []string{"sh", "-e", "-c", `
+			cat /proc/$PPID/environ >/dev/null 2>&1 || echo environ closed
+			head -c 1 /proc/$PPID/mem >/dev/null 2>&1 || echo mem closed
+			ls /proc/$PPID/fd >/dev/null 2>&1 || echo fd closed
+			setsid sleep 1000 >/dev/null 2>&1 &
+			exit 7`},
+		Env:       []string{"PATH=" + os.Getenv("PATH"), "PIPER_OUTPUT=" + dir},
+		Workspace: dir,
+		OutputDir: dir,
+		Output:    out,
+	})
+	if r.Infra {
+		fmt.Println(r.Reason)
+		return 1
+	}
+	r.Reason = ""
+	fmt.Printf("%s%s\n", out, show(r))
+	if err := e.Close(); err != nil {
+		return 3
+	}
+	pid := strconv.Itoa(os.Getpid())
+	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		fmt.Println(err)
+		return 4
+	}
+	fmt.Println("children:", len(bytes.Fields(children)))
 	return 0
 }
 

@@ -149,11 +149,7 @@ func start(t *rapid.T, dir string, argv []string) string {
 	}
 	var out bytes.Buffer
 	cmd := exec.Cmd{Path: path, Args: argv, Dir: dir, Env: []string{"PATH=" + dir}, Stdout: &out}
-	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil {
-		if filepath.IsAbs(argv[0]) && !strings.HasPrefix(argv[0], dir) {
-			require.ErrorAs(t, err, &exit)
-		}
 		return "cannot be run"
 	}
 	name, rest, _ := strings.Cut(out.String(), "\x00")
