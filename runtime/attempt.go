@@ -50,7 +50,7 @@ func (r *run) argv(step *plan.Step) ([]string, error) {
 	}
 	shell := step.Shell
 	if shell == "" {
-		shell = "sh"
+		shell = "/bin/sh" // as system(3) has it: no search, and no step can put another one in its place
 	}
 	return []string{shell, "-e", "-c", step.Script}, nil
 }

@@ -133,7 +133,7 @@ func TestOrder(t *testing.T) {
 	require.NoError(t, o.err)
 	require.Equal(t, build.Success, o.State())
 	require.Equal(t, []string{"a", "b", "c"}, o.names())
-	require.Equal(t, []string{"sh", "-e", "-c", "true | b"}, o.task("b").Argv)
+	require.Equal(t, []string{"/bin/sh", "-e", "-c", "true | b"}, o.task("b").Argv)
 	require.Equal(t, time.Duration(plan.DefaultGrace), o.task("b").Grace)
 }
 
