@@ -3,6 +3,7 @@ package starlark
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -164,6 +165,15 @@ func request(t *testing.T, text string, a *txtar.Archive) Request {
 	return r
 }
 
+// texts shows a list of texts on one line.
+func texts(list []plan.Text) string {
+	data, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
 // fakeGit is a repository that is always the same.
 type fakeGit struct{}
 
@@ -206,8 +216,17 @@ func summary(r Result, err error) string {
 		if n.Group != "" {
 			fmt.Fprintf(&b, " in %s", n.Group)
 		}
-		if n.Step != nil && n.Step.Script != "" {
+		switch {
+		case n.Step == nil:
+		case n.Step.Script != "":
 			fmt.Fprintf(&b, " runs %q", n.Step.Script)
+		default:
+			fmt.Fprintf(&b, " runs %s", texts(n.Step.Argv))
+		}
+		if n.Step != nil {
+			for _, v := range n.Step.Env {
+				fmt.Fprintf(&b, " with %s=%s", v.Name, texts([]plan.Text{v.Value}))
+			}
 		}
 		b.WriteString("\n")
 	}
