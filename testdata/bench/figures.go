@@ -133,6 +133,7 @@ func shellFree(t *trial) {
 
 // planned runs nothing. The plan is evaluated anew each time.
 func planned(t *trial) {
+	t.lift()
 	n := t.size(100_000)
 	ninja := t.ninja("ninja", ninjaWide(n, ":"), "-n")
 	samu := t.ninja("samu", ninjaWide(n, ":"), "-n")
@@ -148,6 +149,7 @@ func planned(t *trial) {
 
 // remembered is what a run needs at its peak. Memory is not noisy: it runs once.
 func remembered(t *trial) {
+	t.lift()
 	t.rounds = 1
 	n, few := t.size(100_000), t.size(1_000)
 	piper := t.piper(starComprehension(n, `":"`), "exec", jobs)
@@ -225,6 +227,7 @@ func evaluated(t *trial, n int) {
 
 // unchanged evaluates a file that was evaluated before.
 func unchanged(t *trial) {
+	t.lift()
 	n := t.size(100_000)
 	first := t.anew(t.piper(starWide(n, `":"`), "check"))
 	first.name = "the first time"
