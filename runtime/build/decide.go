@@ -108,29 +108,34 @@ func (b *Build) finish(v int32, end phase) {
 	b.leave(v)
 	b.progress.Done++
 	n.phase = end
+	if end != success {
+		b.noteCut(v)
+	}
 	switch {
 	case end == success:
 	case end == cancelled && n.verdict != free: // it was asked to
 		n.cause = v
-		b.noteCut(v)
 	case b.plan.Nodes[v].AllowFailure != "":
 		n.flags |= allowed
-		b.noteCut(v)
 	default:
-		n.cause = v
-		b.noteCut(v)
-		b.progress.Failed++
-		if b.firstBad < 0 {
-			b.firstBad = v
-		}
-		for g := b.graph.Group(v); g >= 0; g = b.graph.Group(g) {
-			if b.plan.Groups[int(g)-len(b.nodes)].FailFast {
-				b.haltGroup(g, v)
-			}
-		}
+		b.fail(v)
 	}
 	b.unspread = append(b.unspread, v)
 	b.spread()
+}
+
+// fail counts a failure against the build and every fail_fast group around it.
+func (b *Build) fail(v int32) {
+	b.nodes[v].cause = v
+	b.progress.Failed++
+	if b.firstBad < 0 {
+		b.firstBad = v
+	}
+	for g := b.graph.Group(v); g >= 0; g = b.graph.Group(g) {
+		if b.plan.Groups[int(g)-len(b.nodes)].FailFast {
+			b.haltGroup(g, v)
+		}
+	}
 }
 
 // spread tells the users of every vertex in unspread that it has ended, and

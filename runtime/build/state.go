@@ -37,8 +37,8 @@ type Build struct {
 	ready    queue     // the nodes that may start
 	delayed  []wakeup  // a heap of retries that are not due
 	latest   int64     // the newest time that Next was given, in milliseconds
-	pending  []int32   // nodes to be skipped, in order; those before settled are
-	settled  int       //
+	pending  []int32   // nodes to be skipped, in order
+	settled  int       // how many of them, from the front, have been
 	stopping []int32   // running nodes to be stopped, in order
 	unspread []int32   // vertices that have ended, and whose users do not know
 	inside   [][]int32 // by group: the nodes and groups directly inside; made when first needed
