@@ -123,6 +123,10 @@ func (l *loader) compile(s *source) {
 	case err != nil: // FileProgram has no other
 		l.found = append(l.found, s.diagnose(place{1, 1}, "syntax", err.Error(), ""))
 	default:
+		if compared := s.comparedSecrets(file); compared != nil {
+			l.found = append(l.found, compared...)
+			return
+		}
 		l.cache.put(s)
 	}
 }
