@@ -1,9 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/piper-build/piper/cmd/piper/progress"
@@ -43,28 +44,45 @@ func (e *execution) approve(ctx context.Context, display progress.Display, j *jo
 	return runtime.Approval{By: by}, nil
 }
 
-// readLine reads a line of standard input. A read that nobody answers cannot
-// be taken back: when ctx is done first, it goes on until piper ends, and the
-// next call takes up its line.
+// readLine reads a line of standard input, and not a byte more: what follows
+// may be for a shell. A read that nobody answers cannot be taken back: when ctx
+// is done first, it goes on until piper ends, and the next call takes its line.
 func (e *execution) readLine(ctx context.Context) (string, error) {
-	if e.lines == nil {
-		lines := make(chan string)
-		e.lines = lines
+	if e.answer == nil {
+		answer := make(chan lineRead, 1)
+		e.answer = answer
 		go func() {
-			defer close(lines)
-			in := bufio.NewScanner(e.stdin)
-			for in.Scan() {
-				lines <- in.Text()
-			}
+			line, err := readLine(e.stdin)
+			answer <- lineRead{line, err}
 		}()
 	}
 	select {
-	case line, ok := <-e.lines:
-		if !ok {
-			return "", fmt.Errorf("read the answer: standard input has ended")
-		}
-		return line, nil
+	case read := <-e.answer:
+		e.answer = nil
+		return read.line, read.err
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
+	}
+}
+
+type lineRead struct {
+	line string
+	err  error
+}
+
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := r.Read(b)
+		switch {
+		case n == 1 && b[0] == '\n':
+			return string(line), nil
+		case n == 1:
+			line = append(line, b[0])
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return string(line), nil
+		case err != nil:
+			return "", fmt.Errorf("read the answer: %w", err)
+		}
 	}
 }

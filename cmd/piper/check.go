@@ -69,6 +69,14 @@ func (a *app) check(ctx context.Context, q *question, args []string) (found plan
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	printed := map[string]bool{} // the top level runs for each pipeline, and prints each time
+	show := r.Print
+	r.Print = func(pos plan.Pos, message string) {
+		if key := pos.String() + " " + message; !printed[key] {
+			printed[key] = true
+			show(pos, message)
+		}
+	}
 	try := func(r starlark.Request) (starlark.Result, error) {
 		result, err := starlark.Evaluate(ctx, r)
 		var wrong plan.Diagnostics

@@ -42,7 +42,7 @@ type execution struct {
 	project *project
 	source  secret.Source
 	signals *signals
-	lines   <-chan string // of standard input, once somebody was asked
+	answer  <-chan lineRead // of standard input, when somebody was asked
 }
 
 func (a *app) execCommand() *command {

@@ -28,7 +28,7 @@ pipeline(name = "plain", steps = [approve("ok")])
 		{"the whole word", "YES\n", "ship │ shipped", exitOK},
 		{"no", "n\n", "ship - skipped", exitFailed},
 		{"just enter", "\n", "piper: FAILED", exitFailed},
-		{"end of input", "\x04", "standard input has ended", exitFailed},
+		{"end of input", "\x04", "read the answer: EOF", exitFailed},
 		{"interrupt", "\x03", "piper: CANCELLED", exitInterrupted},
 	}
 	for _, test := range tests {
@@ -60,6 +60,24 @@ pipeline(name = "build", steps = [step("bad", run = "exit 7", dir = "sub", env =
 	s.send("echo in:$PWD:$MARK:$PIPER_STEP; exit 3\n")
 	s.expect("in:" + dir + "/sub:yes:bad")
 	s.expect("again:     piper exec build --only bad")
+	require.Equal(t, exitFailed, s.exit())
+}
+
+// A prompt leaves the terminal alone once it is answered: what is typed next is
+// the shell's.
+func TestPromptThenShell(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "PIPER.star", `
+pipeline(name = "build", steps = [approve("ok"), step("bad", run = "exit 7")])
+`)
+	s := startTerminal(t, dir, []string{"piper", "exec", "--shell-on-fail"}, "SHELL=/bin/sh")
+	s.expect("ok: go on? [y/N] ")
+	s.send("y\n")
+	s.expect("Leave it to go on.")
+	s.send("echo fir''st\n")
+	s.expect("first\n")
+	s.send("exit\n")
+	s.expect("piper: FAILED")
 	require.Equal(t, exitFailed, s.exit())
 }
 
