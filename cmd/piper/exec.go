@@ -125,7 +125,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if first.showTriggers(e.stderr) {
+	if first.showTriggers(e.stderr) && e.triggers == "show" {
 		fmt.Fprintln(e.stderr, "hint: --triggers=run runs what this checkout can run of them")
 	}
 	if e.asJSON {
@@ -202,6 +202,10 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		}
 	}
 	runs := e.runsDir()
+	var history map[string]time.Duration
+	if runs != "" {
+		history = runner.History(runs, j.plan.Pipeline)
+	}
 	display, err := progress.New(e.progress, progress.Options{
 		Out:     e.stderr,
 		Results: e.stdout,
@@ -211,7 +215,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		File:    e.project.file,
 		Rerun:   func(step string) string { return e.rerun(j, step) },
 		LogPath: j.logPath,
-		History: runner.History(runs, j.plan.Pipeline),
+		History: history,
 	})
 	if err != nil {
 		return err
@@ -277,6 +281,9 @@ func (e *execution) rerun(j *job, step string) string {
 	words := []string{"piper", "exec", j.plan.Pipeline}
 	if j.parent == nil {
 		words = append(words, e.args[min(1, len(e.args)):]...)
+	}
+	if here, err := os.Getwd(); err == nil && here != e.dir {
+		words = append(words, "-C", e.dir)
 	}
 	if e.question.file != "" {
 		words = append(words, "--file", e.question.file)
