@@ -151,7 +151,7 @@ func (e *Evaluation) context(params map[string]any) starlark.Value {
 				return toStarlark(params[name]), nil
 			}}, nil
 		case "git":
-			return e.gitSpace(), nil
+			return e.names["git"], nil
 		case "changes":
 			return &view{"ctx.changes", []string{"include", "only"}, func(name string) (starlark.Value, error) {
 				return &function{word("ctx.changes." + name), e}, nil
@@ -174,9 +174,6 @@ func (e *Evaluation) projectNow() plan.Project {
 	}
 	return e.project.Project
 }
-
-// gitSpace returns what the name git stands for.
-func (e *Evaluation) gitSpace() starlark.Value { return e.Predeclared()["git"] }
 
 var eventFields = []string{"author", "base", "branch", "commit", "kind", "number", "payload", "tag", "time", "title"}
 

@@ -34,6 +34,7 @@ type Evaluation struct {
 	// pipeline are errors at any other time.
 	MayRegister bool
 
+	names        starlark.StringDict // what Predeclared returned
 	project      *project
 	pipelines    []*Pipeline
 	environments []*environment
@@ -79,7 +80,7 @@ func (e *Evaluation) report(p Problem) {
 // Problems returns what was found so far, in the order in which it was found.
 func (e *Evaluation) Problems() []Problem { return e.problems }
 
-// Position returns pos for people to read.
+// position returns pos for people to read.
 func (e *Evaluation) position(pos syntax.Position) plan.Pos {
 	if e.Pos != nil {
 		return e.Pos(pos)
@@ -88,7 +89,7 @@ func (e *Evaluation) position(pos syntax.Position) plan.Pos {
 }
 
 // Predeclared returns what every file can name: the functions, and the
-// namespaces with their members.
+// namespaces with their members. Call it before anything is executed.
 func (e *Evaluation) Predeclared() starlark.StringDict {
 	env := make(starlark.StringDict, 64)
 	spaces := make(map[string]starlark.StringDict)
@@ -119,5 +120,6 @@ func (e *Evaluation) Predeclared() starlark.StringDict {
 			members[name] = &function{b, e}
 		}
 	}
+	e.names = env
 	return env
 }

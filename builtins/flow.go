@@ -49,8 +49,8 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		failFast: c.bool(failFast),
 		call:     c.site(),
 	}
-	if why := badName(g.name); why != "" || g.name == "" && c.given(name) && c.wrong == 0 {
-		c.bad(name, nil, "bad-name", "name %s %s", quote(g.name), why)
+	c.checkName(name, g.name)
+	if badName(g.name) != "" {
 		g.name = ""
 	}
 	// A list given to parallel is spread: its members run side by side.

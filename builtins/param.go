@@ -174,7 +174,7 @@ func (c *call) params(i int) []plan.Param {
 
 func badParamName(s string) bool {
 	why := badVariable(s)
-	return why != "" && !strings.HasPrefix(s, "PIPER") || len(s) > maxName
+	return why != "" && !strings.HasPrefix(s, "PIPER") || len(s) > plan.MaxName
 }
 
 // An onValue is what on.push and its like return.

@@ -185,22 +185,16 @@ func (c *call) checkName(i int, s string) {
 	}
 }
 
-// maxName is how many bytes a name may have.
-const maxName = 200
-
-// badName says why s cannot name a node, a pipeline or an environment.
+// badName says why s, which is not empty, cannot name a node, a pipeline or an
+// environment.
 func badName(s string) string {
-	if len(s) > maxName {
-		return fmt.Sprintf("is longer than %d bytes", maxName)
+	switch {
+	case s == "" || plan.ValidName(s):
+		return ""
+	case len(s) > plan.MaxName:
+		return fmt.Sprintf("is longer than %d bytes", plan.MaxName)
 	}
-	for i := range len(s) {
-		c := s[i]
-		alnum := 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
-		if !alnum && (i == 0 || c != '.' && c != '_' && c != '/' && c != '-') {
-			return "may hold letters, digits and . _ / -, and begins with a letter or a digit"
-		}
-	}
-	return ""
+	return "may hold letters, digits and . _ / -, and begins with a letter or a digit"
 }
 
 // maxScript is how many bytes a script may have, and the words of an argv

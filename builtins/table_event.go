@@ -104,7 +104,7 @@ var onWords = []Builtin{
 	},
 	{
 		Name: "on.cron",
-		Doc:  "A time: five fields, minute hour day month weekday, in UTC.",
+		Doc:  "A time: five fields, minute hour day month weekday.",
 		Params: []Param{
 			{Name: "schedule", Type: "string", Required: true, Doc: `such as "30 4 * * 1-5"`},
 			{Name: "branches", Type: "list of strings", Default: "[]", Doc: "the branches to build; the default branch when not given", Named: true},

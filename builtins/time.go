@@ -1,10 +1,8 @@
 package builtins
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	startime "go.starlark.net/lib/time"
@@ -161,76 +159,4 @@ func constant(name string) starlark.Value {
 		return starlark.Float(2.718281828459045)
 	}
 	panic("no value for " + name)
-}
-
-// A version is a semantic version, or the beginning of one.
-type version struct {
-	number     [3]int64
-	prerelease []string
-	build      string
-}
-
-// parseVersion reads "1.2.3-rc.1+build", with or without a leading v; missing
-// numbers are 0.
-func parseVersion(s string) (version, bool) {
-	var v version
-	s, build, hasBuild := cutLast(trimV(s), "+")
-	if hasBuild {
-		if !identifiers(build) {
-			return v, false
-		}
-		v.build = build
-	}
-	s, pre, hasPre := cutLast(s, "-")
-	if hasPre {
-		if !identifiers(pre) {
-			return v, false
-		}
-		v.prerelease = splitDots(pre)
-	}
-	numbers := splitDots(s)
-	if len(numbers) > 3 {
-		return v, false
-	}
-	for i, n := range numbers {
-		if n == "" || len(n) > 18 {
-			return v, false
-		}
-		for _, c := range []byte(n) {
-			if c < '0' || c > '9' {
-				return v, false
-			}
-			v.number[i] = v.number[i]*10 + int64(c-'0')
-		}
-	}
-	return v, true
-}
-
-// compare orders versions as semver.org says: what comes before a release is
-// less than it, and builds do not count.
-func (v version) compare(w version) int {
-	if n := slices.Compare(v.number[:], w.number[:]); n != 0 {
-		return n
-	}
-	switch {
-	case len(v.prerelease) == 0 && len(w.prerelease) == 0:
-		return 0
-	case len(v.prerelease) == 0:
-		return 1
-	case len(w.prerelease) == 0:
-		return -1
-	}
-	return slices.CompareFunc(v.prerelease, w.prerelease, func(a, b string) int {
-		x, xNumber := digits(a)
-		y, yNumber := digits(b)
-		switch {
-		case xNumber && yNumber:
-			return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
-		case xNumber:
-			return -1
-		case yNumber:
-			return 1
-		}
-		return cmp.Compare(a, b)
-	})
 }

@@ -176,6 +176,7 @@ func TestEncodings(t *testing.T) {
 		{"x = 1\ny = 'é\xff'\n", "not UTF-8", 2, 7},
 		{"x = 1\x00\n", "NUL", 1, 6},
 		{"x = 'a\u202eb'\n", "direction", 1, 7},
+		{"x = 1\r\ny = 2 # \rz = 3\r\n", "carriage return", 2, 9},
 	} {
 		found := problems(t, Request{Root: t.TempDir(), Source: []byte(test.source)})
 		require.Len(t, found, 1)

@@ -300,8 +300,25 @@ func unreadable(text []byte) (at int, problem, hint string) {
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		return i, "the file holds a NUL byte", "it is no source file"
 	}
+	if i := loneReturn(text); i >= 0 {
+		return i, "the file holds a carriage return that ends no line", "end lines with a line feed, with or without a carriage return before it"
+	}
 	if i := builtins.FirstBidi(text); i >= 0 {
 		return i, "the file holds a character that changes the direction of text", `what is read must be what runs; in a string write it as an escape such as "\u202E"`
 	}
 	return -1, "", ""
+}
+
+// loneReturn returns the index of the first carriage return that no line feed
+// follows, or -1. A terminal would write over the line.
+func loneReturn(text []byte) int {
+	for i := 0; ; i++ {
+		next := bytes.IndexByte(text[i:], '\r')
+		if next < 0 {
+			return -1
+		}
+		if i += next; i+1 == len(text) || text[i+1] != '\n' {
+			return i
+		}
+	}
 }
