@@ -322,7 +322,7 @@ func TestUnderTerminal(t *testing.T) {
 func TestGuardEnds(t *testing.T) {
 	for name, text := range map[string]string{"at the end": `:`, "with a step that fails": `exit 3`} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(self(), "helper", "piper", t.TempDir(), text)
+			cmd := exec.Command(self(), "helper", "piper", text)
 			cmd.Env = append(os.Environ(), "PIPER_BUILD="+token())
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, string(out))
@@ -335,7 +335,7 @@ func TestGuardEnds(t *testing.T) {
 // TestKillsItsPiper has a step that kills the process that runs it.
 func TestKillsItsPiper(t *testing.T) {
 	dir, token := t.TempDir(), token()
-	cmd := exec.Command(self(), "helper", "piper", t.TempDir(), fmt.Sprintf(
+	cmd := exec.Command(self(), "helper", "piper", fmt.Sprintf(
 		`%s helper stubborn %s %s & until [ "$(ls %[2]s)" ]; do sleep 0.01; done; kill -9 $PPID; sleep 1000`, self(), dir, token))
 	cmd.Env = append(os.Environ(), "PIPER_BUILD="+token)
 	require.ErrorContains(t, cmd.Run(), syscall.SIGKILL.String())

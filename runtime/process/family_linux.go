@@ -101,26 +101,22 @@ func (k *kin) fork(t *tree, spawn func() (int, error)) error {
 func (k *kin) strangers() []stranger {
 	k.listing.Lock()
 	defer k.listing.Unlock()
-	var pids []int
-	if k.children == nil {
-		pids = k.listed()
-	} else {
-		var room [1024]byte
-		list := room[:]
-		n, err := unix.Pread(int(k.children.Fd()), list, 0)
-		if n == len(list) {
-			list, err = io.ReadAll(io.NewSectionReader(k.children, 0, math.MaxInt64))
-			n = len(list)
+	for {
+		found, changed := k.list()
+		if !changed {
+			return found
 		}
-		if err != nil || n == 0 {
-			return nil
-		}
-		for f := range bytes.FieldsSeq(list[:n]) {
-			pid, _ := strconv.Atoi(string(f))
-			pids = append(pids, pid)
-		}
+		// What has ended since it was listed may have left children to us.
 	}
+}
 
+// list looks at each child once. It reports whether one was gone by then.
+func (k *kin) list() (found []stranger, changed bool) {
+	var room [1024]byte
+	pids := k.pids(room[:])
+	if len(pids) == 0 {
+		return nil, false
+	}
 	// A child that is being started is listed before it is known. When no fork
 	// is under way by now, whoever is not known after this line is a stranger.
 	forking := k.forking.Load() > 0
@@ -131,53 +127,78 @@ func (k *kin) strangers() []stranger {
 		}
 	}
 	k.mu.Unlock()
-
-	var found []stranger
 	for _, pid := range pids {
-		if p, ok := k.meet(pid, forking); ok {
-			found = append(found, p)
+		switch s, is := k.meet(pid, forking); is {
+		case alive:
+			found = append(found, s)
+		case gone:
+			changed = true
 		}
 	}
-	return found
+	return found, changed
 }
 
-// listed finds the children of this process in the process table.
-func (k *kin) listed() []int {
-	all, _ := processes()
-	var pids []int
-	for _, p := range all {
-		if p.ppid == k.self {
-			pids = append(pids, p.pid)
+// pids lists the children of this process. It uses the memory of list.
+func (k *kin) pids(list []byte) (pids []int) {
+	if k.children == nil {
+		all, _ := processes()
+		for _, p := range all {
+			if p.ppid == k.self {
+				pids = append(pids, p.pid)
+			}
 		}
+		return pids
+	}
+	n, err := unix.Pread(int(k.children.Fd()), list, 0)
+	if n == len(list) {
+		list, err = io.ReadAll(io.NewSectionReader(k.children, 0, math.MaxInt64))
+		n = len(list)
+	}
+	if err != nil {
+		return nil
+	}
+	for f := range bytes.FieldsSeq(list[:n]) {
+		pid, _ := strconv.Atoi(string(f))
+		pids = append(pids, pid)
 	}
 	return pids
 }
 
-// meet looks at a child that is no known leader, and reports whether it is a
-// stranger that lives.
-func (k *kin) meet(pid int, forking bool) (s stranger, ok bool) {
+// What a child that is no known leader turns out to be.
+const (
+	other = iota // not a stranger, or none that anything can be told of now
+	alive
+	gone
+)
+
+// meet looks at a child that is no known leader.
+func (k *kin) meet(pid int, forking bool) (s stranger, is int) {
 	for pause := 50 * time.Microsecond; ; pause *= 2 {
 		p, ok := readProc(pid)
 		switch {
 		case !ok || p.ppid != k.self:
-			return s, false
+			return s, gone
 		case p.zombie:
-			if !k.elsewhere(p) && !forking { // else it may be waited for by who tried to start it
-				unix.Wait4(pid, nil, unix.WNOHANG, nil)
-				k.forget(p)
+			if k.elsewhere(p) || forking { // it may be waited for by who started it
+				return s, other
 			}
-			return s, false
+			unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			k.forget(p)
+			return s, gone
 		}
 		t := k.owner(p)
 		switch {
 		case t != nil:
-			return stranger{p, t}, !k.leads(p.pid, t)
+			if k.leads(pid, t) {
+				return s, other
+			}
+			return stranger{p, t}, alive
 		case k.elsewhere(p):
-			return s, false
+			return s, other
 		case forking && p.unexeced && p.pgid == p.pid:
-			return s, false // a leader to be, that still runs our program
+			return s, other // a leader to be, that still runs our program
 		case pause > time.Second || !unsettled(p):
-			return stranger{p, nil}, true
+			return stranger{p, nil}, alive
 		}
 		time.Sleep(pause)
 	}

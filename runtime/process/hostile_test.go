@@ -113,13 +113,13 @@ func TestGuard(t *testing.T) {
 // script, and kills that process once n processes are there.
 func killPiper(t *testing.T, c escape, more string, n int) {
 	dir, token := t.TempDir(), token()
-	noted := t.TempDir()
+	text := c.text(dir, token) + strings.NewReplacer("$D", dir, "$T", token).Replace(more)
+	args := []string{"helper", "piper", text}
 	if strings.Contains(c.name, "shed") {
-		noted = dir
+		args = append(args, dir)
 		n++
 	}
-	text := c.text(dir, token) + strings.NewReplacer("$D", dir, "$T", token).Replace(more)
-	cmd := exec.Command(self(), "helper", "piper", noted, text)
+	cmd := exec.Command(self(), args...)
 	cmd.Env = append(os.Environ(), "PIPER_BUILD="+token)
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())

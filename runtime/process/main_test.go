@@ -52,8 +52,8 @@ func helper(mode string, args []string) int {
 		fmt.Printf("%q\n", args)
 	case "flood": // MEBIBYTES LINE: write so much, in lines of so many bytes
 		return flood(args)
-	case "piper": // DIR SCRIPT: run a step and a guard, and leave a file in DIR when that knows of an orphan
-		return piper(args[0], args[1])
+	case "piper": // SCRIPT [DIR]: run a step and a guard, and leave a file in DIR when that knows of the process of the only file there
+		return piper(args)
 	case "protected": // run a step that looks into this process
 		return protected()
 	case "interactive": // run a shell that waits for Ctrl-C, and say whether the terminal came back
@@ -151,20 +151,26 @@ func flood(args []string) int {
 	return 0
 }
 
-func piper(dir, script string) int {
+func piper(args []string) int {
 	guard, err := process.GuardCommand()
 	if err != nil {
 		return 2
 	}
 	go func() {
-		for process.Orphans() == 0 {
+		for len(args) == 2 {
 			time.Sleep(time.Millisecond)
+			entries, _ := os.ReadDir(args[1])
+			for _, entry := range entries {
+				if pid, _ := strconv.Atoi(entry.Name()); process.Noted(pid) {
+					os.WriteFile(filepath.Join(args[1], "noted"), nil, 0o600)
+					return
+				}
+			}
 		}
-		os.WriteFile(filepath.Join(dir, "noted"), nil, 0o600)
 	}()
 	e := &process.Executor{Guard: guard}
 	r := e.Execute(context.Background(), runtime.Task{
-		Argv:      []string{"sh", "-e", "-c", script},
+		Argv:      []string{"sh", "-e", "-c", args[0]},
 		Env:       os.Environ(),
 		Workspace: os.TempDir(),
 		Output:    &keeper{},
