@@ -12,6 +12,14 @@ import (
 // this language has not. It returns what to say of it, and the column where it
 // stands; an empty message is no such thing.
 func habit(line string, column int32) (message, hint string, at int32) {
+	i := index(line, column)
+	before, rest := line[:i], line[i:]
+	if word := firstWord(rest); isReserved(word) && strings.HasPrefix(strings.TrimLeft(rest[len(word):], " "), "= ") {
+		if word == "finally" {
+			hint = `write run_on = "always"`
+		}
+		return word + " is a reserved word", hint, column
+	}
 	trimmed := strings.TrimLeft(line, " \t")
 	indent := int32(len(line) - len(trimmed))
 	switch word := trimmed[:len(firstWord(trimmed))]; word {
@@ -32,8 +40,6 @@ func habit(line string, column int32) (message, hint string, at int32) {
 	case "yield", "async", "await", "global", "nonlocal", "del":
 		return "there is no " + word + " statement", "", indent + 1
 	}
-	i := index(line, column)
-	before, rest := line[:i], line[i:]
 	previous := lastWord(strings.TrimRight(before, " "))
 	switch {
 	case strings.HasPrefix(rest, `"`) || strings.HasPrefix(rest, `'`):
@@ -57,6 +63,17 @@ func habit(line string, column int32) (message, hint string, at int32) {
 		}
 	}
 	return "", "", column
+}
+
+// isReserved reports whether no name can be word, though the language has no use
+// for it.
+func isReserved(word string) bool {
+	switch word {
+	case "as", "assert", "async", "await", "class", "del", "except", "finally", "from", "global",
+		"import", "is", "nonlocal", "raise", "try", "while", "with", "yield":
+		return true
+	}
+	return false
 }
 
 func firstWord(s string) string { return s[:len(s)-len(strings.TrimLeft(s, nameBytes))] }
