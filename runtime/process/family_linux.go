@@ -173,6 +173,9 @@ const (
 
 // meet looks at a child that is no known leader.
 func (k *kin) meet(pid int, forking bool) (s stranger, is int) {
+	k.mu.Lock()
+	newest := k.serial
+	k.mu.Unlock()
 	for pause := 50 * time.Microsecond; ; pause *= 2 {
 		p, ok := readProc(pid)
 		switch {
@@ -197,11 +200,26 @@ func (k *kin) meet(pid int, forking bool) (s stranger, is int) {
 			return s, other
 		case forking && p.unexeced && p.pgid == p.pid:
 			return s, other // a leader to be, that still runs our program
+		case p.pgid == p.pid && k.starting(newest) && pause <= time.Second:
+			// Perhaps a leader whose fork has not returned yet. The answer is
+			// near: only forks older than this look count.
 		case pause > time.Second || !unsettled(p):
 			return stranger{p, nil}, alive
 		}
 		time.Sleep(pause)
 	}
+}
+
+// starting reports whether a tree up to serial still waits for its leader.
+func (k *kin) starting(serial int64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.trees {
+		if t.leader == 0 && t.serial <= serial {
+			return true
+		}
+	}
+	return false
 }
 
 // elsewhere reports whether p looks like started by another part of this

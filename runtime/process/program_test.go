@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,4 +115,19 @@ func TestInteractiveTerminal(t *testing.T) {
 		t.Fatal("waited in vain: ", <-said)
 	}
 	require.NoError(t, cmd.Wait())
+}
+
+// A program that is being started is no stranger to one that has just ended.
+func TestOutputSideBySide(t *testing.T) {
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 250 {
+				if _, err := process.Output(t.Context(), "", nil, "true"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
