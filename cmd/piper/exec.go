@@ -195,11 +195,8 @@ func (e *execution) exitCode(state build.State) int {
 
 // build runs one job to its end.
 func (e *execution) build(ctx context.Context, j *job) error {
-	var err error
 	if j.id == "" {
-		if j.id, err = runner.NewID(); err != nil {
-			return err
-		}
+		j.id = runner.NewID(time.Now())
 	}
 	runs := e.runsDir()
 	var history map[string]time.Duration

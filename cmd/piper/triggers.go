@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime/build"
@@ -128,10 +129,7 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 	if err != nil {
 		return "", errors.New(firstLine(err.Error()))
 	}
-	id, err := runner.NewID()
-	if err != nil {
-		return "", err
-	}
+	id := runner.NewID(time.Now())
 	next := &job{id: id, plan: p, parent: j}
 	if j.logDir != "" {
 		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(id))

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/environment"
@@ -63,22 +61,11 @@ type Display interface {
 	End(b *build.Build)
 }
 
-// NewID makes the id of a new build.
-func NewID() (build.ID, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return "", fmt.Errorf("make build id: %w", err)
-	}
-	return build.ID(id.String()), nil
-}
-
 // Run runs a build to its end. How it ended is its State; the error is the
 // machine's, and the build that comes with it shows how far it got.
 func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if o.ID == "" {
-		if o.ID, err = NewID(); err != nil {
-			return nil, err
-		}
+		o.ID = NewID(time.Now())
 	}
 	b = build.New(o.Plan)
 	var history map[string]time.Duration
