@@ -48,7 +48,7 @@ func (s *story) describe(w *strings.Builder, f failure) {
 		log = clean(s.LogPath(f.node.Name, f.attempt))
 	}
 	if hidden := f.lines - len(f.tail); hidden > 0 {
-		fmt.Fprintf(w, "  %s\n", s.paint(dim, "… "+count(hidden)+" lines before"))
+		fmt.Fprintf(w, "  %s\n", s.paint(dim, "… "+count(hidden)+" before these"))
 	}
 	for _, line := range f.tail {
 		fmt.Fprintf(w, "  %s %s\n", s.paint(dim, bar), line)
