@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/runtime/plan"
@@ -20,44 +24,40 @@ type dryStep struct {
 	RunOn       string   `json:"run_on,omitempty"`
 }
 
-// dryRun is what running p would do, in an order in which it could.
-func (e *execution) drySteps(p *plan.Plan) []dryStep {
-	graph := plan.NewGraph(p)
-	steps := []dryStep{}
-	for _, v := range graph.Order() {
-		if !graph.IsNode(v) {
-			continue
-		}
-		n := &p.Nodes[v]
-		s := dryStep{Name: n.Name, RunOn: string(n.RunOn)}
-		switch {
-		case n.Trigger != nil:
-			s.Trigger = triggerText(n.Trigger)
-		case n.Approve != nil:
-			s.Approve = nodeText(n)
-		default:
-			s.Argv = argvOf(n.Step)
-			s.Dir = n.Step.Dir
-			s.Environment = n.Step.Environment
-			if s.Environment == "" {
-				s.Environment = p.Environment
+// drySteps is what running p would do, in an order in which it could.
+func (e *execution) drySteps(p *plan.Plan) iter.Seq[dryStep] {
+	return func(yield func(dryStep) bool) {
+		graph := plan.NewGraph(p)
+		for _, v := range graph.Order() {
+			if graph.IsNode(v) && !yield(e.dryStep(p, &p.Nodes[v])) {
+				return
 			}
-			s.Env = envNames(p, s.Environment, n.Step)
-			s.PassEnv = append(append(append([]string(nil), p.PassEnv...), n.Step.PassEnv...), e.passEnv...)
 		}
-		steps = append(steps, s)
 	}
-	return steps
+}
+
+// dryStep is what n would do.
+func (e *execution) dryStep(p *plan.Plan, n *plan.Node) dryStep {
+	s := dryStep{Name: n.Name, RunOn: string(n.RunOn)}
+	switch {
+	case n.Trigger != nil:
+		s.Trigger = triggerText(n.Trigger)
+	case n.Approve != nil:
+		s.Approve = nodeText(n)
+	default:
+		s.Argv = argvOf(n.Step)
+		s.Dir = n.Step.Dir
+		s.Environment = cmp.Or(n.Step.Environment, p.Environment)
+		s.Env = envNames(p, s.Environment, n.Step)
+		s.PassEnv = slices.Concat(p.PassEnv, n.Step.PassEnv, e.passEnv)
+	}
+	return s
 }
 
 // argvOf is what a step starts, with what is not known yet in angle brackets.
 func argvOf(s *plan.Step) []string {
 	if s.Script != "" {
-		shell := s.Shell
-		if shell == "" {
-			shell = "sh"
-		}
-		return []string{shell, "-e", "-c", s.Script}
+		return []string{cmp.Or(s.Shell, "sh"), "-e", "-c", s.Script}
 	}
 	argv := make([]string, len(s.Argv))
 	for i, arg := range s.Argv {
@@ -69,11 +69,9 @@ func argvOf(s *plan.Step) []string {
 // envNames returns the names that a step's environment gets from the plan.
 func envNames(p *plan.Plan, environment string, s *plan.Step) []string {
 	var names []string
-	seen := map[string]bool{}
 	add := func(env plan.Env) {
 		for _, v := range env {
-			if !seen[v.Name] {
-				seen[v.Name] = true
+			if !slices.Contains(names, v.Name) {
 				names = append(names, v.Name)
 			}
 		}
@@ -90,33 +88,41 @@ func envNames(p *plan.Plan, environment string, s *plan.Step) []string {
 
 // showDryRun prints what would run, and runs nothing.
 func (e *execution) showDryRun(p *plan.Plan) error {
-	steps := e.drySteps(p)
 	if e.asJSON {
-		return e.printJSON(steps)
+		return e.printJSON(append([]dryStep{}, slices.Collect(e.drySteps(p))...))
 	}
-	fmt.Fprintf(e.stdout, "pipeline %s would run %s, in this order:\n", p.Pipeline, counted(len(steps), "step"))
-	for _, s := range steps {
-		fmt.Fprintf(e.stdout, "\n%s", s.Name)
-		if s.RunOn == "failure" || s.RunOn == "always" {
-			fmt.Fprintf(e.stdout, " (run_on %s)", s.RunOn)
-		}
-		fmt.Fprintln(e.stdout)
-		line := func(label, text string) {
-			if text != "" {
-				fmt.Fprintf(e.stdout, "  %-12s %s\n", label, strings.ReplaceAll(text, "\n", "\n               "))
-			}
-		}
-		words := make([]string, len(s.Argv))
-		for i, arg := range s.Argv {
-			words[i] = quoted(arg)
-		}
-		line("argv", strings.Join(words, " "))
-		line("trigger", s.Trigger)
-		line("approve", s.Approve)
-		line("dir", s.Dir)
-		line("env", strings.Join(s.Env, " "))
-		line("pass_env", strings.Join(s.PassEnv, " "))
-		line("environment", s.Environment)
+	w := bufio.NewWriter(e.stdout)
+	fmt.Fprintf(w, "pipeline %s would run %s, in this order:\n", p.Pipeline, counted(len(p.Nodes), "step"))
+	for s := range e.drySteps(p) {
+		s.write(w)
 	}
-	return nil
+	return w.Flush()
+}
+
+// write prints s as a paragraph.
+func (s dryStep) write(w *bufio.Writer) {
+	w.WriteString("\n" + s.Name)
+	if s.RunOn == "failure" || s.RunOn == "always" {
+		w.WriteString(" (run_on " + s.RunOn + ")")
+	}
+	w.WriteByte('\n')
+	line := func(label, text string) {
+		if text != "" {
+			const width = len("               ")
+			w.WriteString("  " + label + strings.Repeat(" ", width-2-len(label)))
+			w.WriteString(strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", width)))
+			w.WriteByte('\n')
+		}
+	}
+	words := make([]string, len(s.Argv))
+	for i, arg := range s.Argv {
+		words[i] = quoted(arg)
+	}
+	line("argv", strings.Join(words, " "))
+	line("trigger", s.Trigger)
+	line("approve", s.Approve)
+	line("dir", s.Dir)
+	line("env", strings.Join(s.Env, " "))
+	line("pass_env", strings.Join(s.PassEnv, " "))
+	line("environment", s.Environment)
 }

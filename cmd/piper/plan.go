@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ piper plan release --json | jq .digest
 		if *asJSON {
 			format = "json"
 		}
+		w := bufio.NewWriter(a.stdout)
+		defer w.Flush()
 		switch format {
 		case "json":
 			return a.printJSON(struct {
@@ -47,11 +50,11 @@ piper plan release --json | jq .digest
 				*plan.Plan
 			}{p.Digest(), p})
 		case "dot":
-			writeDot(a.stdout, p)
+			writeDot(w, p)
 		case "mermaid":
-			writeMermaid(a.stdout, p)
+			writeMermaid(w, p)
 		default:
-			return writePlan(a.stdout, p)
+			return writePlan(w, p)
 		}
 		return nil
 	}
