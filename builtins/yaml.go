@@ -108,16 +108,14 @@ func scalar(n *yaml.Node) (starlark.Value, error) {
 		err := n.Decode(&b)
 		return starlark.Bool(b), err
 	case "!!int":
-		v := starlark.MakeInt(0)
 		text := strings.ReplaceAll(n.Value, "_", "")
 		if i, err := strconv.ParseInt(text, 0, 64); err == nil {
-			v = starlark.MakeInt64(i)
-		} else if u, err := strconv.ParseUint(text, 0, 64); err == nil {
-			v = starlark.MakeUint64(u)
-		} else {
-			return nil, fmt.Errorf("line %d: the number %s is too large", n.Line, n.Value)
+			return starlark.MakeInt64(i), nil
 		}
-		return v, nil
+		if u, err := strconv.ParseUint(text, 0, 64); err == nil {
+			return starlark.MakeUint64(u), nil
+		}
+		return nil, fmt.Errorf("line %d: the number %s is too large", n.Line, n.Value)
 	case "!!float":
 		var f float64
 		err := n.Decode(&f)
