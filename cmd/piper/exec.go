@@ -232,6 +232,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Display:   display,
 		LogDir:    j.logDir,
 		RunsDir:   runs,
+		History:   history,
 		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
 		Kill:      e.signals.kill,
 		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {

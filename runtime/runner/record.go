@@ -127,8 +127,12 @@ func locked(file string) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
-// History is how long each node of a pipeline took when it last succeeded. It
-// is a hint: what is missing or broken is empty.
+// shortest is how long a node must take to be remembered. What is shorter
+// matters neither for the order of a plan nor for when it is done.
+const shortest = 50 * time.Millisecond
+
+// History is how long each node of a pipeline took when it last succeeded, if
+// that was at least 50 ms. It is a hint: what is missing or broken is empty.
 func History(runs, pipeline string) map[string]time.Duration {
 	data, err := os.ReadFile(historyFile(runs, pipeline))
 	if err != nil {
@@ -147,13 +151,18 @@ func History(runs, pipeline string) map[string]time.Duration {
 
 // remember puts what b took into the history.
 func remember(runs string, b *build.Build, before map[string]time.Duration) error {
-	ms := make(map[string]int64, len(b.Plan().Nodes))
+	ms := map[string]int64{}
 	for i, node := range b.Plan().Nodes {
+		took, ok := before[node.Name]
 		if step := b.Node(i); step.State == build.Success {
-			ms[node.Name] = step.Ended.Sub(step.Started).Milliseconds()
-		} else if d, ok := before[node.Name]; ok {
-			ms[node.Name] = d.Milliseconds()
+			took, ok = step.Ended.Sub(step.Started), true
 		}
+		if ok && took >= shortest {
+			ms[node.Name] = took.Milliseconds()
+		}
+	}
+	if len(ms) == 0 && len(before) == 0 {
+		return nil
 	}
 	data, err := json.Marshal(ms)
 	if err != nil {

@@ -45,6 +45,10 @@ type Options struct {
 	LogDir  string  // a file per step goes there; "" for none
 	RunsDir string  // the run is recorded below it; "" for not at all
 
+	// History is what the nodes took before: with it the longest way through the
+	// plan is started first.
+	History map[string]time.Duration
+
 	Approve func(ctx context.Context, node *plan.Node) (runtime.Approval, error)
 	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
@@ -68,11 +72,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		o.ID = NewID(time.Now())
 	}
 	b = build.New(o.Plan)
-	var history map[string]time.Duration
-	if o.RunsDir != "" {
-		history = History(o.RunsDir, o.Plan.Pipeline)
-		b.Expect(history)
-	}
+	b.Expect(o.History)
 
 	found := findSecrets(o.Plan, o.Secrets)
 	redactor, err := logs.NewRedactor(found.values)
@@ -158,7 +158,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		o.Display.End(b)
 	}
 	if o.RunsDir != "" && err == nil {
-		err = errors.Join(remember(o.RunsDir, b, history), prune(o.RunsDir))
+		err = errors.Join(remember(o.RunsDir, b, o.History), prune(o.RunsDir))
 	}
 	return b, err
 }

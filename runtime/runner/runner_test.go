@@ -66,7 +66,7 @@ func options(t *testing.T, p *plan.Plan) runner.Options {
 }
 
 func TestRun(t *testing.T) {
-	p := scripts(`echo "token $TOKEN"; printf 1.2 >"$PIPER_OUTPUT/v"`, `echo "version $V"; exit 3`)
+	p := scripts(`sleep 0.1; echo "token $TOKEN"; printf 1.2 >"$PIPER_OUTPUT/v"`, `echo "version $V"; exit 3`)
 	p.Nodes[0].Step.Env = plan.Env{{Name: "TOKEN", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}
 	p.Nodes[1].Step.Env = plan.Env{{Name: "V", Value: plan.Text{Parts: []plan.Part{{Output: &plan.Output{Step: "s1", Key: "v"}}}}}}
 	o := options(t, p)
