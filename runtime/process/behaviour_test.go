@@ -322,9 +322,9 @@ func TestUnderTerminal(t *testing.T) {
 func TestGuardEnds(t *testing.T) {
 	for name, text := range map[string]string{"at the end": `:`, "with a step that fails": `exit 3`} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(self(), "helper", "piper", text)
-			cmd.Env = append(os.Environ(), "PIPER_BUILD="+token())
-			out, err := cmd.CombinedOutput()
+			token := token()
+			out, err := piperCommand(t, token, text).CombinedOutput()
+			require.Empty(t, living(t, token))
 			require.NoError(t, err, string(out))
 			// The streams are at their end, so no guard holds them; it was reaped.
 			require.Contains(t, string(out), "exit=")
@@ -334,10 +334,12 @@ func TestGuardEnds(t *testing.T) {
 
 // TestKillsItsPiper has a step that kills the process that runs it.
 func TestKillsItsPiper(t *testing.T) {
+	if !apart(t) {
+		return
+	}
 	dir, token := t.TempDir(), token()
-	cmd := exec.Command(self(), "helper", "piper", fmt.Sprintf(
+	cmd := piperCommand(t, token, fmt.Sprintf(
 		`%s helper stubborn %s %s & until [ "$(ls %[2]s)" ]; do sleep 0.01; done; kill -9 $PPID; sleep 1000`, self(), dir, token))
-	cmd.Env = append(os.Environ(), "PIPER_BUILD="+token)
 	require.ErrorContains(t, cmd.Run(), syscall.SIGKILL.String())
 	eventually(t, "the end of all processes", func() bool { return len(living(t, token)) == 0 })
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	goruntime "runtime"
 	"strings"
 	"syscall"
@@ -98,6 +97,9 @@ const subreaper = goruntime.GOOS == "linux"
 
 // TestGuard kills the process that runs a step.
 func TestGuard(t *testing.T) {
+	if !apart(t) {
+		return
+	}
 	for _, c := range escapes {
 		if c.linux && !subreaper {
 			continue
@@ -114,13 +116,12 @@ func TestGuard(t *testing.T) {
 func killPiper(t *testing.T, c escape, more string, n int) {
 	dir, token := t.TempDir(), token()
 	text := c.text(dir, token) + strings.NewReplacer("$D", dir, "$T", token).Replace(more)
-	args := []string{"helper", "piper", text}
+	args := []string{text}
 	if strings.Contains(c.name, "shed") {
 		args = append(args, dir)
 		n++
 	}
-	cmd := exec.Command(self(), args...)
-	cmd.Env = append(os.Environ(), "PIPER_BUILD="+token)
+	cmd := piperCommand(t, token, args...)
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
 	eventually(t, "the step's processes", func() bool { return files(dir) >= n })

@@ -168,6 +168,9 @@ func piper(args []string) int {
 			}
 		}
 	}()
+	if link := os.Getenv("PIPER_TEST_GUARD"); link != "" {
+		guard[0] = link // so that the test finds it
+	}
 	e := &process.Executor{Guard: guard}
 	r := e.Execute(context.Background(), runtime.Task{
 		Argv:      []string{"sh", "-e", "-c", args[0]},
@@ -183,6 +186,7 @@ func piper(args []string) int {
 }
 
 func interactive() int {
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt) // it may have been ignored, which a shell cannot undo
 	script := `trap "echo caught; exit 0" INT; echo ready; while :; do sleep 0.01; done`
 	if err := process.Interactive(context.Background(), "", os.Environ(), []string{"sh", "-c", script}, os.Stdin, os.Stdout, os.Stderr); err != nil {
 		fmt.Println(err)
@@ -280,6 +284,29 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatal("waited in vain: ", what)
 		}
 	}
+}
+
+// piperCommand is a process that runs a script with a guard. The guard has the
+// token in its command line, and so have all of the build in their environment.
+func piperCommand(t testing.TB, token string, args ...string) *exec.Cmd {
+	guard := filepath.Join(t.TempDir(), "guard-"+token)
+	require.NoError(t, os.Symlink(self(), guard))
+	cmd := exec.Command(self(), append([]string{"helper", "piper"}, args...)...)
+	cmd.Env = append(os.Environ(), "PIPER_BUILD="+token, "PIPER_TEST_GUARD="+guard)
+	return cmd
+}
+
+// apart runs a test in a process of its own, which runs no steps. Were it a
+// subreaper, it might do a guard's work.
+func apart(t *testing.T) (here bool) {
+	if os.Getenv("PIPER_TEST_APART") != "" {
+		return true
+	}
+	cmd := exec.Command(self(), "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "PIPER_TEST_APART=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return false
 }
 
 // files returns how many files a directory holds.
