@@ -165,8 +165,8 @@ func (e *Evaluation) place(p *plan.Plan, pl *Pipeline, replaced string, nodes []
 		use(p.Environment, pl.where, pl.call)
 	}
 	for _, n := range nodes {
-		if n.step.Environment != "" {
-			use(n.step.Environment, n.where, n.call)
+		if n.Step != nil && n.Step.Environment != "" {
+			use(n.Step.Environment, n.where, n.call)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(used)) {

@@ -43,8 +43,9 @@ type Evaluation struct {
 	seen     recorder
 	marked   []plan.Part // what markers stand for
 	free     []*call     // calls that ended, to be used again
-	spare    []node      // nodes to be used
-	flows    int         // how many flows were flattened
+	nodes    supply[node]
+	steps    supply[plan.Step]
+	flows    int // how many flows were flattened
 	regexps  map[string]regexpOrError
 }
 

@@ -59,6 +59,7 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		for _, m := range c.rest {
 			if list, ok := elements(m); ok {
 				g.spread = len(c.rest) == 1
+				flat = slices.Grow(flat, list.Len())
 				for _, m := range members(list) {
 					flat = append(flat, m)
 				}
@@ -108,11 +109,9 @@ type flattening struct {
 	pipeline *Pipeline
 	max      int // nodes
 	plan     *plan.Plan
-	nodes    []*node    // what becomes plan.Nodes, and beside them
-	needs    [][]string // what they wait for, and
-	within   []string   // the groups they stand in
-	groups   []*group   // beside plan.Groups
-	names    map[string]named
+	nodes    []*node  // what becomes plan.Nodes
+	groups   []*group // beside plan.Groups
+	names    map[string]vertex
 	groupNow string // the innermost group around what is being flattened
 	made     [2]int // how many group names were made: of sequences, of parallels
 	path     []place
@@ -121,11 +120,9 @@ type flattening struct {
 	tooDeep  bool
 }
 
-// A named is what a name stands for in a flow.
-type named struct {
-	node  *node
-	group *group
-}
+// A vertex is what a name stands for in a flow: nodes[v], or groups[-1-v] when
+// it is negative.
+type vertex int32
 
 // A place is a step on the way from a pipeline to a member of its flow.
 type place struct {
@@ -137,7 +134,8 @@ type place struct {
 // nodes came from.
 func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, max int) []*node {
 	e.flows++
-	f := &flattening{ev: e, pipeline: pl, plan: p, max: max, names: make(map[string]named)}
+	most := min(e.nodes.made, max)
+	f := &flattening{ev: e, pipeline: pl, plan: p, max: max, nodes: make([]*node, 0, most), names: make(map[string]vertex, most)}
 	f.emit(flow, nil)
 	if f.tooMany {
 		pl.problem("steps", "too-many-nodes", fmt.Sprintf("pipeline %s has more than %d nodes", quote(pl.Name), max),
@@ -147,9 +145,7 @@ func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, ma
 	f.resolve()
 	p.Nodes = make([]plan.Node, len(f.nodes))
 	for i, n := range f.nodes {
-		v := &p.Nodes[i]
-		*v = n.Node
-		v.Needs, v.Group = f.needs[i], f.within[i]
+		p.Nodes[i] = n.Node
 	}
 	return f.nodes
 }
@@ -208,7 +204,7 @@ const maxDepth = 100
 func (f *flattening) emitNode(n *node, needs []string) []string {
 	if n.flow == f.ev.flows {
 		f.problem(Problem{Code: "duplicate-name",
-			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.kind, quote(n.Name), quote(f.pipeline.Name), positionText(n.Pos)),
+			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.Type(), quote(n.Name), quote(f.pipeline.Name), positionText(n.Pos)),
 			Hint:    "make a second step with another name, or use depends_on for the order"})
 		return needs
 	}
@@ -216,18 +212,16 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 		f.tooMany = true
 		return nil
 	}
-	n.flow, n.index = f.ev.flows, len(f.nodes)
-	if n.Name != "" && !f.claim(n.Name, named{node: n}) {
+	n.flow = f.ev.flows
+	if n.Name != "" && !f.claim(n.Name, vertex(len(f.nodes)), n.call) {
 		return needs
 	}
 	f.nodes = append(f.nodes, n)
-	f.needs = append(f.needs, needs)
-	f.within = append(f.within, f.groupNow)
+	n.Needs, n.Group = needs, f.groupNow
 	if n.Name == "" {
 		return needs
 	}
-	n.self[0] = n.Name
-	return n.self[:]
+	return []string{n.Name}
 }
 
 func (f *flattening) emitGroup(g *group, needs []string) []string {
@@ -250,7 +244,7 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 		f.made[kind]++
 		name = fmt.Sprintf("%s#%d", g.kind(), f.made[kind])
 	} else {
-		f.claim(name, named{group: g})
+		f.claim(name, vertex(-1-len(f.groups)), g.call)
 	}
 	at := len(f.groups)
 	f.groups = append(f.groups, g)
@@ -284,46 +278,41 @@ func (f *flattening) emitMembers(g *group, needs []string) []string {
 	return needs
 }
 
-// claim gives name to what has it, and reports whether it was free.
-func (f *flattening) claim(name string, by named) bool {
+// claim gives name to what was made by a call, and reports whether it was free.
+func (f *flattening) claim(name string, v vertex, call syntax.Position) bool {
 	had, taken := f.names[name]
 	if !taken {
-		f.names[name] = by
+		f.names[name] = v
 		return true
 	}
-	var call syntax.Position
-	if by.node != nil {
-		call = by.node.call
-	} else {
-		call = by.group.call
-	}
 	f.ev.report(Problem{Call: call, Param: "name", Index: 0, Code: "duplicate-name",
-		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), positionText(f.whereNamed(had))),
+		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), positionText(f.pos(had))),
 		Hint:    "names are unique within a pipeline"})
 	return false
 }
 
-func (f *flattening) whereNamed(n named) plan.Pos {
-	if n.node != nil {
-		return n.node.Pos
+// pos returns where v was written.
+func (f *flattening) pos(v vertex) plan.Pos {
+	if v >= 0 {
+		return f.nodes[v].Pos
 	}
-	return f.ev.position(n.group.call)
+	return f.ev.position(f.groups[-1-v].call)
 }
 
 // resolve turns what depends_on names into needs.
 func (f *flattening) resolve() {
-	for i, n := range f.nodes {
+	for _, n := range f.nodes {
 		if len(n.dependsOn) == 0 {
 			continue
 		}
-		needs := slices.Clone(f.needs[i])
+		needs := slices.Clone(n.Needs)
 		for at, v := range n.dependsOn {
 			name := f.dependency(n, at, v)
 			if name != "" && !slices.Contains(needs, name) {
 				needs = append(needs, name)
 			}
 		}
-		f.needs[i] = needs
+		n.Needs = needs
 	}
 }
 
@@ -370,7 +359,7 @@ func (f *flattening) unknown(n *node, at int, name string) {
 	slices.Sort(names)
 	hint := ""
 	if near, ok := plan.Nearest(name, names); ok {
-		hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(f.whereNamed(f.names[near])))
+		hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(f.pos(f.names[near])))
 	}
 	f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "unknown-step", Hint: hint,
 		Message: fmt.Sprintf("step %s is not defined in pipeline %s", quote(name), quote(f.pipeline.Name))})

@@ -12,25 +12,32 @@ import (
 )
 
 // A node is what step, trigger and approve return: a vertex of a flow. It never
-// changes once it is made, but for the marks of the flow it was last put into.
+// changes once it is made, but for the marks of the flow it was last put into:
+// its Needs and its Group are among them.
 type node struct {
 	plan.Node
 	ev        *Evaluation
 	call      syntax.Position
-	kind      string           // "step", "trigger" or "approval"
 	dependsOn []starlark.Value // *node, *group or starlark.String
 	where     *environment     // the environment given as a value
-	step      plan.Step        // what Node.Step points to
-	self      [1]string        // its name, for what waits for it
-	flow      int              // the flow it stands in, and
-	index     int              // where
+	flow      int              // the flow it stands in
 }
 
-func (n *node) String() string        { return n.kind + "(" + quote(n.Name) + ")" }
-func (n *node) Type() string          { return n.kind }
+func (n *node) String() string        { return n.Type() + "(" + quote(n.Name) + ")" }
 func (n *node) Freeze()               {}
 func (n *node) Truth() starlark.Bool  { return true }
 func (n *node) Hash() (uint32, error) { return starlark.String(n.Name).Hash() }
+
+// Type implements starlark.Value.
+func (n *node) Type() string {
+	switch {
+	case n.Trigger != nil:
+		return "trigger"
+	case n.Approve != nil:
+		return "approval"
+	}
+	return "step"
+}
 
 // Attr implements starlark.HasAttrs.
 func (n *node) Attr(name string) (starlark.Value, error) {
@@ -38,7 +45,7 @@ func (n *node) Attr(name string) (starlark.Value, error) {
 	case "name":
 		return starlark.String(n.Name), nil
 	case "output":
-		if n.kind == "step" {
+		if n.Step != nil {
 			return &method{n.ev, word("<step>.output"), n}, nil
 		}
 	}
@@ -47,23 +54,34 @@ func (n *node) Attr(name string) (starlark.Value, error) {
 
 // AttrNames implements starlark.HasAttrs.
 func (n *node) AttrNames() []string {
-	if n.kind == "step" {
+	if n.Step != nil {
 		return []string{"name", "output"}
 	}
 	return []string{"name"}
 }
 
 // newNode returns a node that stands where c was called.
-func (c *call) newNode(kind string) *node {
-	e := c.ev
-	if len(e.spare) == 0 {
-		e.spare = make([]node, 32) // there are many, and they live as long as e
-	}
-	n := &e.spare[0]
-	e.spare = e.spare[1:]
-	n.ev, n.kind, n.call = e, kind, c.site()
-	n.Pos = e.position(n.call)
+func (c *call) newNode() *node {
+	n := c.ev.nodes.next()
+	n.ev, n.call = c.ev, c.site()
+	n.Pos = c.ev.position(n.call)
 	return n
+}
+
+// A supply makes values of which there are many, some at a time.
+type supply[T any] struct {
+	made  int
+	spare []T
+}
+
+func (s *supply[T]) next() *T {
+	if len(s.spare) == 0 {
+		s.spare = make([]T, 30) // of a plan.Step 8 KiB, which the allocator has
+	}
+	v := &s.spare[0]
+	s.spare = s.spare[1:]
+	s.made++
+	return v
 }
 
 // A method is a builtin bound to a value.
@@ -112,9 +130,9 @@ const (
 var runOnChoices = []string{string(plan.Success), string(plan.Failure), string(plan.Always)}
 
 func makeStep(c *call) (starlark.Value, error) {
-	n := c.newNode("step")
-	n.Node.Step = &n.step
-	s := &n.step
+	n := c.newNode()
+	s := c.ev.steps.next() // apart from n: the plan keeps it
+	n.Step = s
 	c.name(n, stepName)
 	c.run(s, stepRun)
 	for i := stepDoc; i < len(c.Params); i++ {
@@ -398,7 +416,7 @@ func (c *call) retry(i int) *plan.Retry {
 
 func makeTrigger(c *call) (starlark.Value, error) {
 	const pipeline, name, project, ref, params, wait, runOn, dependsOn = 0, 1, 2, 3, 4, 5, 6, 7
-	n := c.newNode("trigger")
+	n := c.newNode()
 	t := &plan.Trigger{
 		Pipeline: c.str(pipeline),
 		Project:  c.str(project),
@@ -465,7 +483,7 @@ func (c *call) triggerParams(i int) plan.Env {
 
 func makeApprove(c *call) (starlark.Value, error) {
 	const name, prompt, dependsOn = 0, 1, 2
-	n := c.newNode("approval")
+	n := c.newNode()
 	n.Approve = &plan.Approve{Prompt: c.str(prompt)}
 	c.name(n, name)
 	n.dependsOn = c.dependencies(dependsOn)
