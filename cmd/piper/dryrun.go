@@ -69,9 +69,11 @@ func argvOf(s *plan.Step) []string {
 // envNames returns the names that a step's environment gets from the plan.
 func envNames(p *plan.Plan, environment string, s *plan.Step) []string {
 	var names []string
+	seen := map[string]bool{}
 	add := func(env plan.Env) {
 		for _, v := range env {
-			if !slices.Contains(names, v.Name) {
+			if !seen[v.Name] {
+				seen[v.Name] = true
 				names = append(names, v.Name)
 			}
 		}
