@@ -61,7 +61,7 @@ func Validate(p *Plan, maxNodes int) Diagnostics {
 		v.group(&p.Groups[i], int32(len(p.Nodes)+i))
 	}
 	for i := range p.Nodes {
-		v.node(&p.Nodes[i])
+		v.node(&p.Nodes[i], int32(i))
 	}
 	if order := v.graph.Order(); len(order) < v.graph.Len() {
 		v.cycles(order)
@@ -150,13 +150,14 @@ const nameHint = `a name starts with a letter or digit, goes on with letters, di
 
 // names looks at the names of nodes and groups, which share one space.
 func (v *validator) names() {
+	unique := len(v.graph.byName) == v.graph.Len()
 	for i := range int32(v.graph.Len()) {
 		name, pos := v.graph.Name(i), v.graph.Pos(i)
 		ok := ValidName(name)
 		if !v.graph.IsNode(i) && strings.Contains(name, "#") {
 			ok = nameChars(name, "._/-#") // a made name
 		}
-		switch first := v.graph.byName[name]; {
+		switch {
 		case name == "":
 			kind := "group"
 			if v.graph.IsNode(i) {
@@ -165,8 +166,8 @@ func (v *validator) names() {
 			v.report(pos, "bad-name", nameHint, "a %s has no name", kind)
 		case !ok:
 			v.report(pos, "bad-name", nameHint, "%s is no name", excerpt(name))
-		case first != i:
-			v.report(pos, "duplicate-name", "", "%s has the name of %s", v.title(i), v.placed(first))
+		case !unique && v.graph.byName[name] != i:
+			v.report(pos, "duplicate-name", "", "%s has the name of %s", v.title(i), v.placed(v.graph.byName[name]))
 		}
 	}
 }
@@ -232,9 +233,9 @@ func (v *validator) group(g *Group, vertex int32) {
 	}
 }
 
-func (v *validator) node(n *Node) {
+func (v *validator) node(n *Node, vertex int32) {
 	what := subject{n.kind(), n.Name}
-	if n.Group != "" && v.graph.groupNamed(n.Group) < 0 {
+	if n.Group != "" && v.graph.Group(vertex) < 0 {
 		v.report(n.Pos, "unknown-group", "", "%s stands in group %q, which is not defined", what, n.Group)
 	}
 	for _, need := range n.Needs {
