@@ -19,7 +19,7 @@ var paramWords = []Builtin{
 		Params: []Param{
 			{Name: "default", Type: "string", Doc: `what it is when not given; "" when this is not given either`, Named: true},
 			paramRequired,
-			{Name: "pattern", Type: "string", Doc: "an RE2 regular expression that it must match", Named: true},
+			{Name: "pattern", Type: "string", Doc: "an RE2 regular expression that must match; ^ and $ make that the whole of it", Named: true},
 			{Name: "choices", Type: "list of strings", Default: "[]", Doc: "what it may be", Named: true},
 			paramDoc,
 		},
@@ -61,7 +61,7 @@ var paramWords = []Builtin{
 		Params: []Param{
 			{Name: "default", Type: "list of strings", Default: "[]", Doc: "what it is when not given", Named: true},
 			paramRequired,
-			{Name: "pattern", Type: "string", Doc: "an RE2 regular expression that each of them must match", Named: true},
+			{Name: "pattern", Type: "string", Doc: "an RE2 regular expression that must match each of them; ^ and $ make that the whole of it", Named: true},
 			{Name: "choices", Type: "list of strings", Default: "[]", Doc: "what each of them may be", Named: true},
 			paramDoc,
 		},
@@ -178,7 +178,7 @@ var factWords = []Builtin{
 	{
 		Name:    "facts.matches",
 		Doc:     "The fact matches a regular expression.",
-		Params:  []Param{factKey, {Name: "pattern", Type: "string", Required: true, Doc: "an RE2 regular expression"}, factReason},
+		Params:  []Param{factKey, {Name: "pattern", Type: "string", Required: true, Doc: "an RE2 regular expression; ^ and $ make it match the whole value"}, factReason},
 		Returns: "requirement",
 		Example: `step("bench", run = "make bench", requires = [facts.matches("hostname", "^bench-")])`,
 		call:    makeFact,

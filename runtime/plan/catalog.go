@@ -27,7 +27,7 @@ type Param struct {
 	Doc      string   `json:"doc,omitempty"`
 	Default  any      `json:"default,omitempty"` // string, bool, int64 or []string; nil when there is none
 	Required bool     `json:"required,omitempty"`
-	Pattern  string   `json:"pattern,omitempty"` // an RE2 expression that a string, or each member of a list, must match
+	Pattern  string   `json:"pattern,omitempty"` // an RE2 expression that a string, or each member of a list, must match; ^ and $ make that the whole of it
 	Choices  []string `json:"choices,omitempty"`
 }
 

@@ -137,7 +137,8 @@ func (p Param) checkChoice(s string) error {
 	return fmt.Errorf("parameter %q: %s is not one of %s%s", p.Name, excerpt(s), strings.Join(p.Choices, ", "), hint)
 }
 
-// checkPattern matches the pattern against the whole of each text.
+// checkPattern looks for the pattern in each text. Who means the whole of it
+// writes ^ and $.
 func (p Param) checkPattern(texts []string) error {
 	if p.Pattern == "" || p.Type != "string" && p.Type != "list" {
 		return nil
@@ -146,9 +147,8 @@ func (p Param) checkPattern(texts []string) error {
 	if err != nil {
 		return fmt.Errorf("parameter %q: its pattern is no regular expression: %w", p.Name, err)
 	}
-	pattern.Longest() // a match of the whole is the longest, and starts leftmost
 	for _, s := range texts {
-		if m := pattern.FindStringIndex(s); m == nil || m[0] != 0 || m[1] != len(s) {
+		if !pattern.MatchString(s) {
 			return fmt.Errorf("parameter %q: %s does not match the pattern %s", p.Name, excerpt(s), p.Pattern)
 		}
 	}

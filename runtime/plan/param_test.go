@@ -11,7 +11,7 @@ import (
 
 func TestParamParse(t *testing.T) {
 	str := Param{Name: "p", Type: "string"}
-	version := Param{Name: "version", Type: "string", Pattern: "v[0-9.]+"}
+	version := Param{Name: "version", Type: "string", Pattern: "^v[0-9.]+$"}
 	integer := Param{Name: "n", Type: "int"}
 	boolean := Param{Name: "b", Type: "bool"}
 	enum := Param{Name: "env", Type: "enum", Choices: []string{"dev", "staging", "prod"}}
@@ -29,11 +29,12 @@ func TestParamParse(t *testing.T) {
 		{p: Param{Name: "p", Type: "string", Choices: []string{"a"}}, text: "b", err: `parameter "p": "b" is not one of a`},
 
 		{p: version, text: "v1.2", want: "v1.2"},
-		{p: version, text: "xv1.2", err: `parameter "version": "xv1.2" does not match the pattern v[0-9.]+`},
-		{p: version, text: "v1.2\n", err: `parameter "version": "v1.2\n" does not match the pattern v[0-9.]+`},
-		{p: version, text: "", err: `parameter "version": "" does not match the pattern v[0-9.]+`},
-		{p: Param{Name: "p", Type: "string", Pattern: "a|ab"}, text: "ab", want: "ab"}, // the whole, not the first that fits
-		{p: Param{Name: "p", Type: "string", Pattern: "a*"}, text: "baa", err: `parameter "p": "baa" does not match the pattern a*`},
+		{p: version, text: "xv1.2", err: `parameter "version": "xv1.2" does not match the pattern ^v[0-9.]+$`},
+		{p: version, text: "v1.2\n", err: `parameter "version": "v1.2\n" does not match the pattern ^v[0-9.]+$`},
+		{p: version, text: "", err: `parameter "version": "" does not match the pattern ^v[0-9.]+$`},
+		{p: Param{Name: "p", Type: "string", Pattern: "^v"}, text: "v1", want: "v1"}, // anywhere, as every pattern of the language
+		{p: Param{Name: "p", Type: "string", Pattern: "^(a|ab)$"}, text: "ab", want: "ab"},
+		{p: Param{Name: "p", Type: "string", Pattern: "^a*$"}, text: "baa", err: `parameter "p": "baa" does not match the pattern ^a*$`},
 		{p: Param{Name: "p", Type: "string", Pattern: `\Qa.b`}, text: "a.b", want: "a.b"},
 		{p: Param{Name: "p", Type: "string", Pattern: `a)(b`}, text: "ab", err: `parameter "p": its pattern is no regular expression: error parsing regexp: unexpected ): ` + "`a)(b`"},
 
