@@ -27,7 +27,7 @@ func (r *run) resolve(a *attempt) error {
 		t.Grace = time.Duration(plan.DefaultGrace)
 	}
 	t.TTY = step.TTY
-	t.Kill = r.Kill
+	t.Kill = r.killed
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (r *run) step(a *attempt) build.Event {
 	if r.Meets != nil {
 		if reqs := r.requires(t.Node.Step); len(reqs) > 0 {
 			if err := r.Meets(a.ctx, reqs); err != nil {
-				return failed(err.Error())
+				return hopeless(err.Error())
 			}
 		}
 	}
@@ -130,11 +130,18 @@ func (r *run) step(a *attempt) build.Event {
 		res = Result{State: build.Failed, Reason: fmt.Sprintf("close log: %v", err), Infra: true}
 	}
 
-	outputs, err := collect(a.slot.dir, r.Leaks)
+	outputs, clean, err := collect(a.slot.dir, r.Leaks)
 	if err != nil && res.State == build.Success {
 		res.State, res.Reason = build.Failed, err.Error()
 	}
-	return build.Event{State: res.State, Exit: res.Exit, Signal: res.Signal, Reason: res.Reason, Infra: res.Infra, Outputs: outputs}
+	if !clean {
+		// What the step left may not even be removable, so the next one gets
+		// another.
+		if err := a.slot.renew(); err != nil {
+			res = Result{State: build.Failed, Reason: err.Error(), Infra: true}
+		}
+	}
+	return build.Event{State: res.State, Exit: res.Exit, Signal: res.Signal, Reason: res.Reason, Infra: res.Infra, Final: res.Final, Outputs: outputs}
 }
 
 // requires is what a step and its environment ask of the machine.

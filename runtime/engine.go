@@ -85,7 +85,7 @@ type Approval struct {
 // The error is the machine's: an event that could not be recorded, a plan that
 // cannot be run here. How the build ended is its State.
 func (e *Engine) Run(ctx context.Context, b *build.Build) error {
-	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}}
+	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}, killed: make(chan struct{})}
 	return r.loop(ctx)
 }
 
@@ -101,13 +101,26 @@ type run struct {
 	running map[int]*attempt
 	results chan result
 	batch   []build.Event
-	stopAt  time.Time // when a cancel is forced; zero while none was asked
+	stopAt  time.Time     // when a cancel is forced; zero while none was asked
+	killed  chan struct{} // closed when it is
 }
 
 // A slot runs one step at a time.
 type slot struct {
-	dir   string // its $PIPER_OUTPUT
+	base  string // of its directories
+	dirs  int    // how many it has had
+	dir   string // $PIPER_OUTPUT of its next attempt, empty
 	tasks chan *attempt
+}
+
+// renew gives the slot another directory. The ones before go with the build.
+func (s *slot) renew() error {
+	s.dirs++
+	s.dir = s.base + "-" + strconv.Itoa(s.dirs)
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make output directory: %w", err)
+	}
+	return nil
 }
 
 // An attempt is one node at work.
@@ -115,7 +128,7 @@ type attempt struct {
 	node    int
 	task    Task
 	ctx     context.Context
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	stopped bool
 	slot    *slot // nil for triggers and approvals
 }
@@ -132,7 +145,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 	defer func() {
 		// Whatever ended the loop, nothing of the build outlives it.
 		for _, a := range r.running {
-			a.cancel()
+			a.cancel(nil)
 		}
 		for len(r.running) > 0 {
 			if res := <-r.results; !res.made {
@@ -215,9 +228,9 @@ func (r *run) open() error {
 	n = min(n, max(1, len(r.plan.Nodes)))
 	r.env = newEnvirons(r.Engine, r.plan)
 	for i := range n {
-		s := &slot{tasks: make(chan *attempt), dir: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
-		if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make output directory: %w", err)
+		s := &slot{tasks: make(chan *attempt), base: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
+		if err := s.renew(); err != nil {
+			return err
 		}
 		r.idle = append(r.idle, s)
 		go r.work(s)
@@ -246,7 +259,7 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 			case build.Stop:
 				if at := r.running[a.Node]; at != nil && !at.stopped {
 					at.stopped = true
-					at.cancel()
+					at.cancel(errors.New(a.Reason))
 				}
 			case build.End:
 				progressed = true
@@ -285,7 +298,7 @@ func (r *run) begin(ctx context.Context, node int) *attempt {
 	a.task.Attempt = r.b.Node(node).Attempt + 1
 	// The build's own context only asks for a cancel; what is running is
 	// stopped when the state says so.
-	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return a
 }
 
@@ -297,7 +310,7 @@ func (r *run) launch(a *attempt) {
 		a.slot = r.idle[len(r.idle)-1]
 		r.idle = r.idle[:len(r.idle)-1]
 		if err := r.resolve(a); err != nil {
-			go func() { r.results <- result{attempt: a, event: failed(err.Error())} }()
+			go func() { r.results <- result{attempt: a, event: hopeless(err.Error())} }()
 			return
 		}
 		a.slot.tasks <- a
@@ -339,19 +352,22 @@ func (r *run) take(res result) error {
 
 // release gives back what an attempt held.
 func (r *run) release(a *attempt) {
-	a.cancel()
+	a.cancel(nil)
 	delete(r.running, a.node)
 	if a.slot != nil {
 		r.idle = append(r.idle, a.slot)
 	}
 }
 
+// cancel asks the build to end. A forced cancel takes the grace from what runs
+// and is the last there is.
 func (r *run) cancel(reason string, force bool) error {
-	if r.stopAt.IsZero() || force {
+	switch {
+	case force && !closed(r.killed):
+		close(r.killed)
+		r.stopAt = time.Time{}
+	case !force && r.stopAt.IsZero():
 		r.stopAt = r.now().Add(CleanupLimit)
-	}
-	if force {
-		r.stopAt = r.now().Add(365 * 24 * time.Hour)
 	}
 	return r.apply(build.Event{Kind: build.CancelRequested, Reason: reason, Force: force})
 }
@@ -432,9 +448,14 @@ func reasonOf(ctx context.Context) string {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause.Error()
 	}
-	return "interrupted"
+	return "cancelled"
 }
 
 func failed(reason string) build.Event {
 	return build.Event{State: build.Failed, Reason: reason}
+}
+
+// hopeless is a failure that another attempt would only repeat.
+func hopeless(reason string) build.Event {
+	return build.Event{State: build.Failed, Reason: reason, Final: true}
 }

@@ -227,7 +227,16 @@ func TestOutputs(t *testing.T) {
 		"secret":         {leave: write("v", "is hunter2!"), reason: `output "v" holds a secret`},
 		"directory":      {leave: func(dir string) error { return os.Mkdir(filepath.Join(dir, "v"), 0o700) }, reason: `output "v": is not a regular file`},
 		"symlink":        {leave: func(dir string) error { return os.Symlink("/etc/passwd", filepath.Join(dir, "v")) }, reason: `output "v": is not a regular file`},
-		"directory gone": {leave: os.RemoveAll, reason: "read $PIPER_OUTPUT"},
+		"directory gone": {leave: os.RemoveAll},
+		"no name":        {leave: write("a b", "1"), reason: `output "a b": is no name for an output`},
+		"not UTF-8 name": {leave: write("b\xff", "1"), reason: `output "b\xff": is no name for an output`},
+		"a file instead": {leave: func(dir string) error {
+			if err := os.Remove(dir); err != nil {
+				return err
+			}
+			return os.WriteFile(dir, nil, 0o600)
+		}, reason: "read $PIPER_OUTPUT"},
+		"secret name": {leave: write("hunter2", "1"), reason: "holds a secret"},
 		"many": {leave: func(dir string) error {
 			for i := range 257 {
 				if err := write(strings.Repeat("x", 1+i%200)+string(rune('a'+i/200)), "")(dir); err != nil {
@@ -414,6 +423,38 @@ func TestTriggerThatDoesNotWait(t *testing.T) {
 	})
 	require.NoError(t, o.err)
 	require.Equal(t, build.Success, o.State())
+}
+
+// What another attempt would only repeat is not tried again.
+func TestNoRetryOfTheHopeless(t *testing.T) {
+	p := steps("a")
+	p.Nodes[0].Step.Retry = &plan.Retry{Attempts: 3, Backoff: plan.Duration(time.Hour)}
+	p.Nodes[0].Step.Env = plan.Env{{Name: "PW", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}
+	o := play(t.Context(), t, p, &scripted{}, nil)
+	require.NoError(t, o.err)
+	require.Equal(t, build.Failed, o.State())
+	require.Equal(t, 1, o.Node(0).Attempt)
+}
+
+// A cleanup step may ask for a grace that is longer than the limit.
+func TestCleanupLimitTakesTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := steps("a", "clean")
+		p.Nodes[1].RunOn = plan.Always
+		ctx, cancel := context.WithCancel(t.Context())
+		o := play(ctx, t, p, &scripted{run: func(ctx context.Context, task runtime.Task) runtime.Result {
+			if task.Node.Name == "a" {
+				cancel()
+				<-ctx.Done()
+				require.EqualError(t, context.Cause(ctx), "cancelled: cancelled", "what stops it says why")
+			} else {
+				<-task.Kill
+			}
+			return runtime.Result{State: build.Cancelled}
+		}}, nil)
+		require.NoError(t, o.err)
+		require.Equal(t, build.Cancelled, o.State())
+	})
 }
 
 func TestTrigger(t *testing.T) {

@@ -57,12 +57,14 @@ type Output interface {
 // not an error: Err is set only when the machine failed or the step could not
 // be started as written.
 type Result struct {
-	State          build.State // Success, Failed, TimedOut or Cancelled
-	Exit           *int        // nil when it did not exit by itself
-	Signal         string      // such as "killed"; "" when it exited by itself
-	Reason         string      // in words, when State does not say it all
-	Infra          bool        // the machine failed, not the command
-	Started, Ended time.Time   // of the process; zero when the engine is to use its own clock
+	State  build.State // Success, Failed, TimedOut or Cancelled
+	Exit   *int        // nil when it did not exit by itself
+	Signal string      // such as "killed"; "" when it exited by itself
+	Reason string      // in words, when State does not say it all
+	Infra  bool        // the machine failed, not the command
+	Final  bool        // it could not be started as written: trying again cannot help
+
+	Started, Ended time.Time // of the process; zero when there was none
 }
 
 // A Recorder keeps the events of a build. It is called by one goroutine, in

@@ -16,45 +16,45 @@ const (
 	maxOutputBytes = 64 << 10 // of one file
 )
 
-// collect takes what a step left in its output directory, and leaves the
-// directory empty for the next one. A file is an output of its name; one
-// trailing newline is not part of it.
-func collect(dir string, leaks func(string) bool) (map[string]string, error) {
+// collect takes what a step left in its output directory. A file is an output
+// of its name; one trailing newline is not part of it. It reports whether the
+// directory is as it was, and can be another attempt's.
+func collect(dir string, leaks func(string) bool) (outputs map[string]string, clean bool, err error) {
 	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) == 0 {
-		return nil, nil
-	}
-	defer func() {
-		os.RemoveAll(dir)
-		os.Mkdir(dir, 0o700)
-	}()
-	if err != nil {
-		return nil, fmt.Errorf("read $PIPER_OUTPUT: %w", err)
-	}
-	if len(entries) > maxOutputs {
-		return nil, fmt.Errorf("$PIPER_OUTPUT holds %d files; at most %d are allowed", len(entries), maxOutputs)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, false, nil // the step wanted none
+	case err != nil:
+		return nil, false, fmt.Errorf("read $PIPER_OUTPUT: %w", err)
+	case len(entries) == 0:
+		return nil, true, nil
+	case len(entries) > maxOutputs:
+		return nil, false, fmt.Errorf("$PIPER_OUTPUT holds %d files; at most %d are allowed", len(entries), maxOutputs)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read $PIPER_OUTPUT: %w", err)
+		return nil, false, fmt.Errorf("read $PIPER_OUTPUT: %w", err)
 	}
 	defer root.Close()
-	outputs := make(map[string]string, len(entries))
+	outputs = make(map[string]string, len(entries))
 	for _, entry := range entries {
 		value, err := readOutput(root, entry)
 		if err != nil {
-			return nil, fmt.Errorf("output %q: %w", entry.Name(), err)
+			return nil, false, fmt.Errorf("output %q: %w", entry.Name(), err)
 		}
-		if leaks != nil && leaks(value) {
-			return nil, fmt.Errorf("output %q holds a secret: outputs are kept in the clear; name the secret with secret(...) where it is needed", entry.Name())
+		if leaks != nil && (leaks(value) || leaks(entry.Name())) {
+			return nil, false, fmt.Errorf("output %q holds a secret: outputs are kept in the clear; name the secret with secret(...) where it is needed", entry.Name())
 		}
 		outputs[entry.Name()] = value
 	}
-	return outputs, nil
+	return outputs, false, nil
 }
 
 func readOutput(root *os.Root, entry fs.DirEntry) (string, error) {
-	if !entry.Type().IsRegular() {
+	switch {
+	case !isOutput(entry.Name()):
+		return "", errors.New("is no name for an output: it is made of letters, digits, '.', '_' and '-'")
+	case !entry.Type().IsRegular():
 		return "", errors.New("is not a regular file")
 	}
 	f, err := root.Open(entry.Name())
@@ -74,4 +74,16 @@ func readOutput(root *os.Root, entry fs.DirEntry) (string, error) {
 		return "", errors.New("holds a NUL byte")
 	}
 	return strings.TrimSuffix(string(data), "\n"), nil
+}
+
+// isOutput reports whether a file has a name that <step>.output can ask for.
+func isOutput(name string) bool {
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }

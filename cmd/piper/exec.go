@@ -40,7 +40,7 @@ type execution struct {
 
 	args    []string // pipeline and environment, as far as they were given
 	project *project
-	source  secret.Source
+	source  *secret.Memory
 	signals *signals
 	answer  <-chan lineRead // of standard input, when somebody was asked
 }
@@ -107,9 +107,11 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	if e.dryRun {
 		return e.showDryRun(p)
 	}
-	if e.source, err = e.secretSource(); err != nil {
+	source, err := e.secretSource()
+	if err != nil {
 		return err
 	}
+	e.source = secret.Remember(source)
 	if e.triggers == "run" {
 		if err := e.checkTriggers(ctx, p); err != nil {
 			return err

@@ -218,7 +218,7 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 // retries reports whether the attempt that ended with ev is to be followed by
 // another one.
 func (b *Build) retries(p *plan.Node, n *node, ev Event) bool {
-	if p.Step == nil || p.Step.Retry == nil || ev.State != Failed && ev.State != TimedOut {
+	if p.Step == nil || p.Step.Retry == nil || ev.Final || ev.State != Failed && ev.State != TimedOut {
 		return false
 	}
 	r := p.Step.Retry

@@ -41,7 +41,8 @@
 // An attempt that failed or timed out is followed by another one while
 // attempts are left and retry.on names how it ended; when the machine failed
 // (Infra) whatever on says. What was asked to stop is not tried again, nor is
-// an attempt that was cancelled.
+// an attempt that was cancelled, nor one that would only fail the same way
+// (Final).
 //
 // # How a build ends
 //

@@ -47,6 +47,7 @@ type Event struct {
 	Signal  string            `json:"signal,omitempty"` // that ended the process, such as "killed"
 	Reason  string            `json:"reason,omitempty"` // for a person
 	Infra   bool              `json:"infra,omitempty"`  // the machine failed, not the command
+	Final   bool              `json:"final,omitempty"`  // trying again cannot help
 	Outputs map[string]string `json:"outputs,omitempty"`
 	Child   ID                `json:"child,omitempty"` // the build that a trigger made
 	By      string            `json:"by,omitempty"`    // who cancelled, approved or refused

@@ -31,7 +31,7 @@ func (e *Executor) makeTempDir(ctx context.Context, env *plan.Environment) (plac
 		return nil, machineError{err}
 	}
 	if err := copyTree(ctx, dir, e.Workspace, e.Files); err != nil {
-		return nil, machineError{errors.Join(fmt.Errorf("copy the tree: %w", err), removeTree(dir))}
+		return nil, machineError{errors.Join(fmt.Errorf("copy the tree: %w", err), RemoveTree(dir))}
 	}
 	return &tempDir{dir: dir, keep: e.Keep || env.Keep, report: func(format string, args ...any) {
 		e.report("environment "+env.Name+": "+format, args...)
@@ -49,7 +49,7 @@ func (d *tempDir) remove() error {
 		d.report("kept in %s", d.dir)
 		return nil
 	}
-	return removeTree(d.dir)
+	return RemoveTree(d.dir)
 }
 
 // copyTree copies the files that list names from one directory into another:
@@ -211,9 +211,9 @@ func (c *copying) finish() error {
 	return nil
 }
 
-// removeTree removes a directory, whatever the modes of what is inside. Links
+// RemoveTree removes a directory, whatever the modes of what is inside. Links
 // are removed, never followed; that holds for dir too.
-func removeTree(dir string) error {
+func RemoveTree(dir string) error {
 	first := os.RemoveAll(dir)
 	if !errors.Is(first, fs.ErrPermission) {
 		return first

@@ -143,6 +143,8 @@ func refused(err error) runtime.Result {
 	r := runtime.Result{State: build.Failed, Reason: f.reason}
 	if f.exit != 0 {
 		r.Exit = &f.exit
+	} else {
+		r.Final = true
 	}
 	return r
 }

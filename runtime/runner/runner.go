@@ -11,8 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,11 +36,11 @@ type Options struct {
 	Commit    string
 	Branch    string
 
-	Parallel int      // steps at once; 0 is the number of processors
-	Environ  []string // the caller's environment
-	PassEnv  []string // names and globs let through to every step
-	Keep     bool     // leave every temp_dir behind
-	Secrets  secret.Source
+	Parallel int                      // steps at once; 0 is the number of processors
+	Environ  []string                 // the caller's environment
+	PassEnv  []string                 // names and globs let through to every step
+	Keep     bool                     // leave every temp_dir behind
+	Secrets  *secret.Memory           // nil has none; whatever it ever gave is masked
 	Files    func() ([]string, error) // the tree's files, for environments that copy it
 
 	Display Display // nil shows nothing
@@ -74,8 +76,16 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	b = build.New(o.Plan)
 	b.Expect(o.History)
 
-	found := findSecrets(o.Plan, o.Secrets)
-	redactor, err := logs.NewRedactor(found.values)
+	secrets := o.Secrets
+	if secrets == nil {
+		secrets = secret.Remember(nil)
+	}
+	recall(o.Plan, secrets)
+	redactor, err := logs.NewRedactor(secrets.Given())
+	if err != nil {
+		return b, err
+	}
+	guard, err := process.GuardCommand()
 	if err != nil {
 		return b, err
 	}
@@ -84,39 +94,19 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if err != nil {
 		return b, fmt.Errorf("make temporary directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	defer func() { err = errors.Join(err, environment.RemoveTree(temp)) }()
 
-	var sinks []logs.Sink
-	var recorder runtime.Recorder
-	if o.RunsDir != "" {
-		rec, err := createRecord(o.RunsDir, o.ID, o.Plan)
-		if err != nil {
-			return b, err
-		}
-		defer rec.Close()
-		recorder = rec
-		archive, err := logs.Create(rec.dir)
-		if err != nil {
-			return b, err
-		}
-		sinks = append(sinks, archive)
+	kept, err := o.open()
+	if err != nil {
+		return b, err
 	}
-	if o.LogDir != "" {
-		dir, err := logs.OpenDir(o.LogDir)
-		if err != nil {
-			return b, err
-		}
-		sinks = append(sinks, dir)
-	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	sinks := kept.sinks
 	if o.Display != nil {
 		sinks = append(sinks, shown{o.Display, b})
 	}
 	sink := redactor.Sink(logs.Tee(sinks...))
 
-	guard, err := process.GuardCommand()
-	if err != nil {
-		return b, err
-	}
 	local := &process.Executor{Guard: guard}
 	environ := func() []string { return o.Environ }
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
@@ -128,11 +118,11 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 
 	engine := runtime.Engine{
 		Executor:  stands,
-		Recorder:  recorder,
+		Recorder:  kept.recorder,
 		Output:    func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) },
 		Plain:     process.Plain,
 		Meets:     func(ctx context.Context, reqs []plan.Requirement) error { return facts.Check(ctx, machine, reqs) },
-		Secret:    found.get,
+		Secret:    secrets.Get,
 		Leaks:     redactor.Contains,
 		Mask:      redactor.String,
 		Trigger:   o.Trigger,
@@ -153,7 +143,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		o.Display.Begin(o.Plan, b)
 	}
 	err = engine.Run(ctx, b)
-	err = errors.Join(err, stands.Close(), local.Close(), sink.Close())
+	err = errors.Join(err, stands.Close(), local.Close())
 	if o.Display != nil {
 		o.Display.End(b)
 	}
@@ -161,6 +151,51 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		err = errors.Join(remember(o.RunsDir, b, o.History), prune(o.RunsDir))
 	}
 	return b, err
+}
+
+// A keeper is where a build's events and output are kept.
+type keeper struct {
+	recorder runtime.Recorder // nil when the run is not recorded
+	sinks    []logs.Sink
+	files    []io.Closer
+}
+
+// open makes the places that o names.
+func (o *Options) open() (k keeper, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	if o.LogDir != "" {
+		dir, err := logs.OpenDir(o.LogDir)
+		if err != nil {
+			return k, err
+		}
+		k.sinks, k.files = append(k.sinks, dir), append(k.files, dir)
+	}
+	if o.RunsDir != "" {
+		run, err := createRecord(o.RunsDir, o.ID, o.Plan)
+		if err != nil {
+			return k, err
+		}
+		k.recorder, k.files = run, append(k.files, run)
+		archive, err := logs.Create(run.dir)
+		if err != nil {
+			return k, err
+		}
+		k.sinks, k.files = append(k.sinks, archive), append(k.files, archive)
+	}
+	return k, nil
+}
+
+// Close says whether all is kept.
+func (k *keeper) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(k.files) {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // shown is the sink that a Display is.

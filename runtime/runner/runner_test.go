@@ -72,7 +72,7 @@ func TestRun(t *testing.T) {
 	o := options(t, p)
 	s := &screen{}
 	o.Display, o.LogDir = s, filepath.Join(t.TempDir(), "logs")
-	o.Secrets = secret.Values(map[string]string{"pw": "hunter22"})
+	o.Secrets = secret.Remember(secret.Values(map[string]string{"pw": "hunter22"}))
 	b, err := runner.Run(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, build.Failed, b.State())
@@ -125,7 +125,7 @@ func TestMissingSecretFailsTheStepThatNeedsIt(t *testing.T) {
 			p := scripts("true", "true")
 			p.Nodes[1].Needs, p.Nodes[1].Step.Env = nil, pw
 			o := options(t, p)
-			o.Secrets = c.source
+			o.Secrets = secret.Remember(c.source)
 			b, err := runner.Run(t.Context(), o)
 			require.NoError(t, err)
 			require.Equal(t, build.Success, b.Node(0).State, "steps without it run")
@@ -231,4 +231,34 @@ func TestBrokenHistoryIsNone(t *testing.T) {
 	require.Empty(t, runner.History(dir, "a/b"))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "history-a%2Fb.json"), []byte(`{"s":1500}`), 0o600))
 	require.Equal(t, map[string]time.Duration{"s": 1500 * time.Millisecond}, runner.History(dir, "a/b"))
+}
+
+func TestSecretsOfAnEarlierBuildStayMasked(t *testing.T) {
+	secrets := secret.Remember(secret.Values(map[string]string{"pw": "hunter22"}))
+	first := scripts("echo $PW >npmrc")
+	first.Nodes[0].Step.Env = plan.Env{{Name: "PW", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}
+	o := options(t, first)
+	o.Secrets = secrets
+	_, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+
+	s := &screen{}
+	o.Plan, o.Display = scripts("cat npmrc"), s
+	_, err = runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, "***\n", s.output.String())
+}
+
+// What a step does to its $PIPER_OUTPUT is its own affair.
+func TestOutputDirectoryThatCannotBeRemoved(t *testing.T) {
+	o := options(t, scripts(`mkdir "$PIPER_OUTPUT/d"; touch "$PIPER_OUTPUT/d/x"; chmod 500 "$PIPER_OUTPUT" "$PIPER_OUTPUT/d"; exit 1`, `ls -A "$PIPER_OUTPUT"; test -z "$(ls -A "$PIPER_OUTPUT")"`))
+	o.Plan.Nodes[1].Needs, o.Parallel = nil, 1
+	t.Setenv("TMPDIR", t.TempDir())
+	b, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, build.Failed, b.Node(0).State)
+	require.Equal(t, build.Success, b.Node(1).State)
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
