@@ -178,10 +178,7 @@ func condition(r plan.Requirement) (func(found string) bool, error) {
 		}
 		return func(found string) bool { return isVersion(found) && CompareVersions(found, r.Values[0]) >= 0 }, nil
 	case "matches":
-		if _, err := regexp.Compile(r.Values[0]); err != nil {
-			return nil, err
-		}
-		re, err := regexp.Compile(`\A(?:` + r.Values[0] + `)\z`)
+		re, err := regexp.Compile(r.Values[0])
 		if err != nil {
 			return nil, err
 		}
