@@ -93,6 +93,15 @@ func osEnviron(c *call) (starlark.Value, error) {
 	if c.wrong > 0 || c.args[name] == nil {
 		return starlark.None, nil
 	}
+	switch {
+	case key == "" || strings.ContainsAny(key, "=\x00"):
+		c.bad(name, nil, "bad-name", "%s is not the name of an environment variable", quote(key))
+		return starlark.None, nil
+	case key == "PIPER_TOKEN" || key == "PIPER_TOKEN_FILE" || strings.HasPrefix(key, "PIPER_SECRET_"):
+		c.badHint(name, nil, "secret-misused", `give a secret to the step that needs it: env = {"TOKEN": secret("name")}`,
+			"%s holds a secret, which a plan must not hold", quote(key))
+		return starlark.None, nil
+	}
 	value, set := "", false
 	if c.ev.Environ != nil {
 		value, set = c.ev.Environ(key)

@@ -59,7 +59,7 @@ func makeEnvironment(c *call) (starlark.Value, error) {
 	}
 	v.Name, v.Doc, v.Pos = c.str(name), c.str(doc), c.ev.position(v.call)
 	v.Requires = c.requirements(requires)
-	v.Env = c.env(env, true)
+	v.Env = c.settled(c.env(env, true), env)
 	v.PassEnv = c.variables(passEnv)
 	c.checkName(name, v.Name)
 	if v.Name == "local" {

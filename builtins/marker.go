@@ -304,6 +304,20 @@ func (c *call) env(i int, secret bool) plan.Env {
 	return out
 }
 
+// settled returns env, argument i, which holds before any step has run: so an
+// output in it is reported.
+func (c *call) settled(env plan.Env, i int) plan.Env {
+	for _, v := range env {
+		for _, part := range v.Value.Parts {
+			if part.Output != nil {
+				c.badHint(i, []any{v.Name}, "not-known-yet", "use it in the env of the step that needs it",
+					"%s holds an output, which is known only when the build runs", describe(c.Params[i].Name, []any{v.Name}))
+			}
+		}
+	}
+	return env
+}
+
 // badVariable says why name cannot be an environment variable that a file sets.
 func badVariable(name string) string {
 	for i := range len(name) {

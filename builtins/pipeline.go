@@ -102,7 +102,7 @@ func makePipeline(c *call) (starlark.Value, error) {
 	p.Params = c.params(pipelineParams)
 	p.On = c.on(pipelineOn)
 	p.rest = plan.Plan{
-		Env:          c.env(pipelineEnv, true),
+		Env:          c.settled(c.env(pipelineEnv, true), pipelineEnv),
 		PassEnv:      c.variables(pipelinePassEnv),
 		Timeout:      c.duration(pipelineTimeout),
 		QueueTimeout: c.duration(pipelineQueueTimeout),

@@ -288,7 +288,7 @@ var gitWords = []Builtin{
 var osWords = []Builtin{
 	{
 		Name: "os.environ",
-		Doc:  "Returns an environment variable of whoever asks for the plan. On an agent only names that its operator allows are seen.",
+		Doc:  "Returns an environment variable of whoever asks for the plan. On an agent only names that its operator allows are seen. Those that hold secrets (PIPER_TOKEN, PIPER_SECRET_*) are refused.",
 		Params: []Param{
 			{Name: "name", Type: "string", Required: true, Doc: "the variable"},
 			{Name: "default", Type: "any", Default: "None", Doc: "what to return when it is not set"},
