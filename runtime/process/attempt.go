@@ -297,7 +297,11 @@ func (a *attempt) finish() {
 	// is there, which is at most what a pipe holds.
 	for taken := 0; a.out >= 0 && a.broken == nil && taken <= largeRead; {
 		fds := []unix.PollFd{{Fd: int32(a.out), Events: unix.POLLIN}}
-		if n, err := unix.Poll(fds, 0); n == 0 && err == nil {
+		n, err := unix.Poll(fds, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
 			break
 		}
 		a.read(fds[0].Revents)

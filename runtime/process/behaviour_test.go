@@ -339,7 +339,7 @@ func TestKillsItsPiper(t *testing.T) {
 	}
 	dir, token := t.TempDir(), token()
 	cmd := piperCommand(t, token, fmt.Sprintf(
-		`%s helper stubborn %s %s & until [ "$(ls %[2]s)" ]; do sleep 0.01; done; kill -9 $PPID; sleep 1000`, self(), dir, token))
+		`%s helper stubborn %s %s & until [ "$(ls %[2]s)" ] && ps -A -ww -o args= | grep -v grep | grep -q guard-%[3]s; do sleep 0.05; done; kill -9 $PPID; sleep 1000`, self(), dir, token))
 	require.ErrorContains(t, cmd.Run(), syscall.SIGKILL.String())
 	eventually(t, "the end of all processes", func() bool { return len(living(t, token)) == 0 })
 }

@@ -1,12 +1,13 @@
 // Package process is the only door to the operating system's processes.
 //
 // Its Executor runs a step as a tree of processes: the leader, which is the
-// step's command, and all that comes from it. The leader starts a session of
-// its own, so that it has no terminal and Ctrl-C reaches Piper alone. Its input
-// is empty, both its output streams are one pipe, and nothing else that Piper
-// has open reaches it. A step is over when its leader has ended, nobody writes
-// to the pipe any more, and nothing of the tree lives: what a step leaves
-// behind may finish writing for a moment and is killed then.
+// step's command, and all that comes from it. The leader starts a process
+// group of its own, and a session where this process has a terminal, so Ctrl-C
+// reaches Piper alone and no step can ask at the terminal. Its
+// input is empty, both its output streams are one pipe, and nothing else that
+// Piper has open reaches it. A step is over when its leader has ended, nobody
+// writes to the pipe any more, and nothing of the tree lives: what a step
+// leaves behind may finish writing for a moment and is killed then.
 //
 // A step is stopped by asking every process of its tree to end (SIGTERM, and
 // SIGCONT for those that are stopped), waiting for the grace, and killing the
@@ -17,11 +18,11 @@
 // On Linux this process makes itself a subreaper: a process that loses its
 // parent becomes a child of this one, whatever it did to get away, so nothing
 // is ever out of sight, and that there are no children but leaders shows that
-// nothing was left behind. An orphan belongs to the step whose session it is
-// in, whose mark ($PIPER_OUTPUT, which no two attempts share) is in its
-// environment, or in whose tree it was seen before. One that has shed all of
-// these came from a step that ran when it was first seen, and is killed when
-// the last of those ends.
+// nothing was left behind. An orphan belongs to the step in whose group or
+// session it is, whose mark ($PIPER_OUTPUT, which no two attempts share) is in
+// its environment, whose output it holds, or in whose tree it was seen before.
+// One that has shed all of these came from a step that ran when it was first
+// seen, and is killed when the last of those ends.
 //
 // When this process is itself killed, its guard does the same: a second process
 // of the same program that waits for the end of a pipe, see GuardMain. It finds

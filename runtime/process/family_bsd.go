@@ -23,6 +23,8 @@ type kin struct {
 	serial int64
 	trees  map[*tree]bool
 
+	lost map[int]uint64 // starts of the processes that cannot be killed, by pid
+
 	sweeping sync.Mutex // held while a tree is killed
 	listing  sync.Mutex // held while a leader is reaped
 }

@@ -35,6 +35,8 @@ type kin struct {
 	trees   map[*tree]bool
 	orphans map[int]orphan // strangers that were seen, by pid
 
+	lost map[int]uint64 // starts of the processes that cannot be killed, by pid
+
 	sweeping sync.Mutex // held while a tree is killed
 	listing  sync.Mutex // held while children are listed or reaped: a list may lack one if another is reaped meanwhile
 }
@@ -292,7 +294,7 @@ func (k *kin) due(strangers []proc, t *tree) []proc {
 	}
 	return slices.DeleteFunc(strangers, func(p proc) bool {
 		o, ok := k.orphans[p.pid]
-		return !ok || o.start != p.start || o.serial >= oldest
+		return !ok || o.start != p.start || o.serial >= oldest || k.lost[p.pid] == p.start
 	})
 }
 

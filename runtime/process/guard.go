@@ -71,8 +71,8 @@ func GuardMain() int {
 
 // leftovers returns the living processes that belong to what l tells of:
 // those it names, those that bear a mark, those in a group or session of
-// either, and all that came from any of them. The session of the process that is guarded
-// is a person's terminal, and no reason.
+// either, and all that came from any of them. The session of the process that
+// is guarded is no reason: a person may work in it.
 func leftovers(all table, l ledger, session int) []proc {
 	roots, groups, sessions := map[int]bool{}, map[int]bool{}, map[int]bool{}
 	take := func(p proc) {

@@ -40,6 +40,8 @@ var escapes = []escape{
 	{"forty in the background", `for i in 0 1 2 3 4 5 6 7; do for j in 0 1 2 3 4; do $H wait $D $T & done; done`, 40, false, false},
 	{"forty sessions", `for i in 0 1 2 3 4 5 6 7; do for j in 0 1 2 3 4; do $H daemon s stubborn $D $T & done; done`, 40, true, false},
 	{"a bush of sessions", `$H bush $D $T 3 4 &`, 85, true, false},
+	{"a tree of forks", `echo 'echo >$D/$$; [ $1 = 0 ] || { sh $D/../f$T $(($1-1)) & sh $D/../f$T $(($1-1)) & }; while :; do sleep 1000; done' >$D/../f$T; sh $D/../f$T 7 $T >/dev/null 2>&1 &`, 255, false, false},
+	{"a process that is a new one all the time", `echo '[ -f $D/$1 ] || echo >$D/$1; sh $D/../h$T x & exit' >$D/../h$T; sh $D/../h$T x >/dev/null 2>&1 &`, 1, false, false},
 	{"stopped", `$H wait $D $T & p=$!; until [ -f $D/$p ]; do sleep 0.01; done; kill -STOP $p`, 1, false, false},
 	{"stopped sessions", `$H daemon s stubborn $D $T; until [ "$(ls $D)" ]; do sleep 0.01; done; kill -STOP $(ls $D)`, 1, true, false},
 }
@@ -125,6 +127,7 @@ func killPiper(t *testing.T, c escape, more string, n int) {
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
 	eventually(t, "the step's processes", func() bool { return files(dir) >= n })
+	eventually(t, "the guard", func() bool { return strings.Contains(strings.Join(living(t, token), "\n"), "guard-"+token) })
 	require.NoError(t, cmd.Process.Kill())
 	err := cmd.Wait()
 	require.ErrorContains(t, err, syscall.SIGKILL.String())

@@ -100,8 +100,8 @@ func (k *kin) signal(t *tree, sigs ...unix.Signal) {
 	}
 }
 
-// kill ends every process of t, and returns the names of those that it had to
-// kill. The leader must have been reaped, or be waited for elsewhere.
+// kill ends every process of t and returns their names, but not the leader's,
+// which it leaves to be waited for. It gives up after patience.
 func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) {
 	found := k.members(t, true)
 	if len(found) == 0 {
@@ -114,22 +114,41 @@ func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) 
 	for pause := 200 * time.Microsecond; len(found) > 0; pause = min(2*pause, 20*time.Millisecond) {
 		// What is stopped cannot fork, so a tree that grows as fast as it is
 		// killed is caught by the first signal and ended by the second.
+		grouped := false
 		for _, p := range found {
+			if p.pgid == t.leader && !grouped {
+				grouped = unix.Kill(-p.pgid, unix.SIGKILL) == nil // all at once, so forking does not help
+			}
 			signalProc(p, unix.SIGSTOP)
 		}
 		for _, p := range found {
-			if signalProc(p, unix.SIGKILL) == nil && killed[p.pid] != p.start && p.pid != t.leader {
+			reached := signalProc(p, unix.SIGKILL) == nil || grouped && p.pgid == t.leader
+			if reached && killed[p.pid] != p.start && p.pid != t.leader {
 				killed[p.pid] = p.start
 				names = append(names, p.name)
 			}
 		}
 		if time.Now().After(deadline) {
+			k.giveUp(found)
 			return names, fmt.Errorf("%w: %s (%d)", errUnkillable, found[0].name, found[0].pid)
 		}
 		time.Sleep(pause)
 		found = k.members(t, true)
 	}
 	return names, nil
+}
+
+// giveUp says that processes cannot be killed, so that no other step waits for
+// them.
+func (k *kin) giveUp(lost []proc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost == nil {
+		k.lost = map[int]uint64{}
+	}
+	for _, p := range lost {
+		k.lost[p.pid] = p.start
+	}
 }
 
 // reaped says that the leader of t has been waited for.
