@@ -174,11 +174,12 @@ func positional(params []Param) int {
 
 // site is where the user wrote the call: the innermost frame in a file of the
 // tree, or, when the standard library runs by itself, in that.
-func (c *call) site() syntax.Position { return site(c.thread) }
+func (c *call) site() syntax.Position { return site(c.thread, 1) }
 
-func site(thread *starlark.Thread) syntax.Position {
+// site looks at the frames of a thread from depth on.
+func site(thread *starlark.Thread, depth int) syntax.Position {
 	var inner syntax.Position
-	for depth := 1; depth < thread.CallStackDepth(); depth++ {
+	for ; depth < thread.CallStackDepth(); depth++ {
 		pos := thread.DebugFrame(depth).Position()
 		switch name := pos.Filename(); {
 		case name == "<builtin>":

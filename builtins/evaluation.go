@@ -39,6 +39,7 @@ type Evaluation struct {
 	pipelines    []*Pipeline
 	environments []*environment
 
+	thread   *starlark.Thread // the last one that asked for a secret or an output
 	problems []Problem
 	seen     recorder
 	marked   []plan.Part // what markers stand for

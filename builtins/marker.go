@@ -147,7 +147,7 @@ type secretValue struct {
 func (s *secretValue) String() string        { return s.ev.marker(plan.Part{Secret: s.name}) }
 func (s *secretValue) Type() string          { return "secret" }
 func (s *secretValue) Freeze()               {}
-func (s *secretValue) Truth() starlark.Bool  { return true }
+func (s *secretValue) Truth() starlark.Bool  { return s.ev.condition("a secret") }
 func (s *secretValue) Hash() (uint32, error) { return 0, errors.New("a secret cannot be a key") }
 
 // CompareSameType implements starlark.Comparable by refusing.
@@ -181,7 +181,7 @@ func (d *deferred) String() string {
 
 func (d *deferred) Type() string          { return "output" }
 func (d *deferred) Freeze()               {}
-func (d *deferred) Truth() starlark.Bool  { return true }
+func (d *deferred) Truth() starlark.Bool  { return d.ev.condition("an output") }
 func (d *deferred) Hash() (uint32, error) { return 0, errors.New("an output cannot be a key") }
 
 // CompareSameType implements starlark.Comparable by refusing.
@@ -241,6 +241,15 @@ func textOf(parts []plan.Part) plan.Text {
 		return plan.Lit(out[0].Literal)
 	}
 	return plan.Text{Parts: out}
+}
+
+// condition reports that a value which is not known was asked whether it is
+// true: such a question has no other way to fail.
+func (e *Evaluation) condition(what string) starlark.Bool {
+	e.report(Problem{Call: site(e.thread, 0), Index: -1, Code: "secret-misused", Stack: e.stack(e.thread),
+		Message: what + " is no condition: its value is known only when the build runs",
+		Hint:    "look at it in the step's script; to ask whether one was given, write x != None"})
+	return true
 }
 
 // text returns v as a Text. Only where secret is true may it be a secret.

@@ -491,6 +491,7 @@ func makeApprove(c *call) (starlark.Value, error) {
 }
 
 func makeSecret(c *call) (starlark.Value, error) {
+	c.ev.thread = c.thread
 	s := &secretValue{name: c.str(0), ev: c.ev}
 	c.checkName(0, s.name)
 	return s, nil
@@ -501,6 +502,7 @@ func makeOutput(c *call) (starlark.Value, error) {
 	if c.wrong == 0 && (key == "" || badOutputKey(key)) {
 		c.bad(0, nil, "bad-name", "key %s is not the name of a file: letters, digits and . _ -", quote(key))
 	}
+	c.ev.thread = c.thread
 	part := plan.Part{Output: &plan.Output{Step: c.self.(*node).Name, Key: key}}
 	return &deferred{[]plan.Part{part}, c.ev}, nil
 }

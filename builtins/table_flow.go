@@ -91,7 +91,8 @@ pipeline(name = "build", steps = [build])
 	{
 		Name: "<step>.output",
 		Doc: "Returns a value that a step writes while it runs: the content of the file key in its directory PIPER_OUTPUT. " +
-			"It may stand in env, in the params of a trigger and in run = [...]; + makes a longer string of it.",
+			"It may stand in env, in the params of a trigger and in run = [...]; + makes a longer string of it. " +
+			"While the plan is made nobody knows it, so a comparison of it, or of text that holds it, is an error as far as the source shows it; one that hides behind a parameter is always unequal. Compare it in the script of a step.",
 		Params:  []Param{{Name: "key", Type: "string", Required: true, Doc: "the name of the file"}},
 		Returns: "output",
 		Example: `

@@ -123,7 +123,7 @@ func (l *loader) compile(s *source) {
 	case err != nil: // FileProgram has no other
 		l.found = append(l.found, s.diagnose(place{1, 1}, "syntax", err.Error(), ""))
 	default:
-		if compared := s.comparedSecrets(file); compared != nil {
+		if compared := s.comparisons(file); compared != nil {
 			l.found = append(l.found, compared...)
 			return
 		}
