@@ -31,6 +31,7 @@ func Evaluate(ctx context.Context, r Request) (Result, error) {
 		return Result{}, fmt.Errorf("open the tree: %w", err)
 	}
 	defer root.Close()
+	defer garbage.relax()()
 	e := newEvaluation(&r, root)
 	stop := e.bound(ctx)
 	defer stop()
