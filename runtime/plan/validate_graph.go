@@ -229,6 +229,9 @@ func (n *Node) texts(yield func(*Text)) {
 // that is above a vertex, and no further than from the first of these steps to
 // the last node that uses one.
 func (g *Graph) unreachable(uses []use, order []int32) []use {
+	if len(uses) == 0 {
+		return nil
+	}
 	var wrong []use
 	place := make([]int32, g.Len()) // in order
 	for i, v := range order {
