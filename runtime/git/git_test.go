@@ -31,7 +31,7 @@ var _ interface {
 // TestScripts runs testdata/*.txt: each makes repositories with the git
 // program, and asks about them.
 //
-//	ask [-C dir] [-files] [-cancelled] commit|branch|tag|dirty|root|files|describe flag...|changed base...
+//	ask [-C dir] [-files] [-cancelled] commit|branch|tag|dirty|root|branches|files|describe flag...|changed base...
 //
 // opens the repository of dir and prints the answers, each on a line; several
 // questions to one Repo are parted by a comma. With -files the program cannot
@@ -125,6 +125,9 @@ func answer(w io.Writer, repo *git.Repo, question []string) error {
 		s = repo.Root()
 	case "describe":
 		s, err = repo.Describe(rest...)
+	case "branches":
+		list, err = repo.Branches()
+		s = fmt.Sprintf("%q", list)
 	case "files":
 		list, err = repo.Files()
 		s = fmt.Sprintf("%q", list)

@@ -116,6 +116,15 @@ func (r *Repo) headFromProgram() (head, error) {
 	return h, nil
 }
 
+// Branches returns the local branches, sorted.
+func (r *Repo) Branches() ([]string, error) {
+	out, err := r.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+	if err != nil {
+		return nil, fmt.Errorf("list branches: %w", err)
+	}
+	return strings.Fields(string(out)), nil // no name holds a blank
+}
+
 // hasTags reports whether there may be tags, as far as files tell.
 func (r *Repo) hasTags() bool {
 	if _, err := os.Stat(filepath.Join(r.common, "reftable")); err == nil {

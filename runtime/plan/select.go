@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -263,27 +262,23 @@ func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
 
 // leftOut returns the first output that n uses of a node that is not kept.
 func (s *selecting) leftOut(n *Node) (Output, bool) {
-	var texts []Text
-	if n.Step != nil {
-		texts = slices.Clone(n.Step.Argv)
-		for _, v := range n.Step.Env {
-			texts = append(texts, v.Value)
-		}
-	}
-	if n.Trigger != nil {
-		for _, v := range n.Trigger.Params {
-			texts = append(texts, v.Value)
-		}
-	}
-	for _, t := range texts {
-		for _, part := range t.Parts {
-			if part.Output == nil {
-				continue
-			}
-			if i, ok := s.node[part.Output.Step]; ok && !s.kept[i] {
-				return *part.Output, true
-			}
+	for _, out := range n.Uses() {
+		if i, ok := s.node[out.Step]; ok && !s.kept[i] {
+			return out, true
 		}
 	}
 	return Output{}, false
+}
+
+// Uses returns the outputs of other steps that n uses.
+func (n *Node) Uses() []Output {
+	var outputs []Output
+	n.texts(func(t *Text) {
+		for _, part := range t.Parts {
+			if part.Output != nil {
+				outputs = append(outputs, *part.Output)
+			}
+		}
+	})
+	return outputs
 }
