@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"strings"
 
@@ -9,7 +11,7 @@ import (
 
 // secretSource is where the secrets of a build come from: --secret first, then
 // --secret-file NAME=FILE, then the lines of --secret-file FILE, then the
-// environment.
+// environment. Files are read here, once, as they may be pipes.
 func (e *execution) secretSource() (secret.Source, error) {
 	given := map[string]string{}
 	for _, s := range e.secrets {
@@ -23,11 +25,15 @@ func (e *execution) secretSource() (secret.Source, error) {
 		given[name] = value
 	}
 
-	paths, lines := map[string]string{}, map[string]string{}
+	whole, lines := map[string]string{}, map[string]string{}
 	for _, s := range e.secretFiles {
 		// A file whose own name has a "=" in it is spelled with a slash.
 		if name, path, ok := strings.Cut(s, "="); ok && secret.CheckName(name) == nil && !strings.Contains(name, "/") {
-			paths[name] = e.path(path)
+			value, err := secret.Files(map[string]string{name: e.path(path)})(name)
+			if err != nil {
+				return nil, usagef("--secret-file: %w", err)
+			}
+			whole[name] = value
 			continue
 		}
 		read, err := secret.ReadFile(e.path(s))
@@ -36,5 +42,12 @@ func (e *execution) secretSource() (secret.Source, error) {
 		}
 		maps.Copy(lines, read)
 	}
-	return secret.First(secret.Values(given), secret.Files(paths), secret.Values(lines), secret.Environ(e.lookupEnv)), nil
+	source := secret.First(secret.Values(given), secret.Values(whole), secret.Values(lines), secret.Environ(e.lookupEnv))
+	return func(name string) (string, error) {
+		value, err := source(name)
+		if errors.Is(err, secret.ErrNotFound) {
+			err = fmt.Errorf("secret %q was not given: --secret-file %[1]s=FILE, --secret %[1]s=VALUE or $%s", name, secret.Variable(name))
+		}
+		return value, err
+	}, nil
 }
