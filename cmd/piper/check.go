@@ -106,6 +106,9 @@ func (a *app) check(ctx context.Context, q *question, args []string) (found plan
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		if len(result.Catalog.Pipelines) == 0 {
+			requests = append(requests, r) // to be told what exec would tell
+		}
 	}
 	for _, r := range requests {
 		result, err := try(r)
