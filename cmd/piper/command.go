@@ -114,7 +114,7 @@ func (c *command) number(p *int, name string, value int, usage string) {
 // list adds a flag that may be repeated; with commas, one may hold several
 // values.
 func (c *command) list(p *[]string, name, usage string, commas bool) {
-	c.FlagSet.Var(&listValue{p, commas}, name, usage)
+	c.FlagSet.Var(&listValue{p, commas, func(string) error { return nil }}, name, usage)
 }
 
 type choiceValue struct {
@@ -158,6 +158,7 @@ func wholeNumber(s string) (int, error) {
 type listValue struct {
 	p      *[]string
 	commas bool
+	check  func(string) error // of one value
 }
 
 func (v *listValue) String() string { return "" }
@@ -170,6 +171,9 @@ func (v *listValue) Set(s string) error {
 	for part := range strings.SplitSeq(s, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			return errors.New("a name is empty")
+		}
+		if err := v.check(part); err != nil {
+			return err
 		}
 		*v.p = append(*v.p, part)
 	}

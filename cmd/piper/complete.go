@@ -244,6 +244,16 @@ func pipelineWords(ctx context.Context, l *line) []candidate {
 	return found
 }
 
+// branchWords offers the branches of the repository.
+func branchWords(ctx context.Context, l *line) []candidate {
+	project, err := l.openProject(ctx, l.question().file)
+	if err != nil || project.repo == nil {
+		return nil
+	}
+	branches, _ := project.repo.Branches()
+	return words(branches...)(ctx, l)
+}
+
 // paramWords offers NAME= and then the values that a parameter can have.
 func paramWords(ctx context.Context, l *line) []candidate {
 	catalog, err := l.catalog(ctx, l.question())

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,7 +39,6 @@ type execution struct {
 	secrets     []string
 	secretFiles []string
 
-	args    []string // pipeline and environment, as far as they were given
 	project *project
 	source  *secret.Memory
 	signals *signals
@@ -69,7 +69,7 @@ piper exec deploy --secret-file .env --yes  # secrets from a file, approvals giv
 	c.FlagSet.BoolVar(&e.dryRun, "dry-run", false, "say what would run, in order, and run nothing")
 	c.FlagSet.BoolVar(&e.keepGoing, "keep-going", false, "run what can still run after a failure, also where a group says fail_fast")
 	c.letter("k", "keep-going")
-	c.list(&e.passEnv, "pass-env", "let the environment variables `NAMES` through to every step; globs and commas allowed", true)
+	c.FlagSet.Var(&listValue{&e.passEnv, true, passable}, "pass-env", "let the environment variables `NAMES` through to every step; * and commas allowed")
 	c.FlagSet.BoolVar(&e.shellOnFail, "shell-on-fail", false, "open a shell where a step failed, with its environment")
 	c.FlagSet.BoolVar(&e.yes, "yes", false, "approve whatever asks for it")
 	c.letter("y", "yes")
@@ -89,6 +89,12 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	if e.asJSON && e.progress == "json" {
 		return usagef("--json and --progress=json both write to standard output: take one")
 	}
+	switch {
+	case e.asJSON:
+		e.problems = asArray
+	case e.progress == "json" && !e.dryRun:
+		e.problems = asLines
+	}
 	var err error
 	if e.project, err = e.openProject(ctx, e.question.file); err != nil {
 		return err
@@ -96,13 +102,9 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	if len(args) > 1 && args[1] == "local" {
 		args = args[:1]
 	}
-	e.args = args
 	p, err := e.plan(ctx, e.project, e.question, args)
 	if err != nil {
 		return err
-	}
-	if e.keepGoing {
-		p = withoutFailFast(p)
 	}
 	if e.dryRun {
 		return e.showDryRun(p)
@@ -119,7 +121,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	}
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
-	first := &job{plan: p}
+	first := &job{plan: p, question: e.question, args: args}
 	if e.logDir != "" {
 		first.logDir = e.path(e.logDir)
 	}
@@ -143,19 +145,32 @@ func (e *execution) run(ctx context.Context, args []string) error {
 
 // A job is one build of an execution.
 type job struct {
-	id     build.ID
-	plan   *plan.Plan
-	parent *job
-	commit string
-	logDir string
-	build  *build.Build // nil until it runs
+	id       build.ID
+	plan     *plan.Plan
+	question *question // that plan answers
+	args     []string  // pipeline and environment, as far as they were given
+	parent   *job
+	later    bool // it runs after its parent, which does not wait for it
+	commit   string
+	logDir   string
+	build    *build.Build // nil until it has ended
 
 	turn sync.Mutex // held by the one prompt, shell or triggered build that has the terminal
 
-	mu    sync.Mutex // guards what follows
-	jobs  []*job     // what it triggered
-	later []*job     // those of jobs that run after it
-	shown []string   // what it would have triggered
+	mu    sync.Mutex        // guards what follows
+	jobs  map[string]*job   // what it triggered, by the node that did
+	shown map[string]string // what it would have triggered, in words
+}
+
+// triggered returns what j has triggered, in the order of its plan.
+func (j *job) triggered() []*job {
+	var jobs []*job
+	for i := range j.plan.Nodes {
+		if next := j.jobs[j.plan.Nodes[i].Name]; next != nil {
+			jobs = append(jobs, next)
+		}
+	}
+	return jobs
 }
 
 // runAll runs j and then what it triggered without waiting, in that order. The
@@ -165,7 +180,10 @@ func (e *execution) runAll(ctx context.Context, j *job) (code int, err error) {
 		return exitInfra, err
 	}
 	code = e.exitCode(j.build.State())
-	for _, next := range j.later {
+	for _, next := range j.triggered() {
+		if !next.later {
+			continue
+		}
 		if ctx.Err() != nil {
 			fmt.Fprintf(e.stderr, "piper: %s, which %s triggered, was not run\n", next.plan.Pipeline, j.plan.Pipeline)
 			code = cmp.Or(code, e.signals.exitCode())
@@ -212,14 +230,14 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Getenv:  e.env,
 		Version: piperVersion(),
 		File:    e.project.file,
-		Rerun:   func(step string) string { return e.rerun(j, step) },
+		Rerun:   func(node *plan.Node) string { return e.rerun(j, node) },
 		LogPath: j.logPath,
 		History: history,
 	})
 	if err != nil {
 		return err
 	}
-	event := e.project.event(e.question)
+	event := e.project.event(j.question)
 	j.commit = event.Commit
 	o := runner.Options{
 		Plan:      j.plan,
@@ -247,6 +265,9 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	if e.project.repo != nil {
 		o.Files = e.project.repo.Files
 	}
+	if e.keepGoing {
+		o.Plan = withoutFailFast(j.plan) // the digest is still that of the plan as it was written
+	}
 	if e.shellOnFail {
 		o.OnFail = func(ctx context.Context, t runtime.Task, res runtime.Result) { e.openShell(ctx, display, j, t) }
 	}
@@ -254,12 +275,17 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	return err
 }
 
-// logPath is the file that has all that an attempt wrote, "" when there is none.
+// logPath is the file that has all that an attempt wrote, "" when there is
+// none, as for a step that failed before it began.
 func (j *job) logPath(node string, attempt int) string {
 	if j.logDir == "" {
 		return ""
 	}
-	return filepath.Join(j.logDir, filepath.FromSlash(logs.LogFile(node, attempt)))
+	path := filepath.Join(j.logDir, filepath.FromSlash(logs.LogFile(node, attempt)))
+	if !exists(path) {
+		return ""
+	}
+	return path
 }
 
 // runsDir is where runs of this project are recorded: below the user's state
@@ -276,28 +302,71 @@ func (e *execution) runsDir() string {
 	return dir
 }
 
-// rerun is the command line that runs one step of j again.
-func (e *execution) rerun(j *job, step string) string {
-	words := []string{"piper", "exec", j.plan.Pipeline}
-	if j.parent == nil {
-		words = append(words, e.args[min(1, len(e.args)):]...)
-	}
+// rerun is the command line that runs one node of j again, and before it the
+// steps whose outputs it uses. It holds no secret: a value is left to be filled
+// in.
+func (e *execution) rerun(j *job, node *plan.Node) string {
+	words := append([]string{"piper", "exec", j.plan.Pipeline}, j.args[min(1, len(j.args)):]...)
 	if here, err := os.Getwd(); err == nil && here != e.dir {
 		words = append(words, "-C", e.dir)
 	}
-	if e.question.file != "" {
-		words = append(words, "--file", e.question.file)
+	if e.configFile != "" {
+		words = append(words, "--config", e.configFile)
 	}
-	if j.parent == nil {
-		for _, param := range e.question.params {
-			words = append(words, "--param", param)
-		}
+	words = append(words, j.question.flags()...)
+	words = append(words, repeated("--pass-env", e.passEnv...)...)
+	words = append(words, repeated("--secret-file", e.secretFiles...)...)
+	for _, s := range e.secrets {
+		name, _, _ := strings.Cut(s, "=")
+		words = append(words, "--secret", name+"=…")
 	}
-	words = append(words, "--only", step)
+	if e.triggers != "show" {
+		words = append(words, "--triggers", e.triggers)
+	}
+	if e.yes {
+		words = append(words, "--yes")
+	}
+	words = append(words, "--only", strings.Join(withSources(j.plan, node), ","))
 	for i, word := range words {
 		words[i] = quoted(word)
 	}
 	return strings.Join(words, " ")
+}
+
+// withSources returns the name of node, and before it those of the steps whose
+// outputs it cannot run without.
+func withSources(p *plan.Plan, node *plan.Node) []string {
+	var names []string
+	var add func(*plan.Node)
+	add = func(node *plan.Node) {
+		for _, output := range node.Uses() {
+			if slices.Contains(names, output.Step) {
+				continue
+			}
+			if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == output.Step }); i >= 0 {
+				add(&p.Nodes[i])
+			}
+		}
+		names = append(names, node.Name)
+	}
+	add(node)
+	return names
+}
+
+// passable looks whether name is that of a variable, in which * stands for
+// anything: the rule of pass_env in a PIPER.star.
+func passable(name string) error {
+	word := strings.ReplaceAll(name, "*", "_")
+	wrong := strings.IndexFunc(word, func(r rune) bool {
+		return r != '_' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	})
+	switch {
+	case wrong >= 0, word[0] >= '0' && word[0] <= '9':
+		return errors.New("want names of environment variables, in which * stands for anything")
+	case word == "PIPER", strings.HasPrefix(word, "PIPER_"):
+		return errors.New("that belongs to piper, which sets it itself")
+	}
+	return nil
 }
 
 // withoutFailFast is p with groups that go on after a failure.
@@ -351,7 +420,7 @@ func resultOf(j *job) buildResult {
 	for i, n := range j.plan.Nodes {
 		r.Steps[i] = stepResult{n.Name, j.build.Node(i)}
 	}
-	for _, next := range j.jobs {
+	for _, next := range j.triggered() {
 		if next.build != nil {
 			r.Triggered = append(r.Triggered, resultOf(next))
 		}

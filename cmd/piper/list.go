@@ -19,6 +19,9 @@ piper list --json   # everything the PIPER.star says of them
 	q := c.evaluates()
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON array")
 	c.Exec = func(ctx context.Context, args []string) error {
+		if *asJSON {
+			a.problems = asArray
+		}
 		catalog, err := a.catalog(ctx, q)
 		if err != nil {
 			return err

@@ -44,6 +44,7 @@ type app struct {
 
 	color      string        // --color
 	configFile string        // --config
+	problems   problemsFor   // who reads the diagnostics of a PIPER.star, beside people
 	settings   configuration // of a command that has settings; nil until they are read
 	patience   time.Duration // how long completing a command line may take
 }
@@ -94,7 +95,7 @@ func (a *app) report(err error) int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &diagnostics):
-		fmt.Fprintln(a.stderr, strings.TrimRight(diagnostics.Error(), "\n"))
+		a.printDiagnostics(diagnostics)
 		return exitUsage
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "piper: %v\n", err)

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/term"
+
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 // output is standard output: where results go. Its reader may leave early, as
@@ -51,4 +55,32 @@ func (a *app) colored(w io.Writer) bool {
 		return false
 	}
 	return isTerminal(w) && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"
+}
+
+// problemsFor says how diagnostics go to standard output.
+type problemsFor int
+
+const (
+	people  problemsFor = iota // not at all: people read standard error
+	asArray                    // as a JSON array, for --json
+	asLines                    // as JSON objects of kind "diagnostic", for --progress=json
+)
+
+// printDiagnostics tells people what is wrong, and the program that reads
+// standard output, if there is one.
+func (a *app) printDiagnostics(ds plan.Diagnostics) {
+	switch a.problems {
+	case asArray:
+		a.printJSON(ds)
+	case asLines:
+		e := json.NewEncoder(a.stdout)
+		e.SetEscapeHTML(false)
+		for _, d := range ds {
+			e.Encode(struct {
+				Kind string `json:"kind"`
+				plan.Diagnostic
+			}{"diagnostic", d})
+		}
+	}
+	fmt.Fprintln(a.stderr, strings.TrimRight(ds.Error(), "\n"))
 }

@@ -30,6 +30,12 @@ piper plan release --json | jq .digest
 	asJSON := c.FlagSet.Bool("json", false, "the same as --format=json")
 	c.max, c.args = 2, pipelineWords
 	c.Exec = func(ctx context.Context, args []string) error {
+		if *asJSON {
+			format = "json"
+		}
+		if format == "json" {
+			a.problems = asArray
+		}
 		project, err := a.openProject(ctx, q.file)
 		if err != nil {
 			return err
@@ -37,9 +43,6 @@ piper plan release --json | jq .digest
 		p, err := a.plan(ctx, project, q, args)
 		if err != nil {
 			return err
-		}
-		if *asJSON {
-			format = "json"
 		}
 		w := bufio.NewWriter(a.stdout)
 		defer w.Flush()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,6 +122,7 @@ type question struct {
 	file   string
 	params []string
 	kind   string
+	base   string
 	branch string
 	tag    string
 	narrow plan.Selection
@@ -141,11 +143,35 @@ func (c *command) asks() *question {
 	q := c.evaluates()
 	c.list(&q.params, "param", "set a parameter: `NAME=VALUE`; may be repeated", false)
 	c.letter("p", "param")
-	c.lists["param"] = paramWords
+	c.lists["param"], c.lists["base"], c.lists["branch"] = paramWords, branchWords, branchWords
 	c.choice(&q.kind, "event", "", "pretend that an event of this `KIND` started it", eventKinds()...)
+	c.FlagSet.StringVar(&q.base, "base", "", "pretend that the change is held against `REV`, a branch or a commit; the event is a change_request unless --event says otherwise")
 	c.FlagSet.StringVar(&q.branch, "branch", "", "pretend to be on `BRANCH`; the event is a push unless --event says otherwise")
 	c.FlagSet.StringVar(&q.tag, "tag", "", "pretend that `TAG` was pushed")
 	return q
+}
+
+// flags are those that ask q again, but for what narrows the plan.
+func (q *question) flags() []string {
+	return slices.Concat(
+		repeated("--file", q.file),
+		repeated("--event", q.kind),
+		repeated("--base", q.base),
+		repeated("--branch", q.branch),
+		repeated("--tag", q.tag),
+		repeated("--param", q.params...),
+	)
+}
+
+// repeated is a flag as often as it has values. An empty value is none.
+func repeated(flag string, values ...string) []string {
+	var words []string
+	for _, value := range values {
+		if value != "" {
+			words = append(words, flag, value)
+		}
+	}
+	return words
 }
 
 // selects gives c the flags that narrow the plan, too.
@@ -193,9 +219,11 @@ func (a *app) request(p *project, q *question) (starlark.Request, error) {
 // event is the event that q pretends has happened. What q leaves open is as
 // the repository stands.
 func (p *project) event(q *question) plan.Event {
-	e := plan.Event{Kind: q.kind, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
+	e := plan.Event{Kind: q.kind, Base: q.base, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	switch {
 	case e.Kind != "":
+	case e.Base != "":
+		e.Kind = "change_request"
 	case e.Tag != "":
 		e.Kind = "tag"
 	case e.Branch != "":

@@ -64,11 +64,11 @@ func (e *execution) checkTriggers(ctx context.Context, p *plan.Plan) error {
 				continue
 			}
 			seen[key] = true
-			next, err := e.triggeredPlan(ctx, n.Trigger, params)
+			next, err := e.triggeredJob(ctx, n.Trigger, params)
 			if err != nil {
 				return fmt.Errorf("%s: trigger %s: %w", n.Pos, n.Name, err)
 			}
-			if err := check(next, append(slices.Clone(path), next.Pipeline)); err != nil {
+			if err := check(next.plan, append(slices.Clone(path), next.plan.Pipeline)); err != nil {
 				return err
 			}
 		}
@@ -90,17 +90,21 @@ func knownParams(t *plan.Trigger) (params map[string]string, known bool) {
 	return params, true
 }
 
-// triggeredPlan is the plan of a pipeline that is triggered with params.
-func (e *execution) triggeredPlan(ctx context.Context, t *plan.Trigger, params map[string]string) (*plan.Plan, error) {
-	q := &question{file: e.question.file, kind: "manual", branch: e.question.branch, tag: e.question.tag}
+// triggeredJob is the build of a pipeline that is triggered with params.
+func (e *execution) triggeredJob(ctx context.Context, t *plan.Trigger, params map[string]string) (*job, error) {
+	q := &question{file: e.question.file, branch: e.question.branch, tag: e.question.tag}
+	if q.branch != "" || q.tag != "" {
+		q.kind = "manual" // or they would make it a push
+	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		q.params = append(q.params, name+"="+params[name])
 	}
-	p, err := e.plan(ctx, e.project, q, []string{t.Pipeline})
-	if err == nil && e.keepGoing {
-		p = withoutFailFast(p)
+	args := []string{t.Pipeline}
+	p, err := e.plan(ctx, e.project, q, args)
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	return &job{plan: p, question: q, args: args}, nil
 }
 
 // trigger is what a trigger of j does when its turn has come.
@@ -114,32 +118,31 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 		if e.triggers == "run" && t.Wait {
 			return "", fmt.Errorf("cannot wait for %s: %s", t.Pipeline, reason)
 		}
-		j.show(text + ", but not from here: " + reason)
+		j.show(node, text+", but not from here: "+reason)
 		return build.Success, nil
 	}
 	if e.triggers != "run" {
-		j.show(text)
+		j.show(node, text)
 		return build.Success, nil
 	}
 
 	if path := j.path(); slices.Contains(path, t.Pipeline) {
 		return "", loop(path, t.Pipeline)
 	}
-	p, err := e.triggeredPlan(ctx, t, params)
+	next, err := e.triggeredJob(ctx, t, params)
 	if err != nil {
 		return "", errors.New(firstLine(err.Error()))
 	}
-	id := runner.NewID(time.Now())
-	next := &job{id: id, plan: p, parent: j}
+	next.id, next.parent, next.later = runner.NewID(time.Now()), j, !t.Wait
 	if j.logDir != "" {
-		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(id))
+		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(next.id))
 	}
-	made(id)
+	made(next.id)
 	j.mu.Lock()
-	j.jobs = append(j.jobs, next)
-	if !t.Wait {
-		j.later = append(j.later, next)
+	if j.jobs == nil {
+		j.jobs = map[string]*job{}
 	}
+	j.jobs[node.Name] = next
 	j.mu.Unlock()
 	if !t.Wait {
 		return build.Success, nil
@@ -155,21 +158,26 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 	return next.build.State(), nil
 }
 
-// show notes a trigger that is not run.
-func (j *job) show(text string) {
+// show notes what a node would trigger.
+func (j *job) show(node *plan.Node, text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.shown = append(j.shown, text)
+	if j.shown == nil {
+		j.shown = map[string]string{}
+	}
+	j.shown[node.Name] = text
 }
 
-// showTriggers tells what j and the builds after it would have triggered, and
-// reports whether that was anything.
+// showTriggers tells what j and the builds after it would have triggered, in
+// the order of their plans, and reports whether that was anything.
 func (j *job) showTriggers(w io.Writer) (any bool) {
-	for _, text := range j.shown {
-		fmt.Fprintf(w, "piper: would trigger %s\n", text)
-		any = true
+	for i := range j.plan.Nodes {
+		if text, ok := j.shown[j.plan.Nodes[i].Name]; ok {
+			fmt.Fprintf(w, "piper: would trigger %s\n", text)
+			any = true
+		}
 	}
-	for _, next := range j.jobs {
+	for _, next := range j.triggered() {
 		any = next.showTriggers(w) || any
 	}
 	return any

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 // Whatever a step prints, each line of it stands behind its name and a bar,
@@ -124,7 +125,7 @@ func TestHostileNames(t *testing.T) {
 			screen := &terminalEmulator{cols: 80, rows: 24}
 			var out bytes.Buffer
 			o := Options{Out: &out, Version: evil, File: evil, Width: func() (int, int) { return 80, 24 },
-				Rerun:   func(string) string { return evil },
+				Rerun:   func(*plan.Node) string { return evil },
 				LogPath: func(string, int) string { return evil },
 			}
 			if mode == "tty" {

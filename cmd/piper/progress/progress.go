@@ -91,7 +91,7 @@ type Options struct {
 
 	Version string                                // of Piper
 	File    string                                // the name of the PIPER.star
-	Rerun   func(step string) string              // the command that runs only this step again; nil or "" is none
+	Rerun   func(node *plan.Node) string          // the command that runs only this node again; nil or "" is none
 	LogPath func(node string, attempt int) string // the file that has the whole output; nil or "" is none
 	History map[string]time.Duration              // how long each node took in the past, to estimate the end
 	Now     func() time.Time                      // nil is the real clock
