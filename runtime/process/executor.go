@@ -20,7 +20,7 @@ import (
 // An Executor must not be copied once it has been used.
 type Executor struct {
 	// Guard is the command line of a guard, such as GuardCommand returns. It is
-	// started beside the first step. Without one, what steps have started
+	// there before the first step. Without one, what steps have started
 	// outlives this process when it is killed.
 	Guard []string
 
@@ -66,17 +66,27 @@ func (e *Executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
 	defer c.close()
 	e.remember(t.Env)
 
+	e.Prepare()
+	if len(e.Guard) > 0 {
+		e.guard.wait()
+	}
 	a := attempt{executor: e, task: &t, ctx: ctx}
 	started := time.Now()
 	if err := a.start(c); err != nil {
 		return refused(explain(c, err))
 	}
-	if len(e.Guard) > 0 {
-		e.guard.start(e.Guard)
-	}
 	r := a.run()
 	r.Started, r.Ended = started, time.Now()
 	return r
+}
+
+// Prepare begins to start the guard, which the first step would wait for: a
+// caller with something else to do before that calls it early. An error shows
+// with the first step.
+func (e *Executor) Prepare() {
+	if len(e.Guard) > 0 && e.open() == nil {
+		e.guard.start(e.Guard)
+	}
 }
 
 // open does what is needed once, before the first step.

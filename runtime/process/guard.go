@@ -119,30 +119,30 @@ func bears(env []byte, entries ...string) bool {
 	return false
 }
 
-// guardDelay is how long after the first step its guard is started. A build
-// that is over by then needs none, and starting a second program would take
-// longer than all of it.
-const guardDelay = 5 * time.Millisecond
-
 // A guard is the guarded process's side of a guard.
 type guard struct {
-	once  sync.Once
-	begun *time.Timer
-	done  chan struct{} // closed when starting it has come to an end
-	tree  *tree
-	pipe  *os.File // its end is the guard's sign
-	err   error
+	once sync.Once
+	done chan struct{} // closed when starting it has come to an end
+	tree *tree
+	pipe *os.File // its end is the guard's sign
+	err  error
 }
 
-// start starts the guard that argv names, without waiting for it.
+// start starts the guard that argv names, once, without waiting for it.
 func (g *guard) start(argv []string) {
 	g.once.Do(func() {
 		g.done = make(chan struct{})
-		g.begun = time.AfterFunc(guardDelay, func() {
+		go func() {
 			defer close(g.done)
 			g.err = g.spawn(argv)
-		})
+		}()
 	})
+}
+
+// wait waits until the guard is there: from then on it will have its sign,
+// however early this process ends.
+func (g *guard) wait() {
+	<-g.done
 }
 
 func (g *guard) spawn(argv []string) error {
@@ -176,10 +176,10 @@ func (g *guard) spawn(argv []string) error {
 // stop ends the guard. There is nothing left for it to do.
 func (g *guard) stop() error {
 	g.once.Do(func() {})
-	if g.begun == nil || g.begun.Stop() {
+	if g.done == nil {
 		return nil
 	}
-	<-g.done
+	g.wait()
 	if g.pipe == nil {
 		return g.err
 	}

@@ -28,7 +28,7 @@ const KeepRuns = 20
 //
 //	plan.json      the canonical plan
 //	events.jsonl   one build.Event a line
-//	output, index  what the steps wrote (see package logs)
+//	output.log …  what the steps wrote, and its index (see package logs)
 //
 // The directory belongs to its run as long as events.jsonl is locked.
 type record struct {

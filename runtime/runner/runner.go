@@ -89,6 +89,12 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if err != nil {
 		return b, err
 	}
+	local := &process.Executor{Guard: guard}
+	local.Prepare()
+	defer func() { err = errors.Join(err, local.Close()) }()
+	if err := process.Protect(); err != nil { // what this process was told is not for steps
+		return b, err
+	}
 
 	temp, err := os.MkdirTemp("", "piper-")
 	if err != nil {
@@ -107,7 +113,6 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	}
 	sink := redactor.Sink(logs.Tee(sinks...))
 
-	local := &process.Executor{Guard: guard}
 	environ := func() []string { return o.Environ }
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
 		Files: o.Files, Keep: o.Keep, Environ: environ, Report: o.Report}
@@ -143,7 +148,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		o.Display.Begin(o.Plan, b)
 	}
 	err = engine.Run(ctx, b)
-	err = errors.Join(err, stands.Close(), local.Close())
+	err = errors.Join(err, stands.Close())
 	if o.Display != nil {
 		o.Display.End(b)
 	}
