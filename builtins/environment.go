@@ -133,10 +133,10 @@ func (e *Evaluation) environment(name string) *environment {
 
 // place sets the environments of p: those that are used, by p and by nodes,
 // sorted by name. replaced is the name of the one that stands in for the
-// pipeline's.
+// pipeline's, if there is such a one.
 func (e *Evaluation) place(p *plan.Plan, pl *Pipeline, replaced string, nodes []*node) {
 	used := make(map[string]*environment)
-	use := func(name string, v *environment, call syntax.Position) {
+	use := func(name string, v *environment, made any, call syntax.Position) {
 		if v == nil {
 			v = used[name]
 		}
@@ -152,7 +152,7 @@ func (e *Evaluation) place(p *plan.Plan, pl *Pipeline, replaced string, nodes []
 			if near, ok := plan.Nearest(name, names); ok {
 				hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(e.environment(near).Pos))
 			}
-			e.report(Problem{Call: call, Param: "environment", Index: -1, Code: "unknown-environment",
+			e.reportMade(made, Problem{Call: call, Param: "environment", Index: -1, Code: "unknown-environment",
 				Message: fmt.Sprintf("environment %s is not defined", quote(name)), Hint: hint})
 			return
 		}
@@ -160,13 +160,15 @@ func (e *Evaluation) place(p *plan.Plan, pl *Pipeline, replaced string, nodes []
 	}
 	if replaced != "" {
 		p.Environment = replaced
-		use(replaced, nil, pl.call)
+		if v := e.environment(replaced); v != nil {
+			used[replaced] = v
+		}
 	} else if p.Environment != "" {
-		use(p.Environment, pl.where, pl.call)
+		use(p.Environment, pl.where, pl, pl.call)
 	}
 	for _, n := range nodes {
 		if n.Step != nil && n.Step.Environment != "" {
-			use(n.Step.Environment, n.where, n.call)
+			use(n.Step.Environment, n.where, n, n.call)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(used)) {

@@ -30,6 +30,12 @@ type Evaluation struct {
 	// source will do.
 	Seed [8]byte
 
+	// KeepStacks keeps the calls that led to each part of a flow, for what is
+	// found out later about it. NeedsStacks tells when they are missed: to keep
+	// them takes time, and most evaluations have nothing to tell.
+	KeepStacks  bool
+	NeedsStacks bool
+
 	// MayRegister is true while the root file's top level runs. project and
 	// pipeline are errors at any other time.
 	MayRegister bool
@@ -46,7 +52,9 @@ type Evaluation struct {
 	free     []*call     // calls that ended, to be used again
 	nodes    supply[node]
 	steps    supply[plan.Step]
-	flows    int // how many flows were flattened
+	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline
+	triggers int                  // how many were made
+	flows    int                  // how many flows were flattened
 	regexps  map[string]regexpOrError
 }
 
@@ -77,6 +85,50 @@ func (e *Evaluation) report(p Problem) {
 		}
 	}
 	e.problems = append(e.problems, p)
+}
+
+// made notes that v is made by the call in which thread is.
+func (c *call) made(v any) {
+	if !c.ev.KeepStacks {
+		return
+	}
+	if c.ev.stacks == nil {
+		c.ev.stacks = make(map[any][]plan.Frame)
+	}
+	c.ev.stacks[v] = c.ev.stack(c.thread)
+}
+
+// reportMade records a problem of v, which was made before.
+func (e *Evaluation) reportMade(v any, p Problem) {
+	e.NeedsStacks = true
+	p.Stack = e.stacks[v]
+	e.report(p)
+}
+
+// whence says where v was made, and from where that was called.
+func (e *Evaluation) whence(v any, pos plan.Pos) string {
+	text := positionText(pos)
+	if n := len(e.stacks[v]); n > 0 {
+		text += ", called from " + positionText(e.stacks[v][n-1].Pos)
+	}
+	return text
+}
+
+// StackOf returns the calls that led to the one node that was made at pos, or
+// nil when there are several.
+func (e *Evaluation) StackOf(pos plan.Pos) []plan.Frame {
+	var stack []plan.Frame
+	found := 0
+	for v, s := range e.stacks {
+		if n, ok := v.(*node); ok && n.Pos == pos {
+			stack = s
+			found++
+		}
+	}
+	if found != 1 {
+		return nil
+	}
+	return stack
 }
 
 // Problems returns what was found so far, in the order in which it was found.

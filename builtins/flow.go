@@ -49,6 +49,7 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		failFast: c.bool(failFast),
 		call:     c.site(),
 	}
+	c.made(g)
 	c.checkName(name, g.name)
 	if badName(g.name) != "" {
 		g.name = ""
@@ -213,7 +214,7 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 		return nil
 	}
 	n.flow = f.ev.flows
-	if n.Name != "" && !f.claim(n.Name, vertex(len(f.nodes)), n.call) {
+	if n.Name != "" && !f.claim(n.Name, vertex(len(f.nodes)), n, n.call) {
 		return needs
 	}
 	f.nodes = append(f.nodes, n)
@@ -244,7 +245,7 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 		f.made[kind]++
 		name = fmt.Sprintf("%s#%d", g.kind(), f.made[kind])
 	} else {
-		f.claim(name, vertex(-1-len(f.groups)), g.call)
+		f.claim(name, vertex(-1-len(f.groups)), g, g.call)
 	}
 	at := len(f.groups)
 	f.groups = append(f.groups, g)
@@ -278,15 +279,16 @@ func (f *flattening) emitMembers(g *group, needs []string) []string {
 	return needs
 }
 
-// claim gives name to what was made by a call, and reports whether it was free.
-func (f *flattening) claim(name string, v vertex, call syntax.Position) bool {
+// claim gives name to v, which is made by a call, and reports whether it was
+// free.
+func (f *flattening) claim(name string, v vertex, made any, call syntax.Position) bool {
 	had, taken := f.names[name]
 	if !taken {
 		f.names[name] = v
 		return true
 	}
-	f.ev.report(Problem{Call: call, Param: "name", Index: 0, Code: "duplicate-name",
-		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), positionText(f.pos(had))),
+	f.ev.reportMade(made, Problem{Call: call, Param: "name", Index: 0, Code: "duplicate-name",
+		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), f.whence(had)),
 		Hint:    "names are unique within a pipeline"})
 	return false
 }
@@ -297,6 +299,14 @@ func (f *flattening) pos(v vertex) plan.Pos {
 		return f.nodes[v].Pos
 	}
 	return f.ev.position(f.groups[-1-v].call)
+}
+
+// whence says where v was written, and from where that was called.
+func (f *flattening) whence(v vertex) string {
+	if v >= 0 {
+		return f.ev.whence(f.nodes[v], f.pos(v))
+	}
+	return f.ev.whence(f.groups[-1-v], f.pos(v))
 }
 
 // resolve turns what depends_on names into needs.
@@ -319,7 +329,7 @@ func (f *flattening) resolve() {
 // dependency returns the name of a node or a group that n depends on, or "".
 func (f *flattening) dependency(n *node, at int, v starlark.Value) string {
 	missing := func(what string, where plan.Pos) string {
-		f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "not-in-flow",
+		f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "not-in-flow",
 			Message: fmt.Sprintf("%s depends on %s (%s), which is not in the flow of pipeline %s", n, what, positionText(where), quote(f.pipeline.Name)),
 			Hint:    "put it into the pipeline's steps, before or beside this one"})
 		return ""
@@ -339,7 +349,7 @@ func (f *flattening) dependency(n *node, at int, v starlark.Value) string {
 		if v.index < len(f.groups) && f.groups[v.index] == v {
 			return f.plan.Groups[v.index].Name
 		}
-		f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "bad-value",
+		f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "bad-value",
 			Message: "a sequence without a name cannot be depended on", Hint: "depend on its last step, or give it a name"})
 	case starlark.String:
 		if _, ok := f.names[string(v)]; ok {
@@ -361,18 +371,20 @@ func (f *flattening) unknown(n *node, at int, name string) {
 	if near, ok := plan.Nearest(name, names); ok {
 		hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(f.pos(f.names[near])))
 	}
-	f.ev.report(Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "unknown-step", Hint: hint,
+	f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "unknown-step", Hint: hint,
 		Message: fmt.Sprintf("step %s is not defined in pipeline %s", quote(name), quote(f.pipeline.Name))})
 }
 
 // problem reports something about the member that is being flattened.
 func (f *flattening) problem(p Problem) {
+	var made any = f.pipeline
 	p.Call, p.Param, p.Index = f.pipeline.call, "steps", -1
 	if f.pipeline.impl != nil {
 		p.Param = "impl"
 	}
 	for _, at := range f.path {
 		if g := at.group; g != nil {
+			made = g
 			p.Call, p.Param, p.Index, p.Path = g.call, "members", at.index, nil
 			if g.spread {
 				p.Index, p.Path = 0, []any{at.index}
@@ -384,7 +396,7 @@ func (f *flattening) problem(p Problem) {
 	if p.Param == "impl" {
 		p.Path = nil
 	}
-	f.ev.report(p)
+	f.ev.reportMade(made, p)
 }
 
 // positionText returns pos as "file:line:column".

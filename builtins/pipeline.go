@@ -31,7 +31,7 @@ type Pipeline struct {
 
 // problem reports what is wrong with the argument param of p's definition.
 func (p *Pipeline) problem(param, code, message, hint string) {
-	p.ev.report(Problem{Call: p.call, Param: param, Index: -1, Code: code, Message: message, Hint: hint})
+	p.ev.reportMade(p, Problem{Call: p.call, Param: param, Index: -1, Code: code, Message: message, Hint: hint})
 }
 
 // mayRegister reports whether the root file's top level runs, and says so when
@@ -89,6 +89,7 @@ const (
 func makePipeline(c *call) (starlark.Value, error) {
 	p := &Pipeline{ev: c.ev, call: c.site()}
 	p.Name, p.Doc, p.Pos = c.str(pipelineName), c.str(pipelineDoc), c.ev.position(c.site())
+	c.made(p)
 	named := c.wrong == 0
 	c.checkName(pipelineName, p.Name)
 	p.flow = c.steps(pipelineSteps)
@@ -229,6 +230,7 @@ func (e *Evaluation) Plan(thread *starlark.Thread, p *Pipeline, params map[strin
 	if flow != nil {
 		nodes = e.flatten(&out, p, flow, maxNodes)
 	}
+	e.checkTriggers(p, nodes)
 	e.place(&out, p, environment, nodes)
 	out.Inputs = e.seen.inputs()
 	return &out, nil

@@ -65,6 +65,7 @@ func (c *call) newNode() *node {
 	n := c.ev.nodes.next()
 	n.ev, n.call = c.ev, c.site()
 	n.Pos = c.ev.position(n.call)
+	c.made(n)
 	return n
 }
 
@@ -425,6 +426,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		Wait:     c.bool(wait),
 	}
 	n.Trigger = t
+	c.ev.triggers++
 	c.checkName(pipeline, t.Pipeline)
 	n.Name = t.Pipeline
 	if c.given(name) {

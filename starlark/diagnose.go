@@ -55,7 +55,9 @@ func (e *evaluation) excerpts(list plan.Diagnostics) plan.Diagnostics {
 		if s == nil || d.Line == 0 {
 			continue
 		}
+		e.words.NeedsStacks = true
 		at := place{int32(d.Line), int32(d.Column)}
+		d.Stack = e.words.StackOf(plan.Pos{File: d.File, Line: at.line, Column: at.column})
 		full := s.diagnose(at, d.Code, d.Message, d.Hint)
 		d.End, d.Excerpt = full.End, full.Excerpt
 	}

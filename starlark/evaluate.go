@@ -33,12 +33,16 @@ func Evaluate(ctx context.Context, r Request) (Result, error) {
 	defer root.Close()
 	defer garbage.relax()()
 	e := newEvaluation(&r, root)
-	stop := e.bound(ctx)
-	defer stop()
-	e.load()
-	e.execute()
-	e.choose()
-	return e.result(ctx)
+	result, err := e.run(ctx)
+	if e.words.NeedsStacks {
+		// Something is wrong with what a call made before. Which calls led to
+		// it is kept the second time only: it is slow, and rarely of use.
+		r.Print = nil
+		e = newEvaluation(&r, root)
+		e.words.KeepStacks = true
+		return e.run(ctx)
+	}
+	return result, err
 }
 
 // An evaluation is one run of Evaluate. Its methods are its stages; each does
@@ -82,6 +86,16 @@ func newEvaluation(r *Request, root *os.Root) *evaluation {
 	}
 	e.thread = &starlark.Thread{Name: "evaluate", Load: e.module}
 	return e
+}
+
+// run does it all.
+func (e *evaluation) run(ctx context.Context) (Result, error) {
+	stop := e.bound(ctx)
+	defer stop()
+	e.load()
+	e.execute()
+	e.choose()
+	return e.result(ctx)
 }
 
 func (l Limits) withDefaults() Limits {
@@ -154,6 +168,7 @@ func (e *evaluation) execute() {
 	if main, ok := e.main.globals["main"].(*starlark.Function); ok && len(e.words.Pipelines()) == 0 {
 		e.words.RegisterMain(main)
 	}
+	e.words.CheckAfter()
 }
 
 // module implements load: the file was executed before.
@@ -188,20 +203,42 @@ func (e *evaluation) choose() {
 		e.failed(err)
 		return
 	}
+	if environment != "" && !slices.ContainsFunc(made.Environments, func(v plan.Environment) bool { return v.Name == environment }) {
+		e.unknownEnvironment(environment)
+	}
 	if len(e.words.Problems()) == 0 && len(e.found) == 0 {
 		e.found = append(e.found, e.excerpts(plan.Validate(made, e.Limits.Nodes))...)
 	}
 	e.plan = made
 }
 
-// usage reports a request that the file cannot answer, at the place that pos
-// names.
-func (e *evaluation) usage(pos plan.Pos, code, message, hint string) {
-	d := plan.Diagnostic{File: e.File, Severity: "error", Code: code, Message: message, Hint: hint}
-	if s := e.loader.sources[pos.File]; s != nil && pos.Line > 0 {
-		d = s.diagnose(place{pos.Line, pos.Column}, code, message, hint)
+// usage reports a request that the file cannot answer. The file is not at
+// fault, so it points nowhere into it.
+func (e *evaluation) usage(code, message, hint string) {
+	e.found = append(e.found, plan.Diagnostic{File: e.File, Severity: "error", Code: code, Message: message, Hint: hint})
+}
+
+// offer returns a hint at the name that was meant, or at all there are.
+func offer(name string, names []string) string {
+	if near, ok := plan.Nearest(name, names); ok {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
-	e.found = append(e.found, d)
+	switch len(names) {
+	case 0:
+		return "there is none"
+	case 1:
+		return "there is only " + names[0]
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+// unknownEnvironment reports the environment that was asked for.
+func (e *evaluation) unknownEnvironment(name string) {
+	var names []string
+	for _, v := range e.words.Catalog().Environments {
+		names = append(names, v.Name)
+	}
+	e.usage("unknown-environment", fmt.Sprintf("environment %q was asked for, and is not defined", builtins.Visible(name)), offer(name, names))
 }
 
 // pipeline returns the pipeline that was asked for, or nil.
@@ -224,17 +261,11 @@ func (e *evaluation) pipeline() *builtins.Pipeline {
 	switch {
 	case len(e.words.Problems()) > 0: // it may be one that could not be registered
 	case len(all) == 0:
-		e.usage(plan.Pos{}, "unknown-pipeline", "no pipeline is defined", `write pipeline(name = "build", steps = [...])`)
+		e.usage("unknown-pipeline", "no pipeline is defined", `write pipeline(name = "build", steps = [...])`)
 	case e.Pipeline == "":
-		e.usage(plan.Pos{}, "unknown-pipeline", `there is no pipeline "build", so one has to be named`, "there are "+strings.Join(names, ", "))
+		e.usage("unknown-pipeline", `there is no pipeline "build", so one has to be named`, offer("build", names))
 	default:
-		hint := "there are " + strings.Join(names, ", ")
-		var pos plan.Pos
-		if near, ok := plan.Nearest(name, names); ok {
-			pos = e.words.Pipeline(near).Pos
-			hint = fmt.Sprintf("did you mean %q (%s:%d:%d)?", near, pos.File, pos.Line, pos.Column)
-		}
-		e.usage(pos, "unknown-pipeline", fmt.Sprintf("pipeline %q is not defined", builtins.Visible(name)), hint)
+		e.usage("unknown-pipeline", fmt.Sprintf("pipeline %q is not defined", builtins.Visible(name)), offer(name, names))
 	}
 	return nil
 }
@@ -244,6 +275,7 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 	if len(p.Params) == 0 && len(e.Params) == 0 {
 		return nil
 	}
+	definition := fmt.Sprintf("pipeline %q (%s)", p.Name, p.Pos)
 	values := make(map[string]any, len(p.Params))
 	names := make([]string, len(p.Params))
 	for i, param := range p.Params {
@@ -253,14 +285,14 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 		case given:
 			v, err := param.Parse(text)
 			if err != nil {
-				e.usage(p.Pos, "bad-param", fmt.Sprintf("pipeline %q: %v", p.Name, err), param.Doc)
+				e.usage("bad-param", fmt.Sprintf("%s was given a bad value: %v", definition, err), param.Doc)
 				break
 			}
 			values[param.Name] = v
 			continue
 		case param.Required && len(e.words.Problems()) > 0: // it may not be meant so
 		case param.Required:
-			e.usage(p.Pos, "missing-param", fmt.Sprintf("pipeline %q needs the parameter %q", p.Name, param.Name), param.Doc)
+			e.usage("missing-param", fmt.Sprintf("%s needs the parameter %q, which was not given", definition, param.Name), param.Doc)
 		case param.Default != nil:
 			values[param.Name] = param.Default
 			continue
@@ -271,13 +303,7 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 		if slices.Contains(names, name) {
 			continue
 		}
-		hint := "it has none"
-		if near, ok := plan.Nearest(name, names); ok {
-			hint = fmt.Sprintf("did you mean %q?", near)
-		} else if len(names) > 0 {
-			hint = "it has " + strings.Join(names, ", ")
-		}
-		e.usage(p.Pos, "unknown-param", fmt.Sprintf("pipeline %q has no parameter %q", p.Name, builtins.Visible(name)), hint)
+		e.usage("unknown-param", fmt.Sprintf("%s was given %q, but has no such parameter", definition, builtins.Visible(name)), offer(name, names))
 	}
 	return values
 }

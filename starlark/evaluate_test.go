@@ -255,6 +255,8 @@ project("p", version = git.describe())
 env = environment("e", kind = temp_dir())
 environment("f")
 
+pipeline(name = "t", params = {"v": param.string(), "w": param.int()}, steps = [])
+
 def _impl(ctx):
     b = step("b", run = "x", env = {"Z": "1", "A": "2", "M": secret("s")}, environment = env)
     m = {str(k): k for k in set([3, 1, 2])}
@@ -269,7 +271,7 @@ pipeline(name = "p", params = {"n": param.int(default = 3), "l": param.list()}, 
 	}
 	var first string
 	for i := range rounds {
-		result, err := Evaluate(context.Background(), Request{Root: dir, Source: source, Git: fakeGit{}, Params: map[string]string{"l": "a,b"}})
+		result, err := Evaluate(context.Background(), Request{Root: dir, Source: source, Git: fakeGit{}, Pipeline: "p", Params: map[string]string{"l": "a,b"}})
 		require.NoError(t, err)
 		digest := result.Plan.Digest()
 		if i == 0 {
