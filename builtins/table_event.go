@@ -137,7 +137,10 @@ var onWords = []Builtin{
 			{Name: "state", Type: "string", Default: `"success"`, Doc: "how it must have ended", Named: true, Choices: endStates},
 		},
 		Returns: "on",
-		Example: `pipeline(name = "report", on = [on.after("nightly", state = "ended")], steps = [])`,
+		Example: `
+pipeline(name = "nightly", on = [on.cron("0 3 * * *")], steps = [step("bench", run = "make bench")])
+pipeline(name = "report", on = [on.after("nightly", state = "ended")], steps = [step("report", run = "./report.sh")])
+`,
 		call:    makeOn,
 	},
 }
