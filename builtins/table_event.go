@@ -141,7 +141,7 @@ var onWords = []Builtin{
 pipeline(name = "nightly", on = [on.cron("0 3 * * *")], steps = [step("bench", run = "make bench")])
 pipeline(name = "report", on = [on.after("nightly", state = "ended")], steps = [step("report", run = "./report.sh")])
 `,
-		call:    makeOn,
+		call: makeOn,
 	},
 }
 
