@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,10 @@ import (
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
 )
+
+// largePlan is how many nodes make it worth giving back what evaluation has
+// used, and keeping memory tight: the run itself makes little garbage.
+const largePlan = 10_000
 
 // An execution is one call of piper exec.
 type execution struct {
@@ -118,6 +123,10 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		if err := e.checkTriggers(ctx, p); err != nil {
 			return err
 		}
+	}
+	if len(p.Nodes) > largePlan {
+		debug.SetGCPercent(25)
+		debug.FreeOSMemory()
 	}
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()

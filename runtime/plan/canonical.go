@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,32 +25,45 @@ func (p *Plan) AppendCanonical(dst []byte) []byte {
 	return e.buf
 }
 
-// Digest returns the SHA-256 of the canonical JSON as "sha256:<hex>". It does
-// not hold the whole text in memory.
-func (p *Plan) Digest() string {
-	e := encoder{buf: make([]byte, 0, 2*flushAt), sum: sha256.New()}
+// WriteCanonical writes the canonical JSON of p to w, in pieces.
+func (p *Plan) WriteCanonical(w io.Writer) error {
+	e := encoder{buf: make([]byte, 0, 2*flushAt), to: w}
 	e.plan(p)
-	e.sum.Write(e.buf)
-	return "sha256:" + hex.EncodeToString(e.sum.Sum(nil))
+	e.drain()
+	return e.err
+}
+
+// Digest returns the SHA-256 of the canonical JSON as "sha256:<hex>".
+func (p *Plan) Digest() string {
+	sum := sha256.New()
+	p.WriteCanonical(sum) // a hash never fails
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
 }
 
 const flushAt = 32 << 10
 
-// An encoder appends JSON to buf. With a sum it hands what it has to it now
-// and then, so that buf stays small.
+// An encoder appends JSON to buf. What has somewhere to go is drained now and
+// then, so that buf stays small.
 //
 // Each method below writes one type. The calls within it stand in the order of
 // their keys, which is what makes the text canonical.
 type encoder struct {
 	buf []byte
-	sum hash.Hash
+	to  io.Writer // nil keeps all in buf
+	err error     // the first of to
 }
 
 func (e *encoder) flush() {
-	if e.sum != nil && len(e.buf) >= flushAt {
-		e.sum.Write(e.buf)
-		e.buf = e.buf[:0]
+	if e.to != nil && len(e.buf) >= flushAt {
+		e.drain()
 	}
+}
+
+func (e *encoder) drain() {
+	if e.err == nil {
+		_, e.err = e.to.Write(e.buf)
+	}
+	e.buf = e.buf[:0]
 }
 
 func (e *encoder) plan(p *Plan) {

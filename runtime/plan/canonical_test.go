@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -344,3 +345,20 @@ func BenchmarkDigest(b *testing.B) {
 		p.Digest()
 	}
 }
+
+func TestWriteCanonical(t *testing.T) {
+	p := &Plan{Format: Format, Pipeline: "build"}
+	for i := range 2000 { // several pieces
+		p.Nodes = append(p.Nodes, Node{Name: fmt.Sprintf("step-%d", i), Step: &Step{Script: strings.Repeat("x", 50)}})
+	}
+	var b bytes.Buffer
+	require.NoError(t, p.WriteCanonical(&b))
+	require.Equal(t, p.Canonical(), b.Bytes())
+
+	full := errors.New("disk full")
+	require.ErrorIs(t, p.WriteCanonical(failAfter{full}), full)
+}
+
+type failAfter struct{ err error }
+
+func (f failAfter) Write(p []byte) (int, error) { return 0, f.err }

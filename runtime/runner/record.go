@@ -44,7 +44,7 @@ func createRecord(runs string, id build.ID, p *plan.Plan) (*record, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("record run: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "plan.json"), p.Canonical(), 0o600); err != nil {
+	if err := writePlan(filepath.Join(dir, "plan.json"), p); err != nil {
 		return nil, fmt.Errorf("record run: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "events.jsonl"), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -59,6 +59,14 @@ func createRecord(runs string, id build.ID, p *plan.Plan) (*record, error) {
 	r.enc = json.NewEncoder(&r.buf)
 	r.enc.SetEscapeHTML(false)
 	return r, nil
+}
+
+func writePlan(name string, p *plan.Plan) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.WriteCanonical(f), f.Close())
 }
 
 // Record writes events as one piece.
