@@ -23,8 +23,7 @@ func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
 		value, err = read(c.ev.Git)
 	}
 	if err != nil {
-		c.report(Problem{Index: -1, Code: "no-git", Message: fmt.Sprintf("%s: %v", c.Name, err),
-			Hint: "commit once, or do not ask git here"})
+		c.noGit(err)
 		return starlark.String("")
 	}
 	c.ev.saw("git", key, value)
@@ -32,6 +31,18 @@ func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
 		return newList(list)
 	}
 	return toStarlark(value)
+}
+
+// noGit reports that git has no answer.
+func (c *call) noGit(err error) {
+	p := Problem{Index: -1, Code: "no-git", Message: fmt.Sprintf("%s: %v", c.Name, err)}
+	var advised interface{ Hint() string }
+	if errors.As(err, &advised) {
+		p.Hint = advised.Hint()
+	} else if err == errNoGit {
+		p.Hint = "do not ask git here, or make it a repository: git init, and commit once"
+	}
+	c.report(p)
 }
 
 func gitCommit(c *call) (starlark.Value, error) {
@@ -62,10 +73,17 @@ func gitDescribe(c *call) (starlark.Value, error) {
 				flags = append(flags, "--match="+s)
 			}
 		case p.Name == "abbrev":
-			flags = append(flags, fmt.Sprintf("--abbrev=%d", c.int(i, 0, 40)))
+			digits := c.int(i, 0, 40)
+			if digits == 0 && slices.Contains(flags, "--long") {
+				c.bad(i, nil, "bad-value", "abbrev is 0, which leaves nothing for long to show")
+			}
+			flags = append(flags, fmt.Sprintf("--abbrev=%d", digits))
 		case c.bool(i):
 			flags = append(flags, "--"+p.Name)
 		}
+	}
+	if c.wrong > 0 {
+		return starlark.String(""), nil
 	}
 	key := strings.Join(append([]string{"describe"}, flags...), " ")
 	return c.gitFact(key, func(g Git) (any, error) { return g.Describe(flags...) }), nil
@@ -252,7 +270,7 @@ func (c *call) changes(word string, ask func(globs, changed []string) bool) (sta
 			changed, err = c.ev.Git.Changed(base)
 		}
 		if err != nil {
-			c.report(Problem{Index: -1, Code: "no-git", Message: fmt.Sprintf("%s: %v", c.Name, err)})
+			c.noGit(err)
 			return starlark.True, nil
 		}
 		answer = ask(globs, changed)

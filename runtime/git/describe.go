@@ -73,6 +73,11 @@ func (r *Repo) Describe(flags ...string) (string, error) {
 			defer beside.Wait()
 		}
 		out, err := r.git(command...)
+		if exitCode(err) == fatal && !slices.Contains(command, "--always") {
+			if _, always := r.git(append(command, "--always")...); always == nil {
+				err = ErrNoTag
+			}
+		}
 		if err != nil {
 			return "", fmt.Errorf("describe HEAD: %w", err)
 		}

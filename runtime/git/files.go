@@ -137,7 +137,7 @@ func (r *Repo) resolve(rev string) (string, error) {
 			return "", err
 		}
 	}
-	return "", errors.New("no branch, tag or commit has that name")
+	return "", &advised{errors.New("no branch, tag or commit has that name"), "fetch it first, if it is one of origin"}
 }
 
 // list runs a git command that ends each entry with a NUL.

@@ -29,10 +29,21 @@ var (
 	// directory. It is an ErrNotRepository too: there is no tree to build.
 	ErrBare = fmt.Errorf("%w with files: it is bare", ErrNotRepository)
 	// ErrNoCommit says that nothing has been committed yet.
-	ErrNoCommit = errors.New("the repository has no commits yet")
+	ErrNoCommit error = &advised{errors.New("the repository has no commits yet"), "commit once, or do not ask git here"}
+	// ErrNoTag says that Describe found no tag to begin with.
+	ErrNoTag error = &advised{errors.New("no tag leads to HEAD"), "always = True gives the commit where there is no tag; or is the clone without tags?"}
 	// ErrNoProgram says that the git program is needed and cannot be started.
 	ErrNoProgram = errors.New("git is not installed, or cannot be started")
 )
+
+// An advised error knows what to do about it, in the words of a PIPER.star.
+type advised struct {
+	error
+	hint string
+}
+
+// Hint says what to do.
+func (a *advised) Hint() string { return a.hint }
 
 // A Repo is the repository that holds a directory. It is safe for use by many
 // goroutines. Its fields may be set before the first call of a method.
