@@ -169,9 +169,13 @@ func (c *call) encodeYAML(v starlark.Value, depth int) (*yaml.Node, error) {
 		} else if text.parts != nil {
 			return nil, errors.New("a secret or an output is known only when the build runs")
 		}
-		n := &yaml.Node{}
+		// Only Encode knows what YAML 1.1 took for a bool or a number, such as
+		// "on" and "12:30:45"; only SetString what is a string whatever it says.
+		var old, n yaml.Node
+		err := old.Encode(string(v))
 		n.SetString(string(v))
-		return n, nil
+		n.Style |= old.Style
+		return &n, err
 	case *starlark.Dict:
 		n := &yaml.Node{Kind: yaml.MappingNode}
 		for key, value := range v.Entries() {
