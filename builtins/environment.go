@@ -86,6 +86,9 @@ func makeVenv(c *call) (starlark.Value, error) {
 	const where, python, requirements = 0, 1, 2
 	v := &environment{Environment: plan.Environment{Kind: "venv"}, call: c.site()}
 	v.Path, v.Python = c.dir(where), c.str(python)
+	if c.given(python) && v.Python == "" && c.wrong == 0 {
+		c.bad(python, nil, "bad-value", "python is empty")
+	}
 	if v.Path == "" {
 		v.Path = ".venv"
 	}
@@ -113,6 +116,10 @@ func makeContainer(c *call) (starlark.Value, error) {
 func (c *call) environment(i int) (string, *environment) {
 	v, ok := c.args[i].(*environment)
 	if !ok {
+		if _, isString := c.args[i].(starlark.String); !isString {
+			c.badType(i, nil, "an environment or the name of one", c.args[i])
+			return "", nil
+		}
 		return c.str(i), nil
 	}
 	if v.Name == "" {

@@ -40,6 +40,7 @@ type Evaluation struct {
 	// pipeline are errors at any other time.
 	MayRegister bool
 
+	planning     bool                // an impl was called
 	names        starlark.StringDict // what Predeclared returned
 	project      *project
 	pipelines    []*Pipeline

@@ -287,9 +287,13 @@ func (f *flattening) claim(name string, v vertex, made any, call syntax.Position
 		f.names[name] = v
 		return true
 	}
-	f.ev.reportMade(made, Problem{Call: call, Param: "name", Index: 0, Code: "duplicate-name",
-		Message: fmt.Sprintf("pipeline %s has two nodes named %s (the other is defined at %s)", quote(f.pipeline.Name), quote(name), f.whence(had)),
-		Hint:    "names are unique within a pipeline"})
+	index := -1
+	if v >= 0 { // of a group the first argument is a member
+		index = 0
+	}
+	f.ev.reportMade(made, Problem{Call: call, Param: "name", Index: index, Code: "duplicate-name",
+		Message: fmt.Sprintf("pipeline %s has the name %s twice (the other is defined at %s)", quote(f.pipeline.Name), quote(name), f.whence(had)),
+		Hint:    "names of steps, triggers, approvals and groups are unique within a pipeline"})
 	return false
 }
 

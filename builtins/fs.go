@@ -143,6 +143,11 @@ func fsGlob(c *call) (starlark.Value, error) {
 	const patterns, exclude = 0, 1
 	var include []string
 	for n, v := range c.rest {
+		if _, isList := elements(v); isList {
+			c.report(Problem{Param: "patterns", Index: n, Code: "wrong-type", Hint: "spread the list: fs.glob(*patterns)",
+				Message: fmt.Sprintf("fs.glob: argument %d is %s, want a string", n+1, typeName(v))})
+			continue
+		}
 		if s, ok := c.plain(patterns, nil, v); ok {
 			if why := badGlob(s); why != "" {
 				c.report(Problem{Param: "patterns", Index: n, Code: "bad-glob", Message: fmt.Sprintf("fs.glob: %s %s", quote(s), why)})
@@ -209,10 +214,14 @@ func badGlob(s string) string {
 		return fmt.Sprintf("is too long a pattern: at most %d bytes, %d stars and %d alternatives in braces", maxGlob, maxGlobStars, maxGlobAlts)
 	case strings.HasPrefix(s, "/"):
 		return "is absolute"
+	case strings.HasPrefix(s, "!"):
+		return "begins with !, and a pattern cannot take away what another one matches"
 	case strings.Contains(s, "..") && slices.Contains(strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '{' || r == '}' || r == ',' }), ".."):
 		return "leaves the tree"
 	case strings.ContainsAny(s, `[{\`) && !doublestar.ValidatePattern(s):
 		return "is not a pattern"
+	case strings.HasPrefix(s, "./") || strings.Contains(s, "//") || strings.HasSuffix(s, "/"):
+		return "matches no file: paths have no ./ before, no / after and no // between"
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -45,6 +46,24 @@ func (e *Evaluation) marker(part plan.Part) string {
 	}
 	b.WriteRune(markerEnd)
 	return b.String()
+}
+
+// unescapeMarkers returns s, the text of a list, a dict or the like, with the
+// characters of markers as they are: such a text has them as escapes.
+func unescapeMarkers(s string) string {
+	const lead, size = `\U0010f`, len(`\U0010f000`)
+	var b strings.Builder
+	for {
+		i := strings.Index(s, lead)
+		if i < 0 || len(s) < i+size {
+			return b.String() + s
+		}
+		b.WriteString(s[:i])
+		if r, err := strconv.ParseUint(s[i+2:i+size], 16, 32); err == nil {
+			b.WriteRune(rune(r))
+		}
+		s = s[i+size:]
+	}
 }
 
 func samePart(a, b plan.Part) bool {
@@ -293,9 +312,8 @@ func (c *call) env(i int, secret bool) plan.Env {
 	}
 	out := make(plan.Env, 0, dict.Len())
 	for key, v := range dict.Entries() {
-		name, ok := key.(starlark.String)
+		name, ok := c.key(i, key)
 		if !ok {
-			c.bad(i, nil, "wrong-type", "a key of %s is %s, want a string", c.Params[i].Name, typeName(key))
 			continue
 		}
 		if why := badVariable(string(name)); why != "" {
@@ -311,6 +329,17 @@ func (c *call) env(i int, secret bool) plan.Env {
 	}
 	sortEnv(out)
 	return out
+}
+
+// key returns a key of argument i, a dict, as a string that is known now.
+func (c *call) key(i int, key starlark.Value) (starlark.String, bool) {
+	name, ok := key.(starlark.String)
+	if !ok {
+		c.bad(i, nil, "wrong-type", "a key of %s is %s, want a string", c.Params[i].Name, typeName(key))
+	} else if strings.IndexByte(string(name), markerLead) >= 0 {
+		_, ok = c.unusual(i, nil, string(name))
+	}
+	return name, ok
 }
 
 // settled returns env, argument i, which holds before any step has run: so an

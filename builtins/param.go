@@ -53,6 +53,11 @@ func makeParam(c *call) (starlark.Value, error) {
 		c.bad(indexParam(c.Params, "choices"), nil, "bad-value", "choices is empty")
 		return p, nil
 	}
+	for n, choice := range p.Choices {
+		if slices.Index(p.Choices, choice) < n {
+			c.bad(indexParam(c.Params, "choices"), []any{n}, "bad-value", "choices holds %s twice", quote(choice))
+		}
+	}
 	if fallback >= 0 {
 		c.fallback(p, fallback)
 	}
@@ -154,7 +159,10 @@ func (c *call) params(i int) []plan.Param {
 	}
 	var out []plan.Param
 	for key, v := range dict.Entries() {
-		name, _ := key.(starlark.String)
+		name, ok := c.key(i, key)
+		if !ok {
+			continue
+		}
 		if badParamName(string(name)) {
 			c.report(Problem{Param: "params", Index: i, Path: []any{string(name)}, Key: true, Code: "bad-name",
 				Message: fmt.Sprintf("%s is not the name of a parameter: letters, digits and _, not beginning with a digit", shorten(key.String()))})

@@ -38,9 +38,13 @@ func (p *Pipeline) problem(param, code, message, hint string) {
 // it does not.
 func (c *call) mayRegister() bool {
 	if !c.ev.MayRegister {
-		c.report(Problem{Index: -1, Code: "not-at-top-level",
+		p := Problem{Index: -1, Code: "not-at-top-level",
 			Message: fmt.Sprintf("%s may only be called while the top level of the root file runs", c.Name),
-			Hint:    "a loaded file offers functions and values; PIPER.star calls " + c.Name})
+			Hint:    "a loaded file offers functions and values; PIPER.star calls " + c.Name}
+		if c.ev.planning {
+			p.Hint = "impl returns the steps of its own pipeline; call " + c.Name + " at the top level"
+		}
+		c.report(p)
 	}
 	return c.ev.MayRegister
 }
@@ -134,7 +138,7 @@ func (c *call) steps(i int) starlark.Value {
 	case starlark.Callable:
 		c.badHint(i, nil, "wrong-type", "write impl = "+v.Name(), "steps is a function, want a list of steps")
 	default:
-		c.badType(i, nil, "a list of steps", v)
+		c.badHint(i, nil, "wrong-type", `write steps = [step("name", run = "...")]`, "steps is %s, want a list of steps", typeName(v))
 	}
 	return starlark.NewList(nil)
 }
@@ -151,6 +155,7 @@ func (c *call) function(i int) starlark.Callable {
 	}
 	if def, ok := f.(*starlark.Function); ok && def.NumParams() != 1 && !def.HasVarargs() {
 		c.badHint(i, nil, "bad-value", fmt.Sprintf("write def %s(ctx):", def.Name()), "%s takes %s, want one, ctx", def.Name(), count(def.NumParams(), "parameter"))
+		return nil
 	}
 	return f
 }
@@ -184,9 +189,24 @@ func (e *Evaluation) Pipeline(name string) *Pipeline {
 // RegisterMain makes a function main(ctx), defined at pos, the pipeline
 // "default".
 func (e *Evaluation) RegisterMain(main *starlark.Function) {
+	if main.NumParams() != 1 && !main.HasVarargs() {
+		e.report(Problem{Call: main.Position(), Index: -1, Code: "bad-value", Hint: "write def main(ctx):",
+			Message: fmt.Sprintf("main takes %s, want one, ctx", count(main.NumParams(), "parameter"))})
+		return
+	}
 	p := &Pipeline{ev: e, call: main.Position(), impl: main}
 	p.Name, p.Doc, p.Pos = "default", main.Doc(), e.position(main.Position())
 	e.pipelines = append(e.pipelines, p)
+}
+
+// Ignored reports whether main looks like a pipeline, main(ctx), and is none as
+// others were registered.
+func (e *Evaluation) Ignored(main *starlark.Function) bool {
+	if main.NumParams() != 1 {
+		return false
+	}
+	name, _ := main.Param(0)
+	return name == "ctx" && !slices.ContainsFunc(e.pipelines, func(p *Pipeline) bool { return p.impl == main })
 }
 
 // Catalog returns what was registered.
@@ -217,6 +237,7 @@ func (e *Evaluation) Plan(thread *starlark.Thread, p *Pipeline, params map[strin
 	flow := p.flow
 	if p.impl != nil {
 		var err error
+		e.planning = true
 		flow, err = starlark.Call(thread, p.impl, starlark.Tuple{e.context(params)}, nil)
 		if err != nil {
 			return nil, err

@@ -29,6 +29,9 @@ func makeFail(c *call) (starlark.Value, error) {
 		between = c.str(sep)
 	}
 	message := c.message(between)
+	if c.wrong > 0 {
+		return nil, ErrReported
+	}
 	if message == "" {
 		message = "fail was called"
 	}
@@ -40,6 +43,9 @@ type Failure struct{ Message string }
 
 func (f *Failure) Error() string { return f.Message }
 
+// ErrReported ends an evaluation whose last problem was reported.
+var ErrReported = errors.New("this was reported")
+
 // message joins the positional arguments as print writes them, with control
 // characters made visible.
 func (c *call) message(sep string) string {
@@ -50,7 +56,7 @@ func (c *call) message(sep string) string {
 		}
 		s, ok := starlark.AsString(v)
 		if !ok {
-			s = v.String()
+			s = unescapeMarkers(v.String())
 		}
 		text, err := c.ev.unmark(s)
 		switch {

@@ -153,6 +153,9 @@ func makeStep(c *call) (starlark.Value, error) {
 			s.Dir = c.dir(i)
 		case stepShell:
 			s.Shell = c.str(i)
+			if strings.ContainsAny(s.Shell, " \t\n") {
+				c.badHint(i, nil, "bad-value", `for arguments of its own write run = ["bash", "-x", "ci/test.sh"]`, "shell is %s, want the name of one program", quote(s.Shell))
+			}
 			if s.Shell != "" && c.args[stepRun] != nil && s.Argv != nil {
 				c.bad(i, nil, "bad-value", "shell has no meaning when run is a list")
 			}
@@ -451,8 +454,11 @@ func (c *call) triggerParams(i int) plan.Env {
 	}
 	var out plan.Env
 	for key, v := range dict.Entries() {
-		name, ok := key.(starlark.String)
-		if !ok || badParamName(string(name)) {
+		name, ok := c.key(i, key)
+		if !ok {
+			continue
+		}
+		if badParamName(string(name)) {
 			c.bad(i, nil, "bad-name", "params holds the key %s, which is not the name of a parameter", shorten(key.String()))
 			continue
 		}

@@ -167,6 +167,11 @@ func (e *evaluation) execute() {
 	}
 	if main, ok := e.main.globals["main"].(*starlark.Function); ok && len(e.words.Pipelines()) == 0 {
 		e.words.RegisterMain(main)
+	} else if ok && e.words.Ignored(main) {
+		pos := main.Position()
+		d := e.main.diagnose(place{pos.Line, pos.Col}, "ignored-main", "main(ctx) is a pipeline only where no other one is registered", `write pipeline(name = "main", impl = main), or give the function another name`)
+		d.Severity = "warning"
+		e.warnings = append(e.warnings, d)
 	}
 	e.words.CheckAfter()
 }
@@ -312,7 +317,7 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 func (e *evaluation) failed(err error) {
 	var failure *starlark.EvalError
 	switch {
-	case errors.Is(err, builtins.ErrTooManyProblems):
+	case errors.Is(err, builtins.ErrTooManyProblems), errors.Is(err, builtins.ErrReported):
 	case errors.As(err, &failure):
 		e.found = append(e.found, e.runtimeError(failure))
 	default:
