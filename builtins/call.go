@@ -128,6 +128,8 @@ func (c *call) unknownKeyword(name string) {
 		p.Hint = "services are not available in this version of piper"
 	case c.Name == "step" && (name == "finally" || name == "always"):
 		p.Hint = `write run_on = "always"`
+	case c.Name == "step" && (name == "cmd" || name == "command" || name == "script"):
+		p.Hint = "write run = ..."
 	case c.Name == "step" && (name == "needs" || name == "deps"):
 		p.Hint = "write depends_on = [...]"
 	}

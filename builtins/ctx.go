@@ -152,9 +152,17 @@ func (v *view) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: %s", v
 // Attr implements starlark.HasAttrs.
 func (v *view) Attr(name string) (starlark.Value, error) {
 	if !slices.Contains(v.attrs, name) {
-		return nil, nil
+		return nil, noField(v.name, name, v.attrs)
 	}
 	return v.read(name)
+}
+
+// noField is the error of a field that is not there.
+func noField(of, name string, fields []string) error {
+	if len(fields) == 0 {
+		return starlark.NoSuchAttrError(fmt.Sprintf("%s has no .%s; it has none", of, name))
+	}
+	return starlark.NoSuchAttrError(fmt.Sprintf("%s has no .%s; it has .%s", of, name, strings.Join(fields, ", .")))
 }
 
 // AttrNames implements starlark.HasAttrs.

@@ -143,6 +143,17 @@ func (e *Evaluation) position(pos syntax.Position) plan.Pos {
 	return plan.Pos{File: pos.Filename(), Line: pos.Line, Column: pos.Col}
 }
 
+// A namespace is a module that says what it has when asked for what it has not.
+type namespace struct{ starlarkstruct.Module }
+
+// Attr implements starlark.HasAttrs.
+func (n *namespace) Attr(name string) (starlark.Value, error) {
+	if v := n.Members[name]; v != nil {
+		return v, nil
+	}
+	return nil, noField(n.Name, name, n.AttrNames())
+}
+
 // Predeclared returns what every file can name: the functions, and the
 // namespaces with their members. Call it before anything is executed.
 func (e *Evaluation) Predeclared() starlark.StringDict {
@@ -166,7 +177,7 @@ func (e *Evaluation) Predeclared() starlark.StringDict {
 		if members == nil {
 			members = make(starlark.StringDict, 8)
 			spaces[space] = members
-			env[space] = &starlarkstruct.Module{Name: space, Members: members}
+			env[space] = &namespace{starlarkstruct.Module{Name: space, Members: members}}
 		}
 		name := b.Name[len(space)+1:]
 		if b.Value {

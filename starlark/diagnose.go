@@ -211,11 +211,39 @@ func (e *evaluation) runtimeError(failure *starlark.EvalError) plan.Diagnostic {
 			hint = fmt.Sprintf("this file's own %s hides the builtin %s; give the variable another name", name, name)
 		}
 		d = s.diagnose(place{at.Line, at.Col}, code, builtins.Visible(message), builtins.Visible(hint))
+		if arg := s.onlyArgument(place{at.Line, at.Col}); arg != nil && code == "runtime" && len(calls) > 0 && calls[len(calls)-1].Pos.Filename() == "<builtin>" {
+			from, to := arg.Span()
+			d = s.diagnoseSpan(place{from.Line, from.Col}, place{to.Line, to.Col}, d.Code, d.Message, d.Hint)
+		}
 	} else {
 		d = plan.Diagnostic{File: e.File, Severity: "error", Code: code, Message: builtins.Visible(message), Hint: hint}
 	}
 	d.Stack = e.words.Frames(calls)
 	return d
+}
+
+// onlyArgument returns the argument of a call of a function that is given one:
+// what else can a builtin object to.
+func (s *source) onlyArgument(at place) syntax.Expr {
+	call := s.call(at)
+	if call == nil || len(call.Args) != 1 {
+		return nil
+	}
+	switch fn := call.Fn.(type) {
+	case *syntax.Ident:
+		return call.Args[0]
+	case *syntax.DotExpr:
+		if space, ok := fn.X.(*syntax.Ident); ok && word(space.Name, fn.Name.Name) {
+			return call.Args[0]
+		}
+	}
+	return nil // of a method the value may be at fault
+}
+
+// word reports whether there is a builtin space.name.
+func word(space, name string) bool {
+	_, ok := builtins.Lookup(space + "." + name)
+	return ok
 }
 
 // hidden returns the name that is called at a place, when message says that it

@@ -15,7 +15,7 @@ func habit(line string, column int32) (message, hint string, at int32) {
 	i := index(line, column)
 	before, rest := line[:i], line[i:]
 	if word := firstWord(rest); isReserved(word) && strings.HasPrefix(strings.TrimLeft(rest[len(word):], " "), "= ") {
-		if word == "finally" {
+		if word == "finally" && before != "" { // not a statement: the parameter of a step
 			hint = `write run_on = "always"`
 		}
 		return word + " is a reserved word", hint, column
@@ -37,7 +37,9 @@ func habit(line string, column int32) (message, hint string, at int32) {
 		return "there is no assert statement", `write: if not condition: fail("what is wrong")`, indent + 1
 	case "while":
 		return "there is no while loop", "write for i in range(n), with break", indent + 1
-	case "yield", "async", "await", "global", "nonlocal", "del":
+	case "del":
+		return "there is no del statement", "write d.pop(key) for an entry of a dict", indent + 1
+	case "yield", "async", "await", "global", "nonlocal":
 		return "there is no " + word + " statement", "", indent + 1
 	}
 	previous := lastWord(strings.TrimRight(before, " "))
@@ -56,7 +58,13 @@ func habit(line string, column int32) (message, hint string, at int32) {
 	case strings.HasPrefix(rest, ":="):
 		return "there is no := operator", "write the assignment on a line of its own", column
 	case strings.HasPrefix(rest, "@"):
-		return "there are no decorators", "", column
+		return "there are no decorators", "write f = decorate(f) after the function", column
+	case strings.HasPrefix(rest, "&") && strings.HasSuffix(before, "&"):
+		return "there is no && operator", "write and", column - 1
+	case strings.HasPrefix(rest, "|") && strings.HasSuffix(before, "|"):
+		return "there is no || operator", "write or", column - 1
+	case strings.HasPrefix(rest, "!"):
+		return "there is no ! operator", "write not", column
 	case strings.HasPrefix(rest, ":") && previous != "" || strings.HasPrefix(rest, "->"):
 		if strings.Contains(line, "def ") || strings.Contains(line, "=") {
 			return "there are no type annotations", "leave the type out", column
@@ -85,6 +93,8 @@ const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_01234567
 // foreign returns a hint for a name that is defined elsewhere, but not here.
 func foreign(name string) string {
 	switch name {
+	case "ctx":
+		return "ctx is what the function impl of a pipeline is given: def _build(ctx):"
 	case "service", "expand":
 		return name + " is not available in this version of piper"
 	case "true", "false":
@@ -149,6 +159,8 @@ func advise(message string) (said, hint string) {
 		return message, "write str(n), or use %"
 	case strings.HasPrefix(message, "unknown binary op: string + "):
 		return message, "write str(x), or use %"
+	case strings.HasPrefix(message, "unhandled index operation ctx"):
+		return message, "its fields are read with a dot, such as ctx.params.version"
 	case strings.HasPrefix(message, "NoneType has no"):
 		return message, "a function without return gives None"
 	}

@@ -196,13 +196,23 @@ func (v *validator) outputs(order []int32) {
 			}
 		})
 	}
-	for _, u := range v.graph.unreachable(open, order) {
+	wrong := v.graph.unreachable(open, order)
+	turned := make([]use, len(wrong)) // whether the other one waits for it
+	for i, u := range wrong {
+		turned[i] = use{node: u.of, of: u.node}
+	}
+	turned = v.graph.unreachable(turned, order)
+	for _, u := range wrong {
 		n, of := &v.plan.Nodes[u.node], &v.plan.Nodes[u.of]
 		if u.node == u.of {
 			v.report(n.Pos, "not-before", "", "%s uses its own output %q", v.title(u.node), u.key)
 			continue
 		}
-		v.report(n.Pos, "not-before", fmt.Sprintf("add depends_on = [%q] to %q", of.Name, n.Name),
+		hint := fmt.Sprintf("add depends_on = [%q] to %q", of.Name, n.Name)
+		if !slices.Contains(turned, use{node: u.of, of: u.node}) {
+			hint = fmt.Sprintf("put %q after %q, which waits for it now", n.Name, of.Name)
+		}
+		v.report(n.Pos, "not-before", hint,
 			"%s uses the output %q of step %q%s, which need not have ended by then", v.title(u.node), u.key, of.Name, at(of.Pos))
 	}
 }
