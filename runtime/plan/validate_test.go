@@ -255,11 +255,11 @@ func TestValidateOutputs(t *testing.T) {
 		{"z", "x", ""},
 		{"z", "a", ""},
 		{"a", "b", `P:101:1: error: step "a" uses the output "k" of step "b" (P:102:1), which need not have ended by then
-hint: add depends_on = ["b"] to "a"`},
+hint: put "a" after "b", which waits for it now`},
 		{"z", "beside", `P:106:1: error: step "z" uses the output "k" of step "beside" (P:107:1), which need not have ended by then
 hint: add depends_on = ["beside"] to "z"`},
 		{"x", "y", `P:104:1: error: step "x" uses the output "k" of step "y" (P:105:1), which need not have ended by then
-hint: add depends_on = ["y"] to "x"`},
+hint: put "x" after "y", which waits for it now`},
 		{"a", "a", `P:101:1: error: step "a" uses its own output "k"`},
 		{"z", "besides", `P:106:1: error: step "besides" is not defined in pipeline "release"
 hint: did you mean "beside" (P:107:1)?`},
