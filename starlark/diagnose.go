@@ -222,6 +222,39 @@ func (e *evaluation) runtimeError(failure *starlark.EvalError) plan.Diagnostic {
 	return d
 }
 
+// notOffered reports the names that a load statement asks for and the file that
+// it loads has not, when that is what failed.
+func (e *evaluation) notOffered(failure *starlark.EvalError) bool {
+	calls := failure.CallStack
+	at := calls[len(calls)-1].Pos
+	s := e.loader.sources[at.Filename()]
+	if s == nil || s.tree() == nil {
+		return false
+	}
+	before := len(e.found)
+	for _, stmt := range s.tree().Stmts {
+		load, ok := stmt.(*syntax.LoadStmt)
+		if !ok || load.Load.Line != at.Line {
+			continue
+		}
+		i := slices.IndexFunc(s.loads, func(l loading) bool { return l.label == load.ModuleName() && l.from != nil })
+		if i < 0 {
+			continue
+		}
+		from := s.loads[i].from
+		for _, name := range load.From {
+			if from.globals.Has(name.Name) {
+				continue
+			}
+			public := slices.DeleteFunc(from.globals.Keys(), func(n string) bool { return n[0] == '_' })
+			start := place{name.NamePos.Line, name.NamePos.Col}
+			e.found = append(e.found, s.diagnose(start, "undefined-name",
+				fmt.Sprintf("load: %s does not define %s", from.name, name.Name), offer(name.Name, public)))
+		}
+	}
+	return len(e.found) > before
+}
+
 // onlyArgument returns the argument of a call of a function that is given one:
 // what else can a builtin object to.
 func (s *source) onlyArgument(at place) syntax.Expr {

@@ -318,6 +318,7 @@ func (e *evaluation) failed(err error) {
 	var failure *starlark.EvalError
 	switch {
 	case errors.Is(err, builtins.ErrTooManyProblems), errors.Is(err, builtins.ErrReported):
+	case errors.As(err, &failure) && e.notOffered(failure):
 	case errors.As(err, &failure):
 		e.found = append(e.found, e.runtimeError(failure))
 	default:

@@ -143,8 +143,8 @@ name = "here"
 		"":               "PIPER.star is not there",
 		"dir/PIPER.star": "is a directory",
 		"fifo":           "is not a regular file",
-		"out":            "escapes",
-		"../x":           "escapes",
+		"out":            "out of the tree",
+		"../x":           "out of the tree",
 	} {
 		found := problems(t, Request{Root: dir, File: file})
 		require.Contains(t, found[0].Message, want)
@@ -209,7 +209,7 @@ func TestFiles(t *testing.T) {
 	r.Source = []byte("fs.read('gone')\nfs.read('out')\nfs.read('ignored')\nfs.read('latin')\n")
 	found := problems(t, r)
 	require.Len(t, found, 4)
-	for i, want := range []string{"not exist", "escapes", "not a file of this tree", "not valid UTF-8"} {
+	for i, want := range []string{"not exist", "out of the tree", "not a file of this tree", "not valid UTF-8"} {
 		require.Contains(t, found[i].Message, want)
 	}
 

@@ -33,6 +33,7 @@ type loader struct {
 	cache   *cache
 	known   func(name string) bool // whether a name is predeclared
 	names   func() []string        // those that are, and those that Starlark has
+	main    string                 // the root file's name
 	sources map[string]*source
 	order   []*source // each after what it loads
 	found   plan.Diagnostics
@@ -40,6 +41,7 @@ type loader struct {
 
 // root loads the root file. text is its source, or nil to read it.
 func (l *loader) root(name string, text []byte) *source {
+	l.main = name
 	if text == nil {
 		var err error
 		if text, err = l.read(name); err != nil {

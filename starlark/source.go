@@ -140,14 +140,27 @@ func (t *tree) walk() ([]string, error) {
 	return files, err
 }
 
-var errTooLarge = errors.New("is too large")
+var (
+	errTooLarge = errors.New("is too large")
+	errOutside  = errors.New("it leads out of the tree")
+)
+
+// escapes reports whether err, a reason, is that a path leaves the tree. Package
+// os does not export its error, so another one is made to compare with.
+func (t *tree) escapes(err error) bool {
+	_, outside := t.root.Lstat("..")
+	return err == reason(outside)
+}
 
 // read returns a regular file's bytes, at most limit of them.
 func (t *tree) read(name string, limit int) ([]byte, error) {
 	// Without O_NONBLOCK a FIFO would hold us until someone writes to it.
 	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, reason(err)
+		if err = reason(err); t.escapes(err) {
+			err = errOutside
+		}
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -268,7 +281,8 @@ func (l *loader) near(name string) (string, bool) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() && path.Ext(e.Name()) == ".star" {
+		label := path.Join(path.Dir(inside), e.Name())
+		if !e.IsDir() && path.Ext(e.Name()) == ".star" && label != l.main { // that would be a cycle
 			names = append(names, e.Name())
 		}
 	}
