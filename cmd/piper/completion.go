@@ -22,9 +22,9 @@ func (a *app) completionCommand() *command {
 	c.LongHelp = `The script asks piper for what can come next: commands and flags, and of the
 project at hand its pipelines, parameters, steps and environments.`
 	c.examples = `
-source <(piper completion bash)      # in ~/.bashrc
-source <(piper completion zsh)       # in ~/.zshrc, after compinit
-piper completion fish | source       # in ~/.config/fish/config.fish
+eval "$(piper completion bash)"   # in ~/.bashrc
+eval "$(piper completion zsh)"    # in ~/.zshrc, after compinit
+piper completion fish | source    # in ~/.config/fish/config.fish
 `
 	c.max, c.args = 1, words("bash", "zsh", "fish")
 	c.Exec = func(ctx context.Context, args []string) error {

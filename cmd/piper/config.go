@@ -9,7 +9,7 @@ import (
 )
 
 func (a *app) configCommand() *command {
-	c := a.newCommand("config", "show [flags]")
+	c := a.newCommand("config", "[show] [flags]")
 	c.ShortHelp = "Show every setting, its value and where the value comes from."
 	c.LongHelp = `A setting is taken from the first place that makes it:
 
@@ -29,7 +29,7 @@ piper config show --json   # for programs
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON array")
 	c.max, c.args = 1, words("show")
 	c.Exec = func(ctx context.Context, args []string) error {
-		if len(args) == 0 || args[0] != "show" {
+		if len(args) > 0 && args[0] != "show" {
 			return &usageError{message: "config show is the one thing that config can do", hint: "usage: piper config show"}
 		}
 		conf, err := a.configuration()

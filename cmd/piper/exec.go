@@ -46,6 +46,7 @@ type execution struct {
 
 	project *project
 	source  *secret.Memory
+	runs    string // where runs of the project are recorded; "" is nowhere
 	signals *signals
 	answer  <-chan lineRead // of standard input, when somebody was asked
 }
@@ -128,6 +129,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		debug.SetGCPercent(25)
 		debug.FreeOSMemory()
 	}
+	e.runs = e.runsDir()
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
 	first := &job{plan: p, question: e.question, args: args}
@@ -188,7 +190,7 @@ func (e *execution) runAll(ctx context.Context, j *job) (code int, err error) {
 	if err := e.build(ctx, j); err != nil {
 		return exitInfra, err
 	}
-	code = e.exitCode(j.build.State())
+	code = e.exitCode(j.build)
 	for _, next := range j.triggered() {
 		if !next.later {
 			continue
@@ -207,9 +209,9 @@ func (e *execution) runAll(ctx context.Context, j *job) (code int, err error) {
 	return code, nil
 }
 
-// exitCode is what piper exits with for a build that ended in state.
-func (e *execution) exitCode(state build.State) int {
-	switch state {
+// exitCode is what piper exits with for b, which has ended.
+func (e *execution) exitCode(b *build.Build) int {
+	switch b.State() {
 	case build.Success:
 		return exitOK
 	case build.TimedOut:
@@ -218,8 +220,27 @@ func (e *execution) exitCode(state build.State) int {
 		return e.signals.exitCode()
 	case build.Rejected:
 		return exitUsage
+	case build.Failed:
+		return failureCode(b)
 	}
 	return exitFailed
+}
+
+// failureCode tells a machine at fault from a build at fault: that of the
+// machine is every failure that counts.
+func failureCode(b *build.Build) int {
+	code := exitFailed
+	for i := range b.Plan().Nodes {
+		step := b.Node(i)
+		switch {
+		case step.Allowed || step.State != build.Failed && step.State != build.TimedOut:
+		case !step.Infra:
+			return exitFailed
+		default:
+			code = exitInfra
+		}
+	}
+	return code
 }
 
 // build runs one job to its end.
@@ -227,10 +248,9 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	if j.id == "" {
 		j.id = runner.NewID(time.Now())
 	}
-	runs := e.runsDir()
 	var history map[string]time.Duration
-	if runs != "" {
-		history = runner.History(runs, j.plan.Pipeline)
+	if e.runs != "" {
+		history = runner.History(e.runs, j.plan.Pipeline)
 	}
 	display, err := progress.New(e.progress, progress.Options{
 		Out:     e.stderr,
@@ -260,7 +280,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Secrets:   e.source,
 		Display:   display,
 		LogDir:    j.logDir,
-		RunsDir:   runs,
+		RunsDir:   e.runs,
 		History:   history,
 		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
 		Kill:      e.signals.kill,
@@ -306,6 +326,7 @@ func (e *execution) runsDir() string {
 	}
 	dir := runner.RunsDir(state, e.project.root)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		fmt.Fprintf(e.stderr, "piper: this run is not recorded: %v\n", err)
 		return ""
 	}
 	return dir

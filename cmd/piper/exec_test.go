@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 func TestApprove(t *testing.T) {
@@ -94,7 +97,7 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 	}{
 		{"interrupt", "build", []os.Signal{os.Interrupt}, exitInterrupted},
 		{"terminate", "build", []os.Signal{syscall.SIGTERM}, exitTerminated},
-		{"hang up", "build", []os.Signal{syscall.SIGHUP}, exitTerminated},
+		{"hang up", "build", []os.Signal{syscall.SIGHUP}, exitHungUp},
 		{"interrupt twice", "deaf", []os.Signal{os.Interrupt, os.Interrupt}, exitInterrupted},
 		{"terminate, then interrupt", "deaf", []os.Signal{syscall.SIGTERM, os.Interrupt}, exitTerminated},
 	}
@@ -117,9 +120,45 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 			require.Equal(t, test.code, cmd.ProcessState.ExitCode(), seen.String())
 			require.Contains(t, seen.String(), "piper: CANCELLED")
 			require.Contains(t, seen.String(), "wait still runs")
+			require.NotContains(t, seen.String(), "did not end within")
 			if test.pipeline == "build" {
 				require.Contains(t, seen.String(), "wait │ leaving")
 			}
+		})
+	}
+}
+
+// A machine at fault is told from a build at fault.
+func TestFailureCode(t *testing.T) {
+	broken := build.Event{State: build.Failed, Infra: true}
+	tests := []struct {
+		name      string
+		one, two  build.Event
+		allowance string // of the first
+		code      int
+	}{
+		{"both broken", broken, broken, "", exitInfra},
+		{"one broken", build.Event{State: build.Success}, broken, "", exitInfra},
+		{"one failed", build.Event{State: build.Failed}, broken, "", exitFailed},
+		{"one timed out", build.Event{State: build.TimedOut}, broken, "", exitFailed},
+		{"one was allowed to fail", build.Event{State: build.Failed}, broken, "flaky", exitInfra},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			step := &plan.Step{Script: "true"}
+			b := build.New(&plan.Plan{Nodes: []plan.Node{{Name: "one", Step: step, AllowFailure: test.allowance}, {Name: "two", Step: step}}})
+			apply := func(ev build.Event) {
+				ev.Seq, ev.Time = b.Seq()+1, time.Unix(int64(b.Seq()), 0)
+				require.NoError(t, b.Apply(ev))
+			}
+			apply(build.Event{Kind: build.BuildStarted})
+			for node, ended := range map[string]build.Event{"one": test.one, "two": test.two} {
+				apply(build.Event{Kind: build.AttemptStarted, Node: node, Attempt: 1})
+				ended.Kind, ended.Node, ended.Attempt = build.AttemptEnded, node, 1
+				apply(ended)
+			}
+			apply(build.Event{Kind: build.BuildEnded, State: build.Failed})
+			require.Equal(t, test.code, (&execution{}).exitCode(b))
 		})
 	}
 }

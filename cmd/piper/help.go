@@ -36,7 +36,7 @@ piper help exec   # one command
 
 // printOverview shows what piper is and every command.
 func (a *app) printOverview() {
-	fmt.Fprint(a.stdout, `Piper runs the pipelines of a PIPER.star, here or on a farm of agents.
+	fmt.Fprint(a.stdout, `Piper runs the pipelines of a PIPER.star, the same here as everywhere.
 
 Examples:
   piper init                               # write a PIPER.star for this repository
@@ -61,7 +61,7 @@ Flags of every command:
 	fmt.Fprint(a.stdout, `
 "piper help COMMAND" explains a command. Exit codes: 0 ok, 1 the build failed,
 2 the command line or the PIPER.star is at fault, 3 the machine is, 124 timed
-out, 130 interrupted, 143 terminated.
+out, 129 hung up, 130 interrupted, 143 terminated.
 `)
 }
 

@@ -28,6 +28,7 @@ const (
 	exitUsage       = 2   // the command line or the PIPER.star is at fault
 	exitInfra       = 3   // the machine, a database, an agent or a server is
 	exitTimedOut    = 124 // the pipeline's own time-out passed
+	exitHungUp      = 129 // SIGHUP
 	exitInterrupted = 130 // SIGINT
 	exitTerminated  = 143 // SIGTERM
 )

@@ -29,15 +29,18 @@ type project struct {
 	git  builtins.Git // repo as a PIPER.star sees it; nil when there is none
 }
 
-// openProject finds the project to work on: the directory that holds file,
-// which is below the current one, or else the nearest directory with a
-// PIPER.star, from the current one up to the top of its repository.
+// openProject finds the project to work on: the current directory, when it is
+// told a file below that, or else the nearest directory with a PIPER.star, from
+// the current one up to the top of its repository.
 func (a *app) openProject(ctx context.Context, file string) (*project, error) {
 	p := &project{file: pipelineFile, root: a.dir}
 	if file != "" {
 		below, err := filepath.Rel(a.dir, a.path(file))
 		if err != nil || !filepath.IsLocal(below) {
-			return nil, usagef("--file %s is not below %s", file, a.dir)
+			return nil, &usageError{
+				message: fmt.Sprintf("--file %s is not below %s", file, a.dir),
+				hint:    "-C DIR goes to the project's directory first",
+			}
 		}
 		p.file = filepath.ToSlash(below)
 		if _, err := os.Stat(a.path(file)); errors.Is(err, fs.ErrNotExist) {
@@ -46,10 +49,11 @@ func (a *app) openProject(ctx context.Context, file string) (*project, error) {
 	} else {
 		root, ok := a.findRoot()
 		if !ok {
-			return nil, &usageError{
-				message: fmt.Sprintf("no %s in %s", pipelineFile, a.dir),
-				hint:    `"piper init" writes one`,
+			hint := `"piper init" writes one`
+			if root != "" {
+				hint = fmt.Sprintf("there is one above, outside of a repository: -C %s goes there", quoted(root))
 			}
+			return nil, &usageError{message: fmt.Sprintf("no %s in %s", pipelineFile, a.dir), hint: hint}
 		}
 		p.root = root
 	}
@@ -131,7 +135,7 @@ type question struct {
 // evaluates gives c the flag that names the file.
 func (c *command) evaluates() *question {
 	q := &question{}
-	c.FlagSet.StringVar(&q.file, "file", "", "use `FILE` instead of the nearest PIPER.star; its directory is the current one")
+	c.FlagSet.StringVar(&q.file, "file", "", "use `FILE`, below the current directory, instead of the nearest PIPER.star; steps run in the current directory")
 	c.letter("f", "file")
 	c.lists["file"] = files
 	c.settings = true
@@ -141,7 +145,7 @@ func (c *command) evaluates() *question {
 // asks gives c the flags that say what one pipeline is evaluated for, too.
 func (c *command) asks() *question {
 	q := c.evaluates()
-	c.list(&q.params, "param", "set a parameter: `NAME=VALUE`; may be repeated", false)
+	c.list(&q.params, "param", "set a parameter: `NAME=VALUE`; a list takes its values with commas; may be repeated", false)
 	c.letter("p", "param")
 	c.lists["param"], c.lists["base"], c.lists["branch"] = paramWords, branchWords, branchWords
 	c.choice(&q.kind, "event", "", "pretend that an event of this `KIND` started it", eventKinds()...)
@@ -188,11 +192,20 @@ func eventKinds() []string {
 
 // request is what to ask the evaluator.
 func (a *app) request(p *project, q *question) (starlark.Request, error) {
+	if q.branch != "" && q.tag != "" {
+		return starlark.Request{}, usagef("--branch and --tag: what is pushed is one of them")
+	}
 	params := map[string]string{}
 	for _, param := range q.params {
 		name, value, ok := strings.Cut(param, "=")
 		if !ok || name == "" {
 			return starlark.Request{}, usagef("--param %q: want NAME=VALUE", param)
+		}
+		if first, twice := params[name]; twice {
+			return starlark.Request{}, &usageError{
+				message: fmt.Sprintf("--param gives %s twice: %q and %q", name, first, value),
+				hint:    fmt.Sprintf("a list takes its values with commas: --param %s=%s,%s", name, quoted(first), quoted(value)),
+			}
 		}
 		params[name] = value
 	}
@@ -293,7 +306,9 @@ func narrow(p *plan.Plan, s plan.Selection) (*plan.Plan, error) {
 	switch {
 	case errors.As(err, &unknown):
 		near := ""
-		if !strings.ContainsAny(unknown.Name, "*?[{") {
+		if inside := unknown.Name + "/"; slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return strings.HasPrefix(n.Name, inside) }) {
+			near = inside + "*"
+		} else if !strings.ContainsAny(unknown.Name, "*?[{") {
 			near = nearest(unknown.Name, stepNames(p))
 		}
 		return nil, &usageError{
@@ -301,7 +316,11 @@ func narrow(p *plan.Plan, s plan.Selection) (*plan.Plan, error) {
 			hint:    didYouMean(near, fmt.Sprintf("\"piper plan %s\" lists its steps", p.Pipeline)),
 		}
 	case errors.As(err, &left):
-		return nil, &usageError{message: err.Error(), hint: fmt.Sprintf("add %s to what is run", left.Step)}
+		hint := fmt.Sprintf("add %s to what is run", left.Step)
+		if len(s.Only)+len(s.From) == 0 {
+			hint = "do not skip " + left.Step
+		}
+		return nil, &usageError{message: err.Error(), hint: hint}
 	case err != nil:
 		return nil, err
 	case len(selected.Nodes) == 0 && len(p.Nodes) > 0:

@@ -78,6 +78,8 @@ func (s *signals) exitCode() int {
 		return exitFailed
 	case syscall.SIGINT:
 		return exitInterrupted
+	case syscall.SIGHUP:
+		return exitHungUp
 	}
 	return exitTerminated
 }

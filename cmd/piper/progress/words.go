@@ -98,8 +98,11 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 			verb = "refused" + by(ev.By) + " after " + short(d)
 		}
 	}
-	text := verb
-	if why := cause(ev); why != "" {
+	text, why := verb, cause(ev)
+	switch {
+	case ev.State == build.TimedOut && ev.Reason != "":
+		text = clean(ev.Reason) // it says after what time, and the signal was ours
+	case why != "":
 		text += ": " + why
 	}
 	if mark != failed {

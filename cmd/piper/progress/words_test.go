@@ -31,6 +31,7 @@ func TestOutcome(t *testing.T) {
 		{step, build.Event{State: build.Failed, Exit: &one, Reason: "output \"v\" is not UTF-8"}, "", failed, `failed in 1.5s: exit 1: output "v" is not UTF-8`},
 		{step, build.Event{State: build.Failed, Infra: true, Reason: "disk full"}, "", failed, "failed in 1.5s: the machine failed: disk full"},
 		{step, build.Event{State: build.TimedOut}, "", failed, "timed out after 1.5s"},
+		{step, build.Event{State: build.TimedOut, Signal: "killed", Reason: "timed out after 1s; killed"}, "", failed, "timed out after 1s; killed"},
 		{step, build.Event{State: build.Cancelled, Signal: "interrupt"}, "", skipped, "cancelled after 1.5s: signal interrupt"},
 		{lax, build.Event{State: build.Failed, Exit: &one}, "", allowed, "failed in 1.5s: exit 1 (allowed: it is new)"},
 		{lax, build.Event{State: build.TimedOut}, "", allowed, "timed out after 1.5s (allowed: it is new)"},
