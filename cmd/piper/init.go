@@ -25,7 +25,7 @@ piper init --print   # to standard output
 	toStdout := c.FlagSet.Bool("print", false, "print what would be written, and write nothing")
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON object that says what was written")
 	c.Exec = func(ctx context.Context, args []string) error {
-		s := &scaffold{dir: a.dir, name: projectName(a.dir)}
+		s := &scaffold{dir: a.dir, name: plainName(filepath.Base(a.dir))}
 		if repo, err := git.Open(a.dir); err == nil {
 			commit, err := repo.Commit()
 			s.versioned = err == nil && commit != ""
@@ -42,6 +42,9 @@ piper init --print   # to standard output
 			return &usageError{message: fmt.Sprintf("%s is there already", file), hint: `"piper init --print" shows what would be written`}
 		} else if err != nil {
 			return fmt.Errorf("write %s: %w", file, err)
+		}
+		if above, ok := (&app{dir: filepath.Dir(a.dir)}).findRoot(); ok && !exists(filepath.Join(a.dir, ".git")) {
+			fmt.Fprintf(a.stderr, "piper: in this directory it takes the place of the one in %s\n", above)
 		}
 		names := []string{}
 		for _, part := range s.parts {
@@ -72,15 +75,15 @@ func writeNew(file, content string) error {
 	return nil
 }
 
-// projectName is the name of the directory in the letters that a name may have.
-func projectName(dir string) string {
+// plainName is s in the letters that the name of a project may have.
+func plainName(s string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '_', r == '-':
 			return r
 		}
 		return '-'
-	}, filepath.Base(dir))
+	}, s)
 	if name = strings.Trim(name, "-._"); name == "" {
 		return "project"
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 type scaffold struct {
 	dir       string
 	name      string // of the project
+	called    bool   // a file says so
 	versioned bool   // git can describe it
 	parts     []part
 	remarks   []string // comment lines at the end
@@ -62,6 +64,13 @@ func (s *scaffold) look() error {
 		}})
 	}
 	return nil
+}
+
+// call gives the project the name that a file has for it, when that can be one.
+func (s *scaffold) call(name string) {
+	if !s.called && name != "" && name == plainName(name) {
+		s.name, s.called = name, true
+	}
 }
 
 // read returns a file of the directory; nil when it is not there.
@@ -118,6 +127,8 @@ func (s *scaffold) lookNode() error {
 		return err
 	}
 	var pkg struct {
+		Name            string            `json:"name"`
+		Main            string            `json:"main"`
 		PackageManager  string            `json:"packageManager"`
 		Scripts         map[string]string `json:"scripts"`
 		Dependencies    map[string]string `json:"dependencies"`
@@ -127,6 +138,7 @@ func (s *scaffold) lookNode() error {
 		s.remarks = append(s.remarks, "package.json could not be read: "+firstLine(err.Error()))
 		return nil
 	}
+	s.call(path.Base(pkg.Name)) // without its scope
 	manager, install := s.nodeManager(pkg.PackageManager)
 	p := part{from: "package.json", passEnv: []string{"NPM_CONFIG_*", "npm_config_*", "NODE_*"}}
 	if len(pkg.Dependencies)+len(pkg.DevDependencies) > 0 {
@@ -143,10 +155,15 @@ func (s *scaffold) lookNode() error {
 		}
 		p.steps = append(p.steps, scaffoldStep{name: script, run: argv(manager, "run", script), stage: stage})
 	}
-	if len(p.steps) == 0 {
-		p.steps = append(p.steps, scaffoldStep{name: "node", run: argv("node", "--version"), stage: check})
+	main := cmp.Or(pkg.Main, "index.js")
+	if len(p.steps) == 0 && strings.HasSuffix(main, "js") && s.has(main) {
+		p.steps = append(p.steps, scaffoldStep{name: "syntax", run: argv("node", "--check", main), stage: check})
 	}
-	s.parts = append(s.parts, p)
+	if len(p.steps) > 0 {
+		s.parts = append(s.parts, p)
+	} else {
+		s.remarks = append(s.remarks, "package.json has no script lint, typecheck, test or build.")
+	}
 	return nil
 }
 
@@ -200,6 +217,7 @@ func (s *scaffold) lookPython() error {
 		tools = append(tools, data...)
 		names = append(names, filepath.Base(file))
 	}
+	s.call(pythonName(project))
 	venv := "venv()"
 	if len(names) > 0 {
 		venv = "venv(requirements = " + argv(names...) + ")"
@@ -208,22 +226,47 @@ func (s *scaffold) lookPython() error {
 
 	in := "environment = python"
 	if bytes.Contains(project, []byte("[build-system]")) || bytes.Contains(project, []byte("[project]")) {
-		p.steps = append(p.steps, scaffoldStep{name: "install", run: argv("python", "-m", "pip", "install", "--quiet", "--editable", "."), stage: prepare, more: in})
+		p.steps = append(p.steps, scaffoldStep{name: "install", run: argv("python", "-m", "pip", "install", "--editable", "."), stage: prepare, more: in})
 	}
 	tests, _ := filepath.Glob(filepath.Join(s.dir, "test*"))
 	switch {
 	case bytes.Contains(tools, []byte("pytest")) && len(tests) > 0:
 		if !bytes.Contains(tools[len(project):], []byte("pytest")) {
-			p.steps = append(p.steps, scaffoldStep{name: "pytest", run: argv("python", "-m", "pip", "install", "--quiet", "pytest"), stage: prepare, more: in})
+			p.steps = append(p.steps, scaffoldStep{name: "pytest", run: argv("python", "-m", "pip", "install", "pytest"), stage: prepare, more: in})
 		}
 		p.steps = append(p.steps, scaffoldStep{name: "test", run: argv("python", "-m", "pytest"), stage: check, more: in})
 	case len(tests) > 0:
-		p.steps = append(p.steps, scaffoldStep{name: "test", run: argv("python", "-m", "unittest", "discover"), stage: check, more: in})
+		discover := []string{"python", "-m", "unittest", "discover"}
+		if s.has("tests") && !s.has("tests/__init__.py") { // it looks only into packages by itself
+			discover = append(discover, "-s", "tests")
+		}
+		p.steps = append(p.steps, scaffoldStep{name: "test", run: argv(discover...), stage: check, more: in})
 	default:
 		p.steps = append(p.steps, scaffoldStep{name: "compile", run: argv("python", "-m", "compileall", "-q", "-x", `[.]venv|[.]git`, "."), stage: check, more: in})
 	}
 	s.parts = append(s.parts, p)
 	return nil
+}
+
+// pythonName is the name that a pyproject.toml gives its project, "" when it
+// does not plainly say.
+func pythonName(pyproject []byte) string {
+	section := ""
+	for line := range strings.Lines(string(pyproject)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+		}
+		key, value, _ := strings.Cut(line, "=")
+		if strings.TrimSpace(key) != "name" || section != "[project]" && section != "[tool.poetry]" {
+			continue
+		}
+		if value = strings.TrimSpace(value); len(value) > 1 && strings.ContainsAny(value[:1], "\"'") {
+			name, _, _ := strings.Cut(value[1:], value[:1])
+			return name
+		}
+	}
+	return ""
 }
 
 // lookMake takes the targets that only look and build. Where another file has
