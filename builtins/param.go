@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -281,28 +282,44 @@ func badSchedule(s string) string {
 	if len(fields) != 5 {
 		return "has " + count(len(fields), "field") + ", want 5"
 	}
+	const day, month, weekday = 2, 3, 4
 	bounds := [5][2]int{{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}}
+	var holds [5][60]bool
 	for i, field := range fields {
 		for part := range strings.SplitSeq(field, ",") {
-			if !cronPart(part, bounds[i][0], bounds[i][1], i) {
+			first, last, step, ok := cronPart(part, bounds[i][0], bounds[i][1], i)
+			if !ok {
 				return "holds " + quote(part) + ", which does not fit its place"
+			}
+			for ; first <= last; first += step {
+				holds[i][first] = true
 			}
 		}
 	}
-	return ""
+	if fields[weekday] != "*" {
+		return "" // a weekday will do
+	}
+	for m := range 13 {
+		days := time.Date(2000, time.Month(m)+1, 0, 0, 0, 0, 0, time.UTC).Day() // a leap year
+		if holds[month][m] && slices.Contains(holds[day][:days+1], true) {
+			return ""
+		}
+	}
+	return "names a day that none of its months has"
 }
 
-// cronPart reports whether s is one part of a crontab's field: *, n, n-m, each
-// with an optional /step. Months and weekdays may be written by their names.
-func cronPart(s string, low, high, field int) bool {
-	s, step, stepped := strings.Cut(s, "/")
+// cronPart reads one part of a crontab's field: *, n, n-m, each with an optional
+// /step. Months and weekdays may be written by their names.
+func cronPart(s string, low, high, field int) (first, last, step int, ok bool) {
+	s, every, stepped := strings.Cut(s, "/")
+	step = 1
 	if stepped {
-		if n, ok := number(step); !ok || n < 1 || n > high {
-			return false
+		if step, ok = number(every); !ok || step < 1 || step > high {
+			return 0, 0, 0, false
 		}
 	}
 	if s == "*" {
-		return true
+		return low, high, step, true
 	}
 	value := func(s string) (int, bool) {
 		var names []string
@@ -319,12 +336,18 @@ func cronPart(s string, low, high, field int) bool {
 		return n, ok && low <= n && n <= high
 	}
 	from, to, isRange := strings.Cut(s, "-")
-	first, ok := value(from)
-	if !ok || !isRange {
-		return ok
+	if first, ok = value(from); !ok {
+		return 0, 0, 0, false
 	}
-	last, ok := value(to)
-	return ok && first <= last
+	switch {
+	case isRange:
+		last, ok = value(to)
+	case stepped:
+		last = high
+	default:
+		last = first
+	}
+	return first, last, step, ok && first <= last
 }
 
 func number(s string) (int, bool) {

@@ -137,7 +137,7 @@ pipeline(name = "test", steps = [parallel(go, web)])
 	},
 	{
 		Name: "trigger",
-		Doc:  "Returns a node that starts another pipeline.",
+		Doc:  "Returns a node that starts another pipeline. One of this project must be there, and be given what it takes.",
 		Params: []Param{
 			{Name: "pipeline", Type: "string", Required: true, Doc: "the pipeline to start"},
 			{Name: "name", Type: "string", Doc: "unique in the flow; the pipeline's when not given", Named: true},
