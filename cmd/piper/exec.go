@@ -298,7 +298,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		o.Plan = withoutFailFast(j.plan) // the digest is still that of the plan as it was written
 	}
 	if e.shellOnFail {
-		o.OnFail = func(ctx context.Context, t runtime.Task, res runtime.Result) { e.openShell(ctx, display, j, t) }
+		o.OnFail = func(ctx context.Context, t runtime.Task, res runtime.Result) { e.openShell(ctx, display, j, t, res) }
 	}
 	j.build, err = runner.Run(ctx, o)
 	return err

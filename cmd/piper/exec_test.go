@@ -59,7 +59,7 @@ pipeline(name = "build", steps = [step("bad", run = "exit 7", dir = "sub", env =
 `)
 	require.NoError(t, os.Mkdir(dir+"/sub", 0o777))
 	s := startTerminal(t, dir, []string{"piper", "exec", "--shell-on-fail"}, "SHELL=/bin/sh")
-	s.expect("piper: bad failed; this is /bin/sh in " + dir + "/sub, with its environment. Leave it to go on.")
+	s.expect("piper: bad failed with exit 7; this is /bin/sh in " + dir + "/sub, with its environment. Leave it to go on.")
 	s.send("echo in:$PWD:$MARK:$PIPER_STEP; exit 3\n")
 	s.expect("in:" + dir + "/sub:yes:bad")
 	s.expect("again:     piper exec build --only bad")
@@ -87,7 +87,7 @@ pipeline(name = "build", steps = [approve("ok"), step("bad", run = "exit 7")])
 func TestSignals(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "PIPER.star", `
-pipeline(name = "build", steps = [step("wait", run = "trap 'echo leaving; exit 1' INT TERM; echo up; while :; do sleep 1; done", grace = "10m")])
+pipeline(name = "build", steps = [step("wait", run = "trap 'echo leaving; exit 1' INT TERM; echo up; while :; do sleep 1; done", grace = "10m"), step("after", run = "true")])
 pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; while :; do sleep 1; done", grace = "10m")])
 `)
 	tests := []struct {
@@ -109,7 +109,7 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 			seen := &watched{}
 			cmd.Stderr = seen
 			require.NoError(t, cmd.Start())
-			seen.wait(t, "wait │ up")
+			seen.wait(t, "│ up")
 			for i, sig := range test.signals {
 				require.NoError(t, cmd.Process.Signal(sig))
 				if i == 0 && len(test.signals) > 1 {
@@ -122,7 +122,8 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 			require.Contains(t, seen.String(), "wait still runs")
 			require.NotContains(t, seen.String(), "did not end within")
 			if test.pipeline == "build" {
-				require.Contains(t, seen.String(), "wait │ leaving")
+				require.Contains(t, seen.String(), "wait  │ leaving")
+				require.Regexp(t, `after - cancelled before it ran: (interrupted|terminated)\n`, seen.String())
 			}
 		})
 	}

@@ -8,12 +8,13 @@ import (
 
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/process"
 )
 
-// openShell lets the person look around where a step has just failed. The
-// attempt ends when the shell does, whatever was done in it.
-func (e *execution) openShell(ctx context.Context, display progress.Display, j *job, t runtime.Task) {
+// openShell lets the person look around where a step has just failed with res.
+// The attempt ends when the shell does, whatever was done in it.
+func (e *execution) openShell(ctx context.Context, display progress.Display, j *job, t runtime.Task, res runtime.Result) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -30,7 +31,14 @@ func (e *execution) openShell(ctx context.Context, display progress.Display, j *
 		shell = "/bin/sh"
 	}
 	dir := filepath.Join(t.Workspace, filepath.FromSlash(t.Dir))
-	fmt.Fprintf(e.stderr, "piper: %s failed; this is %s in %s, with its environment. Leave it to go on.\n", t.Node.Name, shell, dir)
+	how := "failed"
+	switch {
+	case res.State == build.TimedOut:
+		how = "timed out"
+	case res.Exit != nil:
+		how = fmt.Sprintf("failed with exit %d", *res.Exit)
+	}
+	fmt.Fprintf(e.stderr, "piper: %s %s; this is %s in %s, with its environment. Leave it to go on.\n", t.Node.Name, how, shell, dir)
 	err := process.Interactive(ctx, dir, t.Env, []string{shell}, e.stdin, e.stderr, e.stderr)
 	var exit *process.ExitError
 	if err != nil && !errors.As(err, &exit) { // how the shell was left says nothing

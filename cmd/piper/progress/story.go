@@ -115,8 +115,8 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		case ev.State == build.Cancelled:
 			n.text = "cancelled before it ran"
 		}
-		if ev.Reason != "" {
-			n.text += ": " + clean(ev.Reason)
+		if why := strings.TrimPrefix(ev.Reason, "cancelled: "); why != "" { // that much was said
+			n.text += ": " + clean(why)
 		}
 	case build.AttemptEnded:
 		n.attempt, n.ended = s.of(n.node, ev.Attempt, ev.Time), true
