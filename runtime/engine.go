@@ -377,7 +377,7 @@ func (r *run) apply(ev build.Event) error {
 	ev.Seq = r.b.Seq() + 1
 	ev.Time = r.now()
 	if err := r.b.Apply(ev); err != nil {
-		return fmt.Errorf("apply %s: %w", ev.Kind, err)
+		return err
 	}
 	r.batch = append(r.batch, ev)
 	return nil
