@@ -299,33 +299,6 @@ func nearest(key string, m *Machine) string {
 			return toolPrefix + name
 		}
 	}
-	best, bestAt := "", 1+len(key)/3
-	for _, name := range known {
-		if d := distance(key, name); d <= bestAt {
-			best, bestAt = name, d-1
-		}
-	}
+	best, _ := plan.Nearest(key, known)
 	return best
-}
-
-// distance is how many letters have to be changed, added or dropped to make
-// one word of another.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

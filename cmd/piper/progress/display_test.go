@@ -251,7 +251,7 @@ func TestAuto(t *testing.T) {
 }
 
 func TestUnknownMode(t *testing.T) {
-	for mode, want := range map[string]string{"plane": "plain", "": "tty", "JSON": "json", "github-actions": "github", "qiet": "quiet"} {
+	for mode, want := range map[string]string{"plin": "plain", "": "tty", "JSON": "json", "github-actions": "github", "qiet": "quiet"} {
 		_, err := New(mode, Options{})
 		require.EqualError(t, err, fmt.Sprintf("unknown progress mode %q: did you mean %q? There are auto, tty, plain, json, quiet, github", mode, want))
 	}

@@ -134,7 +134,10 @@ func New(mode string, o Options) (Display, error) {
 	case "github":
 		return newGitHub(o), nil
 	}
-	return nil, fmt.Errorf("unknown progress mode %q: did you mean %q? There are %s", mode, nearest(mode, Modes()), strings.Join(Modes(), ", "))
+	if near, ok := plan.Nearest(mode, Modes()); ok {
+		return nil, fmt.Errorf("unknown progress mode %q: did you mean %q? There are %s", mode, near, strings.Join(Modes(), ", "))
+	}
+	return nil, fmt.Errorf("unknown progress mode %q: there are %s", mode, strings.Join(Modes(), ", "))
 }
 
 // The smallest terminal on which a live area is of use.
@@ -191,36 +194,4 @@ func Suspend(d Display) (resume func()) {
 		return s.suspend()
 	}
 	return func() {}
-}
-
-// nearest is the name that takes the fewest changed letters to come from word.
-func nearest(word string, names []string) (best string) {
-	least := -1
-	for _, name := range names {
-		if d := distance(strings.ToLower(word), name); least < 0 || d < least {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete or replace between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
