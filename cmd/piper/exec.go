@@ -20,6 +20,7 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
+	"github.com/piper-build/piper/starlark"
 )
 
 // largePlan is how many nodes make it worth giving back what evaluation has
@@ -110,6 +111,9 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	}
 	p, err := e.plan(ctx, e.project, e.question, args)
 	if err != nil {
+		if len(args) == 1 {
+			e.suggestStep(ctx, err, args[0])
+		}
 		return err
 	}
 	if e.dryRun {
@@ -152,6 +156,24 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		return exitStatus(code)
 	}
 	return nil
+}
+
+// suggestStep gives err another hint when word names no pipeline, but a step of
+// the one that runs when none is named.
+func (e *execution) suggestStep(ctx context.Context, err error, word string) {
+	var wrong plan.Diagnostics
+	if !errors.As(err, &wrong) || wrong[0].Code != "unknown-pipeline" {
+		return
+	}
+	r, err := e.request(e.project, e.question)
+	if err != nil {
+		return
+	}
+	r.Print = nil // it has printed
+	result, err := starlark.Evaluate(ctx, r)
+	if err == nil && slices.Contains(stepNames(result.Plan), word) {
+		wrong[0].Hint = fmt.Sprintf("%s is a step of %s: piper exec --only %[1]s", word, result.Plan.Pipeline)
+	}
 }
 
 // A job is one build of an execution.
@@ -330,57 +352,6 @@ func (e *execution) runsDir() string {
 		return ""
 	}
 	return dir
-}
-
-// rerun is the command line that runs one node of j again, and before it the
-// steps whose outputs it uses. It holds no secret: a value is left to be filled
-// in.
-func (e *execution) rerun(j *job, node *plan.Node) string {
-	words := append([]string{"piper", "exec", j.plan.Pipeline}, j.args[min(1, len(j.args)):]...)
-	if here, err := os.Getwd(); err == nil && here != e.dir {
-		words = append(words, "-C", e.dir)
-	}
-	if e.configFile != "" {
-		words = append(words, "--config", e.configFile)
-	}
-	words = append(words, j.question.flags()...)
-	words = append(words, repeated("--pass-env", e.passEnv...)...)
-	words = append(words, repeated("--secret-file", e.secretFiles...)...)
-	for _, s := range e.secrets {
-		name, _, _ := strings.Cut(s, "=")
-		words = append(words, "--secret", name+"=…")
-	}
-	if e.triggers != "show" {
-		words = append(words, "--triggers", e.triggers)
-	}
-	if e.yes {
-		words = append(words, "--yes")
-	}
-	words = append(words, "--only", strings.Join(withSources(j.plan, node), ","))
-	for i, word := range words {
-		words[i] = quoted(word)
-	}
-	return strings.Join(words, " ")
-}
-
-// withSources returns the name of node, and before it those of the steps whose
-// outputs it cannot run without.
-func withSources(p *plan.Plan, node *plan.Node) []string {
-	var names []string
-	var add func(*plan.Node)
-	add = func(node *plan.Node) {
-		for _, output := range node.Uses() {
-			if slices.Contains(names, output.Step) {
-				continue
-			}
-			if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == output.Step }); i >= 0 {
-				add(&p.Nodes[i])
-			}
-		}
-		names = append(names, node.Name)
-	}
-	add(node)
-	return names
 }
 
 // passable looks whether name is that of a variable, in which * stands for
