@@ -184,7 +184,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 		}
 		if closed(kill) {
 			kill = nil
-			if err := r.cancel("killed", true); err != nil {
+			if err := r.cancel("", true); err != nil {
 				return err
 			}
 		}

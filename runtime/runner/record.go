@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -180,7 +180,7 @@ func remember(runs string, b *build.Build, before map[string]time.Duration) erro
 }
 
 func historyFile(runs, pipeline string) string {
-	return filepath.Join(runs, "history-"+url.PathEscape(pipeline)+".json")
+	return filepath.Join(runs, "history-"+strings.ReplaceAll(pipeline, "/", "%2F")+".json") // no name holds a '%'
 }
 
 // replace writes a file in one step, so that no reader sees half of it.
