@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -134,6 +135,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		debug.FreeOSMemory()
 	}
 	e.runs = e.runsDir()
+	e.widen(len(p.Nodes))
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
 	first := &job{plan: p, question: e.question, args: args}
@@ -173,6 +175,16 @@ func (e *execution) suggestStep(ctx context.Context, err error, word string) {
 	result, err := starlark.Evaluate(ctx, r)
 	if err == nil && slices.Contains(stepNames(result.Plan), word) {
 		wrong[0].Hint = fmt.Sprintf("%s is a step of %s: piper exec --only %[1]s", word, result.Plan.Pipeline)
+	}
+}
+
+// widen gives Go's scheduler a place for each step beside those for the
+// processors: a fork holds its place until the step's program is there, and
+// must not hold up the rest meanwhile. Whoever sets GOMAXPROCS is obeyed.
+func (e *execution) widen(nodes int) {
+	if nodes > 1 && e.env("GOMAXPROCS") == "" {
+		n := goruntime.NumCPU()
+		goruntime.GOMAXPROCS(n + min(cmp.Or(e.parallel, n), nodes))
 	}
 }
 

@@ -101,6 +101,7 @@ func (p *programs) peer(name string) program {
 		}
 		from := peers[name]
 		var err error
+		how := "apt-get install " + from.debian
 		if from.module != "" {
 			path := filepath.Join(p.cache, name+"-"+from.version)
 			if exists(path) {
@@ -109,11 +110,14 @@ func (p *programs) peer(name string) program {
 			if err = p.goInstall(from, path); err == nil {
 				return path, nil
 			}
+			how = "go install " + from.module + "@" + from.version
 		} else {
 			err = p.aptGet(from.debian)
 		}
 		if err != nil {
-			return "", fmt.Errorf("%s is not installed: %w", name, err)
+			// What went wrong is of this machine, and no part of the table.
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", how, err)
+			return "", fmt.Errorf("%s is not installed, and could not be with %s", name, how)
 		}
 		return exec.LookPath(name)
 	})
