@@ -16,11 +16,8 @@ import (
 // controls below U+0020. Fields at their zero value are left out, the way the
 // struct tags say. A byte that is not UTF-8, which Validate refuses, is written
 // as U+FFFD.
-func (p *Plan) Canonical() []byte { return p.AppendCanonical(nil) }
-
-// AppendCanonical appends the canonical JSON of p to dst.
-func (p *Plan) AppendCanonical(dst []byte) []byte {
-	e := encoder{buf: dst}
+func (p *Plan) Canonical() []byte {
+	var e encoder
 	e.plan(p)
 	return e.buf
 }
