@@ -57,6 +57,10 @@ type Engine struct {
 	// Approve asks a person; nil refuses.
 	Approve func(ctx context.Context, node *plan.Node) (Approval, error)
 
+	// Expand runs the function of an expand node; nil fails it. An error is
+	// the reason that the node fails with.
+	Expand func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error)
+
 	Lookup    func(name string) (string, bool) // the caller's environment, for PATH and its like; nil is empty
 	Environ   func() []string                  // all of it, for the globs of pass_env; nil is empty
 	PassEnv   []string                         // let through beside what the plan says

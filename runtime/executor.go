@@ -42,6 +42,7 @@ type Task struct {
 	OutputDir string // what $PIPER_OUTPUT names: exists, and is empty
 
 	Kill   <-chan struct{} // closed to give up the grace; nil never is
+	Ready  func()          // called, once at most, when a service is ready; nil for every other step
 	Output Output          // never nil
 }
 

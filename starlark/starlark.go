@@ -57,4 +57,15 @@ type Result struct {
 	Catalog  plan.Catalog
 	Plan     *plan.Plan // nil when CatalogOnly, or when there was an error
 	Warnings plan.Diagnostics
+
+	// Expand runs the function of an expand; nil when the plan has none. It
+	// works until the ctx that the evaluation was given is done.
+	Expand Expander
 }
+
+// An Expander runs the impl of the plan's expand node of that name, which is
+// given the outputs of the node that it stood after. It sees what the
+// evaluation saw: the tree is not read again, so the same outputs give the same
+// nodes however late it is asked, and on whichever machine. What it finds may
+// hold expands too. The error is as an Evaluator's.
+type Expander func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)

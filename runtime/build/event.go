@@ -1,6 +1,10 @@
 package build
 
-import "time"
+import (
+	"time"
+
+	"github.com/piper-build/piper/runtime/plan"
+)
 
 // A Kind is what an Event tells.
 type Kind string
@@ -12,10 +16,14 @@ const (
 	// request, an approval's wait. Node and Attempt are set. Nodes that are to
 	// be skipped are skipped first.
 	AttemptStarted Kind = "attempt_started"
+	// NodeReady says that the service Node can be used: the steps that list it
+	// may start.
+	NodeReady Kind = "node_ready"
 	// AttemptEnded says how an attempt ended. State is Success, Failed,
 	// TimedOut or Cancelled; Exit, Signal, Reason, Outputs, Child and By say
 	// more. Whether the node is tried again is for Apply to work out. An
-	// approval that was refused is Failed, with By.
+	// approval that was refused is Failed, with By. Of an expand that succeeded,
+	// Expansion is what it found; nil is nothing.
 	AttemptEnded Kind = "attempt_ended"
 	// NodeSkipped ends a node that does not run, or not again. State and Reason
 	// are those of the Skip action that it answers.
@@ -52,4 +60,6 @@ type Event struct {
 	Child   ID                `json:"child,omitempty"` // the build that a trigger made
 	By      string            `json:"by,omitempty"`    // who cancelled, approved or refused
 	Force   bool              `json:"force,omitempty"`
+
+	Expansion *plan.Expansion `json:"expansion,omitempty"`
 }

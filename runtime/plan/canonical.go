@@ -111,6 +111,14 @@ func (e *encoder) node(n *Node) {
 		e.str("prompt", n.Approve.Prompt)
 		e.close()
 	}
+	if n.Expand != nil {
+		e.key("expand")
+		e.open()
+		e.key("after")
+		e.string(n.Expand.After)
+		e.strs("services", n.Expand.Services)
+		e.close()
+	}
 	e.str("group", n.Group)
 	e.key("name")
 	e.string(n.Name)
@@ -166,9 +174,29 @@ func (e *encoder) step(s *Step) {
 		e.close()
 	}
 	e.str("script", s.Script)
+	if s.Service != nil {
+		e.key("service")
+		e.service(s.Service)
+	}
+	e.strs("services", s.Services)
 	e.str("shell", s.Shell)
 	e.duration("timeout", s.Timeout)
 	e.bool("tty", s.TTY)
+	e.close()
+}
+
+func (e *encoder) service(s *Service) {
+	e.open()
+	if r := s.Ready; r.Script != "" || len(r.Argv) > 0 || r.Port != 0 || r.Log != "" {
+		e.key("ready")
+		e.open()
+		list(e, "argv", r.Argv, func(e *encoder, t *Text) { e.text(*t) })
+		e.str("log", r.Log)
+		e.int("port", r.Port)
+		e.str("script", r.Script)
+		e.close()
+	}
+	e.duration("ready_timeout", s.ReadyTimeout)
 	e.close()
 }
 

@@ -12,6 +12,9 @@ type Duration time.Duration
 // DefaultGrace is how long a step has between the interrupt and the kill.
 const DefaultGrace = Duration(10 * time.Second)
 
+// DefaultReadyTimeout is how long a service has until it is ready.
+const DefaultReadyTimeout = Duration(time.Minute)
+
 // ParseDuration reads a duration as a PIPER.star writes one: a number and a
 // unit (h, m, s, ms, us, ns), or several of them in a row. It must be positive.
 func ParseDuration(s string) (Duration, error) {

@@ -1,7 +1,8 @@
 // Package plan is what a build is to do, as pure data.
 //
 // A Plan is a directed acyclic graph of nodes: steps that run a command,
-// triggers that start another pipeline, approvals that wait for a person.
+// services that run beside them, triggers that start another pipeline,
+// approvals that wait for a person, expands that find more nodes.
 // Evaluating a PIPER.star for one pipeline gives a Plan; everything after
 // that (the scheduler, the engine, the stores, the web page) knows only the
 // Plan. It holds no clock, no machine fact and no secret value, so the same
@@ -54,8 +55,8 @@ type Project struct {
 	Piper   string `json:"piper,omitempty"` // the piper versions that may run it, such as ">=0.1"
 }
 
-// A Node is one vertex of the graph. Exactly one of Step, Trigger and Approve
-// is set.
+// A Node is one vertex of the graph. Exactly one of Step, Trigger, Approve and
+// Expand is set.
 type Node struct {
 	Name         string   `json:"name"`
 	Needs        []string `json:"needs,omitempty"`         // nodes and groups that must have ended first
@@ -66,6 +67,7 @@ type Node struct {
 	Step         *Step    `json:"step,omitempty"`
 	Trigger      *Trigger `json:"trigger,omitempty"`
 	Approve      *Approve `json:"approve,omitempty"`
+	Expand       *Expand  `json:"expand,omitempty"`
 }
 
 // RunOn says which end of its ancestors lets a node run.
@@ -106,8 +108,29 @@ type Step struct {
 	Once        bool     `json:"once,omitempty"`        // must not be started a second time after an agent was lost
 	TTY         bool     `json:"tty,omitempty"`
 
+	Services []string `json:"services,omitempty"` // nodes that are services, which have to be ready while it runs
+	Service  *Service `json:"service,omitempty"`  // set for a service: a command that runs until it is stopped
+
 	Inputs  []string `json:"inputs,omitempty"`  // globs of what it reads
 	Outputs []string `json:"outputs,omitempty"` // globs of what it writes
+}
+
+// A Service says what makes a step a service. Its node needs nothing, stands in
+// no group and is needed by nothing: steps list it. It starts when the first of
+// them could, keeps them waiting until it is ready, and is stopped once the last
+// of them has ended. It takes no slot.
+type Service struct {
+	Ready        Ready    `json:"ready,omitzero"`
+	ReadyTimeout Duration `json:"ready_timeout,omitempty"` // from its start; 0 is DefaultReadyTimeout
+}
+
+// Ready is how to tell that a service can be used. At most one field is set;
+// with none it is as soon as its process has started.
+type Ready struct {
+	Script string `json:"script,omitempty"` // run by sh -e -c, again until it exits with 0
+	Argv   []Text `json:"argv,omitempty"`   // the same, without a shell
+	Port   int    `json:"port,omitempty"`   // of this machine takes a TCP connection
+	Log    string `json:"log,omitempty"`    // a regular expression that a line of its output matches
 }
 
 // A Retry says when a step that failed is tried again.
@@ -129,6 +152,24 @@ type Trigger struct {
 // An Approve waits for a person to say yes.
 type Approve struct {
 	Prompt string `json:"prompt,omitempty"`
+}
+
+// An Expand finds nodes while the build runs: once the node After has
+// succeeded, a function of the PIPER.star is given its outputs and returns what
+// else there is to do.
+type Expand struct {
+	After    string   `json:"after"`
+	Services []string `json:"services,omitempty"` // that are kept running for the nodes it finds
+}
+
+// An Expansion is what an expand found. Its nodes and groups come into the plan
+// as if they had stood in a group of their own in the place of the expand: they
+// run after it, and whatever waits for it waits for them.
+type Expansion struct {
+	Nodes        []Node        `json:"nodes,omitempty"`
+	Groups       []Group       `json:"groups,omitempty"`
+	Environments []Environment `json:"environments,omitempty"` // that the plan did not have
+	Inputs       []Input       `json:"inputs,omitempty"`       // that the plan did not have
 }
 
 // An Environment is where steps run.

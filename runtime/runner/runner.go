@@ -53,6 +53,7 @@ type Options struct {
 
 	Approve func(ctx context.Context, node *plan.Node) (runtime.Approval, error)
 	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
+	Expand  func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error)
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
 	Report  func(message string)                                          // what the build leaves behind, in words; nil is silence
 	Kill    <-chan struct{}                                               // closed to end without grace
@@ -132,6 +133,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		Mask:      redactor.String,
 		Trigger:   o.Trigger,
 		Approve:   o.Approve,
+		Expand:    o.Expand,
 		Lookup:    lookup(o.Environ),
 		Environ:   environ,
 		PassEnv:   o.PassEnv,
