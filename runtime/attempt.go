@@ -9,13 +9,13 @@ import (
 )
 
 // resolve fills in the task of a step: everything that is known only now.
-func (r *run) resolve(a *attempt) error {
-	t, step := &a.task, a.task.Node.Step
+func (r *run) resolve(t *Task, outputDir string) error {
+	step := t.Node.Step
 	var err error
 	if t.Argv, err = r.argv(step); err != nil {
 		return err
 	}
-	t.OutputDir = a.slot.dir
+	t.OutputDir = outputDir
 	if t.Env, err = r.env.of(r, t); err != nil {
 		return err
 	}
@@ -73,10 +73,9 @@ func (r *run) text(t plan.Text) (string, error) {
 			}
 			s += v
 		case p.Output != nil:
-			step, _ := r.b.Step(p.Output.Step)
-			v, ok := step.Outputs[p.Output.Key]
-			if !ok {
-				return "", fmt.Errorf("step %s wrote no output %q: it has to write a file of that name into $PIPER_OUTPUT", p.Output.Step, p.Output.Key)
+			v, err := r.output(p.Output)
+			if err != nil {
+				return "", err
 			}
 			s += v
 		default:
@@ -84,6 +83,16 @@ func (r *run) text(t plan.Text) (string, error) {
 		}
 	}
 	return s, nil
+}
+
+// wrote is what a step of the build wrote.
+func (r *run) wrote(o *plan.Output) (string, error) {
+	step, _ := r.b.Step(o.Step)
+	v, ok := step.Outputs[o.Key]
+	if !ok {
+		return "", fmt.Errorf("step %s wrote no output %q: it has to write a file of that name into $PIPER_OUTPUT", o.Step, o.Key)
+	}
+	return v, nil
 }
 
 // params are the parameters of a trigger, now that the build runs.

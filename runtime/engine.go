@@ -90,6 +90,7 @@ type Approval struct {
 // cannot be run here. How the build ended is its State.
 func (e *Engine) Run(ctx context.Context, b *build.Build) error {
 	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}, killed: make(chan struct{})}
+	r.output = r.wrote
 	return r.loop(ctx)
 }
 
@@ -101,6 +102,7 @@ type run struct {
 	plan *plan.Plan
 
 	env     environs
+	output  func(*plan.Output) (string, error) // what a step wrote
 	idle    []*slot
 	running map[int]*attempt
 	results chan result
@@ -313,7 +315,7 @@ func (r *run) launch(a *attempt) {
 	case a.task.Node.Step != nil:
 		a.slot = r.idle[len(r.idle)-1]
 		r.idle = r.idle[:len(r.idle)-1]
-		if err := r.resolve(a); err != nil {
+		if err := r.resolve(&a.task, a.slot.dir); err != nil {
 			go func() { r.results <- result{attempt: a, event: hopeless(err.Error())} }()
 			return
 		}

@@ -114,37 +114,22 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	}
 	sink := redactor.Sink(logs.Tee(sinks...))
 
-	environ := func() []string { return o.Environ }
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
-		Files: o.Files, Keep: o.Keep, Environ: environ, Report: o.Report}
+		Files: o.Files, Keep: o.Keep, Environ: func() []string { return o.Environ }, Report: o.Report}
 	if o.OnFail != nil {
 		stands.Next = failing{local, o.OnFail}
 	}
 	machine := &facts.Machine{Environ: o.Environ}
 
-	engine := runtime.Engine{
-		Executor:  stands,
-		Recorder:  kept.recorder,
-		Output:    func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) },
-		Plain:     process.Plain,
-		Meets:     func(ctx context.Context, reqs []plan.Requirement) error { return facts.Check(ctx, machine, reqs) },
-		Secret:    secrets.Get,
-		Leaks:     redactor.Contains,
-		Mask:      redactor.String,
-		Trigger:   o.Trigger,
-		Approve:   o.Approve,
-		Expand:    o.Expand,
-		Lookup:    lookup(o.Environ),
-		Environ:   environ,
-		PassEnv:   o.PassEnv,
-		Workspace: o.Workspace,
-		Temp:      temp,
-		Parallel:  o.Parallel,
-		ID:        o.ID,
-		Commit:    o.Commit,
-		Branch:    o.Branch,
-		Kill:      o.Kill,
-	}
+	engine := o.engine()
+	engine.Executor = stands
+	engine.Recorder = kept.recorder
+	engine.Output = func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) }
+	engine.Meets = func(ctx context.Context, reqs []plan.Requirement) error { return facts.Check(ctx, machine, reqs) }
+	engine.Secret = secrets.Get
+	engine.Leaks = redactor.Contains
+	engine.Mask = redactor.String
+	engine.Temp = temp
 	if o.Display != nil {
 		engine.Observe = o.Display.Event
 		o.Display.Begin(o.Plan, b)
@@ -158,6 +143,33 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		err = errors.Join(remember(o.RunsDir, b, o.History), prune(o.RunsDir))
 	}
 	return b, err
+}
+
+// Preview is what Run would start first for a step or service of o.Plan; see
+// runtime.Engine.Preview. An environment that is made for the build, such as a
+// container, changes the task once more.
+func Preview(o Options, node string) (runtime.Task, error) {
+	engine := o.engine()
+	return engine.Preview(o.Plan, node)
+}
+
+// engine is the engine as far as o alone says.
+func (o *Options) engine() runtime.Engine {
+	return runtime.Engine{
+		Plain:     process.Plain,
+		Trigger:   o.Trigger,
+		Approve:   o.Approve,
+		Expand:    o.Expand,
+		Lookup:    lookup(o.Environ),
+		Environ:   func() []string { return o.Environ },
+		PassEnv:   o.PassEnv,
+		Workspace: o.Workspace,
+		Parallel:  o.Parallel,
+		ID:        o.ID,
+		Commit:    o.Commit,
+		Branch:    o.Branch,
+		Kill:      o.Kill,
+	}
 }
 
 // A keeper is where a build's events and output are kept.

@@ -262,3 +262,17 @@ func TestOutputDirectoryThatCannotBeRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
+
+func TestPreviewIsWhatRuns(t *testing.T) {
+	o := options(t, scripts("exit 1"))
+	o.PassEnv, o.ID = []string{"PATH"}, "7"
+	var ran runtime.Task
+	o.OnFail = func(_ context.Context, t runtime.Task, _ runtime.Result) { ran = t }
+	_, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	shown, err := runner.Preview(o, "s1")
+	require.NoError(t, err)
+	require.Equal(t, ran.Argv, shown.Argv)
+	require.Equal(t, len(ran.Env), len(shown.Env))
+	require.Subset(t, shown.Env, ran.Env[:len(ran.Env)-1], "all but $PIPER_OUTPUT")
+}
