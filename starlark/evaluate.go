@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -26,19 +25,22 @@ import (
 // two instructions only, and memory not at all: evaluate files that are not
 // the caller's own in a child process.
 func Evaluate(ctx context.Context, r Request) (Result, error) {
-	root, err := os.OpenRoot(r.Root)
-	if err != nil {
-		return Result{}, fmt.Errorf("open the tree: %w", err)
+	if r.Tree == nil {
+		dir, err := OpenDir(r.Root, r.Files)
+		if err != nil {
+			return Result{}, err
+		}
+		defer dir.Close()
+		r.Tree = dir
 	}
-	defer root.Close()
 	defer garbage.relax()()
-	e := newEvaluation(&r, root)
+	e := newEvaluation(&r)
 	result, err := e.run(ctx)
 	if e.words.NeedsStacks {
 		// Something is wrong with what a call made before. Which calls led to
 		// it is kept the second time only: it is slow, and rarely of use.
 		r.Print = nil
-		e = newEvaluation(&r, root)
+		e = newEvaluation(&r)
 		e.words.KeepStacks = true
 		return e.run(ctx)
 	}
@@ -67,14 +69,14 @@ type evaluation struct {
 // A stop is why an evaluation was ended from outside.
 type stop struct{ code, message, hint string }
 
-func newEvaluation(r *Request, root *os.Root) *evaluation {
+func newEvaluation(r *Request) *evaluation {
 	r.Limits = r.Limits.withDefaults()
 	if r.File == "" {
 		r.File = "PIPER.star"
 	}
 	r.File = path.Clean(filepath.ToSlash(r.File))
 	e := &evaluation{Request: r}
-	files := &tree{root: root, list: r.Files}
+	files := &tree{Tree: r.Tree}
 	e.words = &builtins.Evaluation{
 		Event: r.Event, Piper: r.Piper, Git: r.Git, Tree: files, Environ: r.Environ,
 		Print: e.print, Pos: e.position,

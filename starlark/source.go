@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 	"unicode/utf8"
 
 	"go.starlark.net/starlark"
@@ -76,132 +72,6 @@ func (s *source) bytes(n int32) []byte {
 		end = s.lines[n] - 1
 	}
 	return bytes.TrimSuffix(s.text[start:end], []byte("\r"))
-}
-
-// A tree reads files below a root. Nothing leaves it: not by the words of a
-// path, not through a symbolic link.
-type tree struct {
-	root  *os.Root
-	list  func() ([]string, error)
-	files []string // of list, once it was asked
-	known bool
-}
-
-// Files implements builtins.Tree.
-func (t *tree) Files() ([]string, error) {
-	if t.known {
-		return t.files, nil
-	}
-	list := t.list
-	if list == nil {
-		list = t.walk
-	}
-	files, err := list()
-	if err != nil {
-		return nil, fmt.Errorf("list the files of the tree: %w", err)
-	}
-	t.files, t.known = files, true
-	return files, nil
-}
-
-// maxRead is how many bytes fs.read returns at most.
-const maxRead = 8 << 20
-
-// Read implements builtins.Tree.
-func (t *tree) Read(name string) ([]byte, error) {
-	data, err := t.read(name, maxRead)
-	if errors.Is(err, errTooLarge) {
-		return nil, fmt.Errorf("has more than %d bytes", maxRead)
-	}
-	return data, err
-}
-
-// walk lists every regular file and symbolic link but those of .git.
-func (t *tree) walk() ([]string, error) {
-	var files []string
-	err := fs.WalkDir(t.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil && name == ".":
-			return err
-		case err != nil:
-			return nil // a directory that cannot be read has no files to see
-		case d.Name() == ".git":
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0:
-			files = append(files, name)
-		}
-		return nil
-	})
-	// WalkDir sorts each directory; the whole is to be sorted as paths are.
-	slices.Sort(files)
-	return files, err
-}
-
-var (
-	errTooLarge = errors.New("is too large")
-	errOutside  = errors.New("it leads out of the tree")
-)
-
-// escapes reports whether err, a reason, is that a path leaves the tree. Package
-// os does not export its error, so another one is made to compare with.
-func (t *tree) escapes(err error) bool {
-	_, outside := t.root.Lstat("..")
-	return err == reason(outside)
-}
-
-// read returns a regular file's bytes, at most limit of them.
-func (t *tree) read(name string, limit int) ([]byte, error) {
-	// Without O_NONBLOCK a FIFO would hold us until someone writes to it.
-	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		if err = reason(err); t.escapes(err) {
-			err = errOutside
-		}
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, reason(err)
-	case info.IsDir():
-		return nil, errors.New("is a directory")
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is not a regular file")
-	case info.Size() > int64(limit):
-		return nil, errTooLarge
-	}
-	data := make([]byte, 0, info.Size()+1)
-	for {
-		n, err := f.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		switch {
-		case err == io.EOF:
-			return data, nil
-		case err != nil:
-			return nil, reason(err)
-		case len(data) > limit:
-			return nil, errTooLarge
-		case len(data) == cap(data):
-			data = append(data, 0)[:len(data)]
-		}
-	}
-}
-
-// reason drops the operation and the path from an error of package os: the
-// message around it has them.
-func reason(err error) error {
-	var failed *fs.PathError
-	if errors.As(err, &failed) {
-		if errors.Is(failed.Err, fs.ErrNotExist) {
-			return fs.ErrNotExist
-		}
-		return failed.Err
-	}
-	return err
 }
 
 // maxLabel is how many bytes a label may have.
@@ -270,29 +140,28 @@ func (l *loader) read(name string) ([]byte, error) {
 // near returns the file beside name that name is most likely a typing error
 // of, as a label.
 func (l *loader) near(name string) (string, bool) {
-	var files fs.FS = stdlib.Files
 	inside, standard := strings.CutPrefix(name, "@piper//")
-	if !standard {
-		files = l.tree.root.FS()
+	dir, list := path.Dir(inside), l.tree.Names
+	if standard {
+		list = standardNames
 	}
-	entries, err := fs.ReadDir(files, path.Dir(inside))
+	all, err := list(dir)
 	if err != nil {
 		return "", false
 	}
-	var names []string
-	for _, e := range entries {
-		label := path.Join(path.Dir(inside), e.Name())
-		if !e.IsDir() && path.Ext(e.Name()) == ".star" && label != l.main { // that would be a cycle
-			names = append(names, e.Name())
-		}
-	}
+	names := slices.DeleteFunc(all, func(name string) bool {
+		return path.Ext(name) != ".star" || path.Join(dir, name) == l.main // that would be a cycle
+	})
 	found, ok := plan.Nearest(path.Base(inside), names)
-	label := path.Join(path.Dir(inside), found)
+	label := path.Join(dir, found)
 	if standard {
 		return "@piper//" + label, ok
 	}
 	return "//" + label, ok
 }
+
+// standardNames is Names of the standard library.
+func standardNames(dir string) ([]string, error) { return fileNames(stdlib.Files, dir) }
 
 // unreadable says what is wrong with text as a source, and where.
 func unreadable(text []byte) (at int, problem, hint string) {

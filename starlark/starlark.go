@@ -22,7 +22,8 @@ type Evaluator func(ctx context.Context, r Request) (Result, error)
 
 // A Request says what to evaluate.
 type Request struct {
-	Root   string // the tree, absolute
+	Root   string // the tree's directory, absolute
+	Tree   Tree   // is read instead of Root and Files, unless it is nil
 	File   string // below Root; "" is PIPER.star
 	Source []byte // the text of File when it is not to be read from the tree; nil reads it
 
@@ -34,7 +35,7 @@ type Request struct {
 
 	Piper   string                             // the version of this program
 	Git     builtins.Git                       // nil: not a repository
-	Files   func() ([]string, error)           // what fs sees of the tree, slash-separated; nil is every file but .git
+	Files   func() ([]string, error)           // what fs sees of Root, slash-separated; nil is every file but .git
 	Environ func(name string) (string, bool)   // what os.environ sees; nil is nothing
 	Print   func(pos plan.Pos, message string) // what print writes; nil drops it
 
