@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,7 +11,8 @@ import (
 )
 
 // graph reads a plan from lines such as "c: a b" (c needs a and b),
-// "c@g: a" (c stands in the group g) and "group h@g" (h stands in g).
+// "c@g: a" (c stands in the group g) and "group h@g" (h stands in g). "service
+// db:" is a service, "c: a +db" lists it, "x: a ?a" is an expand of a.
 func graph(lines string) *Plan {
 	p := &Plan{}
 	for line := range strings.Lines(lines) {
@@ -23,9 +25,30 @@ func graph(lines string) *Plan {
 			p.Groups = append(p.Groups, Group{Name: name, Group: group})
 			continue
 		}
-		head, needs, _ := strings.Cut(line, ":")
+		head, words, _ := strings.Cut(line, ":")
+		head, service := strings.CutPrefix(head, "service ")
 		name, group, _ := strings.Cut(head, "@")
-		p.Nodes = append(p.Nodes, Node{Name: name, Group: group, Needs: strings.Fields(needs), Step: &Step{Script: "true"}})
+		n := Node{Name: name, Group: group, Needs: []string{}, Step: &Step{Script: "true"}}
+		var services []string
+		for _, word := range strings.Fields(words) {
+			switch word[0] {
+			case '+':
+				services = append(services, word[1:])
+			case '?':
+				n.Step, n.Expand = nil, &Expand{After: word[1:]}
+			default:
+				n.Needs = append(n.Needs, word)
+			}
+		}
+		if n.Expand != nil {
+			n.Expand.Services = services
+		} else {
+			n.Step.Services = services
+		}
+		if service {
+			n.Step.Service = &Service{}
+		}
+		p.Nodes = append(p.Nodes, n)
 	}
 	return p
 }
@@ -43,7 +66,17 @@ func lines(p *Plan) string {
 		fmt.Fprintf(&b, "group %s%s\n", g.Name, at(g.Group))
 	}
 	for _, n := range p.Nodes {
-		b.WriteString(strings.TrimSpace(n.Name+at(n.Group)+": "+strings.Join(n.Needs, " ")) + "\n")
+		if n.IsService() {
+			b.WriteString("service ")
+		}
+		words := n.Needs
+		if n.Expand != nil {
+			words = append(slices.Clip(words), "?"+n.Expand.After)
+		}
+		for _, service := range n.Services() {
+			words = append(slices.Clip(words), "+"+service)
+		}
+		b.WriteString(strings.TrimSpace(n.Name+at(n.Group)+": "+strings.Join(words, " ")) + "\n")
 	}
 	return b.String()
 }

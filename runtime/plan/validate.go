@@ -104,14 +104,21 @@ func (n *Node) kind() string {
 		return "trigger"
 	case n.Approve != nil:
 		return "approval"
+	case n.Expand != nil:
+		return "expand"
+	case n.IsService():
+		return "service"
 	default:
 		return "step"
 	}
 }
 
-// Title names g in a sentence: by its name, or by its place when the name was
-// made up.
+// Title names g in a sentence: by its name, by the expand that found what is
+// inside, or by its place when the name was made up for another reason.
 func (g *Group) Title() string {
+	if expand := foundBy(g.Name); expand != "" {
+		return fmt.Sprintf("what %q found", expand)
+	}
 	if g.made() {
 		return "the group at " + g.Pos.String()
 	}
@@ -239,7 +246,9 @@ func (v *validator) node(n *Node, vertex int32) {
 		v.report(n.Pos, "unknown-group", "", "%s stands in group %q, which is not defined", what, n.Group)
 	}
 	for _, need := range n.Needs {
-		if _, ok := v.graph.Lookup(need); !ok {
+		if u, ok := v.graph.Lookup(need); ok && v.isService(u) {
+			v.report(n.Pos, "bad-value", fmt.Sprintf("list it: services = [%q]", need), "%s needs %s, and a service ends after all that uses it", what, v.title(u))
+		} else if !ok {
 			v.report(n.Pos, "unknown-step", v.didYouMean(need), "step %s is not defined in pipeline %q", excerpt(need), v.plan.Pipeline)
 		}
 	}
@@ -269,8 +278,12 @@ func (v *validator) node(n *Node, vertex int32) {
 		kinds++
 		v.text(n.Pos, what, "prompt", a.Prompt)
 	}
+	if n.Expand != nil {
+		kinds++
+		v.expand(n, what)
+	}
 	if kinds != 1 {
-		v.report(n.Pos, "bad-node", "", "node %q must be exactly one of a step, a trigger and an approval", n.Name)
+		v.report(n.Pos, "bad-node", "", "node %q must be exactly one of a step, a trigger, an approval and an expand", n.Name)
 	}
 }
 
@@ -288,10 +301,16 @@ func (v *validator) step(n *Node, what subject, s *Step) {
 	v.text(pos, what, "run", s.Script)
 	v.text(pos, what, "shell", s.Shell)
 	v.text(pos, what, "concurrency", s.Concurrency)
-	for i := range s.Argv {
-		v.value(pos, what, "run", &s.Argv[i], outputsOnly)
+	args, env := outputsOnly, anything
+	if s.Service != nil {
+		v.service(n, what)
+		args, env = literals, secretsOnly
 	}
-	v.env(pos, what, s.Env, anything)
+	for i := range s.Argv {
+		v.value(pos, what, "run", &s.Argv[i], args)
+	}
+	v.env(pos, what, s.Env, env)
+	v.services(n, what)
 	v.inside(pos, what, "dir", s.Dir)
 	for _, glob := range s.Inputs {
 		v.inside(pos, what, "inputs", glob)
@@ -383,6 +402,7 @@ const (
 	anything    allowed = iota // the environment of a step
 	outputsOnly                // arguments and parameters, which others can see
 	secretsOnly                // what holds before any step has run
+	literals                   // both
 )
 
 func (v *validator) env(pos Pos, what subject, env Env, may allowed) {
@@ -408,11 +428,11 @@ func (v *validator) value(pos Pos, what subject, field string, t *Text, may allo
 		switch {
 		case part.Secret != "" && (part.Output != nil || part.Literal != "") || part.Output != nil && part.Literal != "":
 			v.report(pos, "bad-value", "", "%s: a part of %s is more than one thing", what, field)
-		case part.Secret != "" && may == outputsOnly:
+		case part.Secret != "" && (may == outputsOnly || may == literals):
 			v.report(pos, "misplaced-secret", "give it to a step by env", "%s: %s cannot hold the secret %q", what, field, part.Secret)
 		case part.Secret != "" && len(t.Parts) > 1:
 			v.report(pos, "misplaced-secret", "give it a variable of its own", "%s: the secret %q must be the whole of %s", what, part.Secret, field)
-		case part.Output != nil && may == secretsOnly:
+		case part.Output != nil && (may == secretsOnly || may == literals):
 			v.report(pos, "misplaced-output", "use it in the env of the step that needs it", "%s: %s cannot hold the output %q of step %q", what, field, part.Output.Key, part.Output.Step)
 		}
 	}

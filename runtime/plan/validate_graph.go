@@ -153,7 +153,8 @@ func (g *Graph) tangles(in []bool) [][]int32 {
 	return sets
 }
 
-// A use is a node that uses the output of another.
+// A use is a node that uses the output of another, or, with no key, an expand
+// that is given all of them.
 type use struct {
 	node, of int32
 	key      string
@@ -166,6 +167,14 @@ func (v *validator) outputs(order []int32) {
 	needed := make([]int32, v.graph.Len())
 	for i := range v.plan.Nodes {
 		n, node := &v.plan.Nodes[i], int32(i)
+		if n.Expand != nil {
+			if of, ok := v.after(n); ok {
+				open = append(open, use{node: node, of: of})
+			}
+		}
+		if n.IsService() {
+			continue // it may use none
+		}
 		marked := false
 		n.texts(func(t *Text) {
 			for _, part := range t.Parts {
@@ -177,7 +186,7 @@ func (v *validator) outputs(order []int32) {
 				case !ok:
 					v.report(n.Pos, "unknown-step", v.didYouMean(part.Output.Step), "step %s is not defined in pipeline %q", excerpt(part.Output.Step), v.plan.Pipeline)
 					continue
-				case !v.graph.IsNode(of) || v.plan.Nodes[of].Step == nil:
+				case !v.graph.IsNode(of) || v.plan.Nodes[of].Step == nil || v.isService(of):
 					v.report(n.Pos, "bad-value", "", "%s uses the output %q of %s, and only steps have outputs", v.title(node), part.Output.Key, v.title(of))
 					continue
 				}
@@ -205,15 +214,23 @@ func (v *validator) outputs(order []int32) {
 	for _, u := range wrong {
 		n, of := &v.plan.Nodes[u.node], &v.plan.Nodes[u.of]
 		if u.node == u.of {
-			v.report(n.Pos, "not-before", "", "%s uses its own output %q", v.title(u.node), u.key)
+			what := fmt.Sprintf("output %q", u.key)
+			if n.Expand != nil {
+				what = "result"
+			}
+			v.report(n.Pos, "not-before", "", "%s uses its own %s", v.title(u.node), what)
 			continue
 		}
 		hint := fmt.Sprintf("add depends_on = [%q] to %q", of.Name, n.Name)
 		if !slices.Contains(turned, use{node: u.of, of: u.node}) {
 			hint = fmt.Sprintf("put %q after %q, which waits for it now", n.Name, of.Name)
 		}
+		what := fmt.Sprintf("the output %q of", u.key)
+		if n.Expand != nil {
+			what = "the result of"
+		}
 		v.report(n.Pos, "not-before", hint,
-			"%s uses the output %q of step %q%s, which need not have ended by then", v.title(u.node), u.key, of.Name, at(of.Pos))
+			"%s uses %s %s, which need not have ended by then", v.title(u.node), what, v.placed(u.of))
 	}
 }
 

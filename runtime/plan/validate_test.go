@@ -121,8 +121,8 @@ func TestValidateFields(t *testing.T) {
 			}
 		}, ""},
 
-		{"no kind", func(_ *Plan, n *Node) { n.Step = nil }, `bad-node: node "a" must be exactly one of a step, a trigger and an approval`},
-		{"two kinds", func(_ *Plan, n *Node) { n.Trigger = &Trigger{Pipeline: "x"} }, `bad-node: node "a" must be exactly one of a step, a trigger and an approval`},
+		{"no kind", func(_ *Plan, n *Node) { n.Step = nil }, `bad-node: node "a" must be exactly one of a step, a trigger, an approval and an expand`},
+		{"two kinds", func(_ *Plan, n *Node) { n.Trigger = &Trigger{Pipeline: "x"} }, `bad-node: node "a" must be exactly one of a step, a trigger, an approval and an expand`},
 		{"run_on", func(_ *Plan, n *Node) { n.RunOn = "sometimes" }, `bad-value: step "a": run_on is "sometimes"`},
 		{"nothing to run", step(func(s *Step) { s.Script = "" }), `bad-value: step "a" has nothing to run`},
 		{"two things to run", step(func(s *Step) { s.Argv = []Text{Lit("x")} }), `bad-value: step "a" has both a script and an argument list to run`},
