@@ -85,16 +85,6 @@ func (r *run) text(t plan.Text) (string, error) {
 	return s, nil
 }
 
-// wrote is what a step of the build wrote.
-func (r *run) wrote(o *plan.Output) (string, error) {
-	step, _ := r.b.Step(o.Step)
-	v, ok := step.Outputs[o.Key]
-	if !ok {
-		return "", fmt.Errorf("step %s wrote no output %q: it has to write a file of that name into $PIPER_OUTPUT", o.Step, o.Key)
-	}
-	return v, nil
-}
-
 // params are the parameters of a trigger, now that the build runs.
 func (r *run) params(t *plan.Trigger) (map[string]string, error) {
 	params := make(map[string]string, len(t.Params))

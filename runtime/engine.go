@@ -14,11 +14,6 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 )
 
-// CleanupLimit is how long nodes with run_on = "always" may take, all
-// together, once a build was cancelled or passed its deadline. Past it the
-// engine forces the cancel.
-const CleanupLimit = 5 * time.Minute
-
 // An Engine runs builds. Executor and Workspace must be set; the zero value of
 // every other field is usable.
 type Engine struct {
@@ -90,7 +85,7 @@ type Approval struct {
 // cannot be run here. How the build ended is its State.
 func (e *Engine) Run(ctx context.Context, b *build.Build) error {
 	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}, killed: make(chan struct{})}
-	r.output = r.wrote
+	r.output = func(o *plan.Output) (string, error) { return b.Output(*o) }
 	return r.loop(ctx)
 }
 
@@ -211,10 +206,10 @@ func (r *run) loop(ctx context.Context) (err error) {
 		case <-timer:
 			switch now := r.now(); {
 			case !r.stopAt.IsZero() && !now.Before(r.stopAt):
-				err = r.cancel(fmt.Sprintf("cleaning up took longer than %s", CleanupLimit), true)
+				err = r.cancel(fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), true)
 			case !deadline.IsZero() && !now.Before(deadline):
 				deadline = time.Time{}
-				r.stopAt = now.Add(CleanupLimit)
+				r.stopAt = now.Add(build.CleanupLimit)
 				err = r.apply(build.Event{Kind: build.DeadlinePassed, Reason: "timed out after " + time.Duration(r.plan.Timeout).String()})
 			}
 		}
@@ -373,7 +368,7 @@ func (r *run) cancel(reason string, force bool) error {
 		close(r.killed)
 		r.stopAt = time.Time{}
 	case !force && r.stopAt.IsZero():
-		r.stopAt = r.now().Add(CleanupLimit)
+		r.stopAt = r.now().Add(build.CleanupLimit)
 	}
 	return r.apply(build.Event{Kind: build.CancelRequested, Reason: reason, Force: force})
 }

@@ -398,7 +398,7 @@ func TestDeadline(t *testing.T) {
 		o := play(t.Context(), t, p, &scripted{run: untilCancelled}, nil)
 		require.NoError(t, o.err)
 		require.Equal(t, build.TimedOut, o.State())
-		require.Equal(t, time.Minute+runtime.CleanupLimit, time.Since(start).Round(time.Second), "cleaning up is bounded as well")
+		require.Equal(t, time.Minute+build.CleanupLimit, time.Since(start).Round(time.Second), "cleaning up is bounded as well")
 		require.Equal(t, []string{"a", "clean"}, o.names())
 	})
 }

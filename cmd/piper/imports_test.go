@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"stdlib":              {},
 	"runtime/plan":        {},
 	"runtime/build":       {"runtime/plan"},
+	"runtime/simulate":    {"runtime/plan", "runtime/build"},
 	"builtins":            {"runtime/plan"},
 	"starlark":            {"builtins", "stdlib", "runtime/plan"},
 	"runtime":             {"runtime/plan", "runtime/build"},

@@ -56,6 +56,11 @@ package build
 
 import "time"
 
+// CleanupLimit is how long nodes with run_on = "always" may take, all
+// together, once a build was cancelled or passed its deadline. Past it whoever
+// drives the build forces the cancel.
+const CleanupLimit = 5 * time.Minute
+
 // An ID names a build. It is a UUID, version 7, so ids sort by time.
 type ID string
 

@@ -300,6 +300,17 @@ func (b *Build) Node(i int) Step {
 	return s
 }
 
+// Output returns what a step wrote, now that the build has come so far. The
+// error says what the step has to do.
+func (b *Build) Output(o plan.Output) (string, error) {
+	step, _ := b.Step(o.Step)
+	v, ok := step.Outputs[o.Key]
+	if !ok {
+		return "", fmt.Errorf("step %s wrote no output %q: it has to write a file of that name into $PIPER_OUTPUT", o.Step, o.Key)
+	}
+	return v, nil
+}
+
 // Steps returns what has happened to every node, by name.
 func (b *Build) Steps() map[string]Step {
 	steps := make(map[string]Step, len(b.nodes))
