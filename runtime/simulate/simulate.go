@@ -26,7 +26,7 @@ const Took = time.Second
 
 // maxEvents is how many events a simulation may have. Nobody reads them, and a
 // plan can ask for two million.
-const maxEvents = 500_000
+const maxEvents = 200_000
 
 // Options say how the world answers. The zero value is a world in which all
 // goes well, on a machine with room for every step.

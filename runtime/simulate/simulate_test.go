@@ -363,10 +363,10 @@ func TestErrors(t *testing.T) {
 	})
 	t.Run("no end", func(t *testing.T) {
 		if testing.Short() {
-			t.Skip("half a million events")
+			t.Skip("many events")
 		}
 		var nodes []plan.Node
-		for i := range 3000 {
+		for i := range 1100 {
 			nodes = append(nodes, node(fmt.Sprint("n", i), retry(100, 0)))
 		}
 		o := outcomes()
@@ -374,7 +374,7 @@ func TestErrors(t *testing.T) {
 			o[n.Name] = []simulate.Outcome{fails}
 		}
 		_, err := simulate.Run(t.Context(), plans(nodes...), simulate.Options{Outcomes: o})
-		require.EqualError(t, err, "simulate p: more than 500000 events")
+		require.EqualError(t, err, "simulate p: more than 200000 events")
 	})
 }
 
