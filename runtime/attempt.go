@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -107,28 +108,7 @@ func (r *run) work(s *slot) {
 
 // step runs one attempt of a step from its requirements to its outputs.
 func (r *run) step(a *attempt) build.Event {
-	t := &a.task
-	if r.Meets != nil {
-		if reqs := r.requires(t.Node.Step); len(reqs) > 0 {
-			if err := r.Meets(a.ctx, reqs); err != nil {
-				return hopeless(err.Error())
-			}
-		}
-	}
-
-	t.Output = discard{}
-	if r.Output != nil {
-		out, err := r.Output(t.Node, t.Attempt)
-		if err != nil {
-			return build.Event{State: build.Failed, Reason: fmt.Sprintf("open log: %v", err), Infra: true}
-		}
-		t.Output = out
-	}
-	res := r.Executor.Execute(a.ctx, *t)
-	if err := t.Output.Close(); err != nil && res.State == build.Success {
-		res = Result{State: build.Failed, Reason: fmt.Sprintf("close log: %v", err), Infra: true}
-	}
-
+	res := r.execute(a, r.Executor.Execute)
 	outputs, clean, err := collect(a.slot.dir, r.Leaks)
 	if err != nil && res.State == build.Success {
 		res.State, res.Reason = build.Failed, err.Error()
@@ -140,7 +120,36 @@ func (r *run) step(a *attempt) build.Event {
 			res = Result{State: build.Failed, Reason: err.Error(), Infra: true}
 		}
 	}
+	return ending(res, outputs)
+}
+
+// ending is the event that res stands for.
+func ending(res Result, outputs map[string]string) build.Event {
 	return build.Event{State: res.State, Exit: res.Exit, Signal: res.Signal, Reason: res.Reason, Infra: res.Infra, Final: res.Final, Outputs: outputs}
+}
+
+// execute has do carry out the task of a, if this machine meets what it
+// requires, with a log.
+func (r *run) execute(a *attempt, do func(context.Context, Task) Result) Result {
+	t := &a.task
+	if r.Meets != nil && len(a.needs) > 0 {
+		if err := r.Meets(a.ctx, a.needs); err != nil {
+			return Result{State: build.Failed, Reason: err.Error(), Final: true}
+		}
+	}
+	t.Output = discard{}
+	if r.Output != nil {
+		out, err := r.Output(t.Node, t.Attempt)
+		if err != nil {
+			return Result{State: build.Failed, Reason: fmt.Sprintf("open log: %v", err), Infra: true}
+		}
+		t.Output = out
+	}
+	res := do(a.ctx, *t)
+	if err := t.Output.Close(); err != nil && res.State == build.Success {
+		res = Result{State: build.Failed, Reason: fmt.Sprintf("close log: %v", err), Infra: true}
+	}
+	return res
 }
 
 // requires is what a step and its environment ask of the machine.
@@ -159,7 +168,7 @@ func (r *run) trigger(a *attempt, params map[string]string) (build.Event, error)
 	var child build.ID
 	state, err := r.Trigger(a.ctx, a.task.Node, params, func(id build.ID) {
 		child = id
-		r.results <- result{attempt: a, event: build.Event{Child: id}, made: true}
+		r.results <- result{attempt: a, event: build.Event{Kind: build.NodeTriggered, Child: id}}
 	})
 	if err != nil {
 		return build.Event{}, err

@@ -31,6 +31,10 @@ type Engine struct {
 	// when nobody could tell the difference; nil always starts the shell.
 	Plain func(script string) ([]string, bool)
 
+	// Answers reports whether a port of this machine takes a TCP connection,
+	// which is how some services are known to be ready; nil never does.
+	Answers func(port int) bool
+
 	// Meets checks what a step requires of this machine; nil requires nothing.
 	// The error is the reason that the step fails with.
 	Meets func(context.Context, []plan.Requirement) error
@@ -131,16 +135,19 @@ type attempt struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	stopped bool
-	slot    *slot // nil for triggers and approvals
+	slot    *slot              // nil for what takes none
+	needs   []plan.Requirement // of this machine
 }
 
-// A result is what a worker has to say: how its attempt ended, or, when made
-// is set, that a trigger made a build and goes on.
+// A result is what a worker has to say. Its event has a kind when the attempt
+// goes on, and none when that is how it ended.
 type result struct {
 	*attempt
 	event build.Event
-	made  bool
 }
+
+// goesOn reports whether there is more to come.
+func (r result) goesOn() bool { return r.event.Kind != "" }
 
 func (r *run) loop(ctx context.Context) (err error) {
 	defer func() {
@@ -149,7 +156,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 			a.cancel(nil)
 		}
 		for len(r.running) > 0 {
-			if res := <-r.results; !res.made {
+			if res := <-r.results; !res.goesOn() {
 				r.release(res.attempt)
 			}
 		}
@@ -285,7 +292,7 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 
 func countSteps(starts []*attempt) (n int) {
 	for _, a := range starts {
-		if a.task.Node.Step != nil {
+		if step := a.task.Node.Step; step != nil && step.Service == nil {
 			n++
 		}
 	}
@@ -296,6 +303,9 @@ func countSteps(starts []*attempt) (n int) {
 func (r *run) begin(ctx context.Context, node int) *attempt {
 	a := &attempt{node: node}
 	a.task.Node = &r.plan.Nodes[node]
+	if step := a.task.Node.Step; step != nil {
+		a.needs = r.requires(step)
+	}
 	a.task.Attempt = r.b.Node(node).Attempt + 1
 	// The build's own context only asks for a cancel; what is running is
 	// stopped when the state says so.
@@ -307,6 +317,8 @@ func (r *run) begin(ctx context.Context, node int) *attempt {
 func (r *run) launch(a *attempt) {
 	r.running[a.node] = a
 	switch {
+	case a.task.Node.Step != nil && a.task.Node.Step.Service != nil:
+		r.launchService(a)
 	case a.task.Node.Step != nil:
 		a.slot = r.idle[len(r.idle)-1]
 		r.idle = r.idle[:len(r.idle)-1]
@@ -336,8 +348,10 @@ func (r *run) launch(a *attempt) {
 func (r *run) take(res result) error {
 	ev := res.event
 	ev.Node, ev.Attempt = res.task.Node.Name, res.task.Attempt
-	if res.made {
-		ev.Kind = build.NodeTriggered
+	switch {
+	case ev.Kind == build.NodeReady && res.stopped:
+		return nil // nobody waits for it any more
+	case res.goesOn():
 		return r.apply(ev)
 	}
 	r.release(res.attempt)
@@ -380,6 +394,8 @@ func (r *run) apply(ev build.Event) error {
 	if err := r.b.Apply(ev); err != nil {
 		return err
 	}
+	r.plan = r.b.Plan() // it may have grown
+	r.env.plan = r.plan
 	r.batch = append(r.batch, ev)
 	return nil
 }

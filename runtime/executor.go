@@ -41,9 +41,10 @@ type Task struct {
 	TTY       bool
 	OutputDir string // what $PIPER_OUTPUT names: exists, and is empty
 
-	Kill   <-chan struct{} // closed to give up the grace; nil never is
-	Ready  func()          // called, once at most, when a service is ready; nil for every other step
-	Output Output          // never nil
+	Kill    <-chan struct{} // closed to give up the grace; nil never is
+	Started func()          // called when its process has started; nil when nobody asks
+	Check   bool            // it only asks whether the service Node is ready, and stands where that does
+	Output  Output          // never nil
 }
 
 // An Output takes what one attempt writes, both streams in the order written.

@@ -142,7 +142,7 @@ func venvState(root *os.Root, where string) (int, error) {
 // prepare runs a command as part of making env, in the workspace, with what
 // every step of env sees and without what the step of t adds for itself.
 func (e *Executor) prepare(ctx context.Context, t runtime.Task, env *plan.Environment, argv ...string) error {
-	t.Argv, t.Workspace, t.Dir, t.TTY = argv, e.Workspace, "", false
+	t.Argv, t.Workspace, t.Dir, t.TTY, t.Started = argv, e.Workspace, "", false, nil
 	t.Env = e.shared(t, env)
 	res := e.Next.Execute(ctx, t)
 	var err error

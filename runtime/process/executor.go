@@ -75,6 +75,9 @@ func (e *Executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
 	if err := a.start(c); err != nil {
 		return refused(explain(c, err))
 	}
+	if t.Started != nil {
+		t.Started()
+	}
 	r := a.run()
 	r.Started, r.Ended = started, time.Now()
 	return r

@@ -157,6 +157,7 @@ func Preview(o Options, node string) (runtime.Task, error) {
 func (o *Options) engine() runtime.Engine {
 	return runtime.Engine{
 		Plain:     process.Plain,
+		Answers:   process.Answers,
 		Trigger:   o.Trigger,
 		Approve:   o.Approve,
 		Expand:    o.Expand,
@@ -255,7 +256,7 @@ type failing struct {
 
 func (f failing) Execute(ctx context.Context, t runtime.Task) runtime.Result {
 	res := f.Executor.Execute(ctx, t)
-	if res.State == build.Failed || res.State == build.TimedOut {
+	if !t.Check && (res.State == build.Failed || res.State == build.TimedOut) {
 		f.onFail(ctx, t, res)
 	}
 	return res
