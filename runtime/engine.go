@@ -57,7 +57,8 @@ type Engine struct {
 	Approve func(ctx context.Context, node *plan.Node) (Approval, error)
 
 	// Expand runs the function of an expand node; nil fails it. An error is
-	// the reason that the node fails with.
+	// the reason that the node fails with: what the user wrote is at fault when
+	// it is a plan.Diagnostics, and else the machine.
 	Expand func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error)
 
 	Lookup    func(name string) (string, bool) // the caller's environment, for PATH and its like; nil is empty
@@ -292,7 +293,7 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 
 func countSteps(starts []*attempt) (n int) {
 	for _, a := range starts {
-		if step := a.task.Node.Step; step != nil && step.Service == nil {
+		if node := a.task.Node; node.Step != nil && !node.IsService() {
 			n++
 		}
 	}
@@ -317,7 +318,7 @@ func (r *run) begin(ctx context.Context, node int) *attempt {
 func (r *run) launch(a *attempt) {
 	r.running[a.node] = a
 	switch {
-	case a.task.Node.Step != nil && a.task.Node.Step.Service != nil:
+	case a.task.Node.IsService():
 		r.launchService(a)
 	case a.task.Node.Step != nil:
 		a.slot = r.idle[len(r.idle)-1]
@@ -339,6 +340,8 @@ func (r *run) launch(a *attempt) {
 			}
 			r.results <- result{attempt: a, event: ev}
 		}()
+	case a.task.Node.Expand != nil:
+		r.launchExpand(a)
 	default:
 		go func() { r.results <- result{attempt: a, event: r.approve(a)} }()
 	}

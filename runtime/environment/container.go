@@ -29,8 +29,9 @@ type container struct {
 	client   client
 	label    string // of every container of this build
 
-	mu     sync.Mutex
-	killed bool // a client ended before its time: its container may be left
+	mu       sync.Mutex
+	killed   bool              // a client ended before its time: its container may be left
+	services map[string]string // the containers of services that run, by node
 }
 
 // A client is the program that speaks to a container engine.
@@ -103,7 +104,14 @@ func (e *Executor) ask(ctx context.Context, name string) (client, error) {
 }
 
 func (c *container) execute(ctx context.Context, next runtime.Executor, t runtime.Task) runtime.Result {
+	if t.Check {
+		return c.check(ctx, next, t)
+	}
 	name := unique()
+	if t.Node != nil && t.Node.IsService() {
+		c.serves(t.Node.Name, name)
+		defer c.serves(t.Node.Name, "")
+	}
 	env, names, file, err := c.variables(t)
 	if err != nil {
 		return runtime.Result{State: build.Failed, Reason: fmt.Sprintf("environment %s: %v", c.env.Name, err), Infra: errors.As(err, new(machineError))}
@@ -125,6 +133,35 @@ func (c *container) execute(ctx context.Context, next runtime.Executor, t runtim
 		res.Infra = true
 	}
 	return res
+}
+
+// check runs a command in the container that a service runs in, with the
+// environment that this one has. Where the client ends before its time, the
+// command goes on until it ends by itself, or with its container.
+func (c *container) check(ctx context.Context, next runtime.Executor, t runtime.Task) runtime.Result {
+	c.mu.Lock()
+	name := c.services[t.Node.Name]
+	c.mu.Unlock()
+	if name == "" {
+		return runtime.Result{State: build.Failed, Reason: "its container is not there"}
+	}
+	t.Argv = append([]string{c.client.name, "exec", name}, t.Argv...)
+	t.Env = with(c.executor.clientEnv(), "PIPER_OUTPUT", t.OutputDir) // the mark of its processes
+	return next.Execute(ctx, t)
+}
+
+// serves notes the container that a service runs in; "" is none any more.
+func (c *container) serves(node, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name == "" {
+		delete(c.services, node)
+		return
+	}
+	if c.services == nil {
+		c.services = map[string]string{}
+	}
+	c.services[node] = name
 }
 
 // clientFailed is how podman and docker exit when it was they who failed.

@@ -49,6 +49,10 @@ run)
 	"$@"; code=$?
 	rm "$DOCKER_STATE/running/$name"
 	exit $code ;;
+exec)
+	[ -e "$DOCKER_STATE/running/$2" ] || { echo "no such container" >&2; exit 1; }
+	shift 2
+	"$@" ;;
 esac
 `
 
@@ -227,6 +231,38 @@ func TestFakeContainerEnvironment(t *testing.T) {
 	res := d.run(step)
 	require.True(t, res.Infra)
 	require.Contains(t, res.Reason, "environment box: open /nonexistent/piper-env-")
+}
+
+// What looks whether a service is ready looks inside its container.
+func TestFakeContainerServiceIsChecked(t *testing.T) {
+	d := newDock(t, plan.Environment{}, "docker:[]")
+	service := task("box", "sh", "-c", "until [ -e stop ]; do sleep 0.01; done")
+	service.Node.Step.Service = &plan.Service{}
+	check := service
+	check.Check, check.Argv = true, []string{"true"}
+
+	gone := runtime.Result{State: build.Failed, Reason: "its container is not there"}
+	require.Equal(t, gone, d.run(check))
+	done := make(chan runtime.Result)
+	go func() { done <- d.run(service) }()
+	require.Eventually(t, func() bool { return d.run(check).State == build.Success }, time.Minute, 10*time.Millisecond)
+	require.Equal(t, []string{"docker", "exec", d.running()[0], "true"}, d.argv())
+	check.Argv = []string{"sh", "-c", "exit 3"}
+	require.Equal(t, ended(3), d.run(check))
+
+	require.NoError(t, os.WriteFile(filepath.Join(d.workspace, "stop"), nil, 0o644))
+	require.Equal(t, ended(0), <-done)
+	require.Equal(t, gone, d.run(check))
+}
+
+// An expand may find steps with environments that the plan did not have.
+func TestGrow(t *testing.T) {
+	next := &direct{instead: func(context.Context, runtime.Task) runtime.Result { return ended(0) }}
+	e := &environment.Executor{Next: next, Plan: &plan.Plan{}}
+	late := task("late", "true")
+	require.Equal(t, runtime.Result{State: build.Failed, Reason: "environment late is not in the plan"}, e.Execute(t.Context(), late))
+	e.Grow(planOf(plan.Environment{Name: "late", Kind: "host"}))
+	require.Equal(t, ended(0), e.Execute(t.Context(), late))
 }
 
 func TestFakeContainerEngineIsChosen(t *testing.T) {

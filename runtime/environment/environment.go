@@ -52,6 +52,7 @@ type Executor struct {
 	Report func(message string)
 
 	mu     sync.Mutex
+	grown  *plan.Plan         // what Plan has become; nil while it is the same
 	places map[string]*making // by the name of the environment
 }
 
@@ -75,6 +76,23 @@ var errGivenUp = errors.New("cancelled")
 type machineError struct{ error }
 
 func (e machineError) Unwrap() error { return e.error }
+
+// Grow says what Plan has become, for environments that it did not have.
+func (e *Executor) Grow(p *plan.Plan) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.grown = p
+}
+
+// environments are all that there are by now.
+func (e *Executor) environments() []plan.Environment {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.grown != nil {
+		return e.grown.Environments
+	}
+	return e.Plan.Environments
+}
 
 // Execute runs t where it is to stand.
 func (e *Executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
@@ -125,11 +143,12 @@ func (e *Executor) environment(t runtime.Task) (*plan.Environment, error) {
 	if name == "" {
 		return nil, nil
 	}
-	i := slices.IndexFunc(e.Plan.Environments, func(env plan.Environment) bool { return env.Name == name })
+	all := e.environments()
+	i := slices.IndexFunc(all, func(env plan.Environment) bool { return env.Name == name })
 	if i < 0 {
 		return nil, fmt.Errorf("environment %s is not in the plan", name)
 	}
-	return &e.Plan.Environments[i], nil
+	return &all[i], nil
 }
 
 // place returns where env stands, and makes it when t is the first to ask.

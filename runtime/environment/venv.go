@@ -46,7 +46,7 @@ func (e *Executor) makeVenv(ctx context.Context, env *plan.Environment, t runtim
 	if python == "" {
 		python = "python3"
 	}
-	for _, other := range e.Plan.Environments {
+	for _, other := range e.environments() {
 		if other.Kind == "venv" && other.Name != env.Name && venvPath(&other) == where {
 			return nil, fmt.Errorf("environment %s has the same path, %s: give one of them a path of its own", other.Name, where)
 		}

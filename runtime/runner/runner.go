@@ -81,9 +81,8 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if secrets == nil {
 		secrets = secret.Remember(nil)
 	}
-	recall(o.Plan, secrets)
-	redactor, err := logs.NewRedactor(secrets.Given())
-	if err != nil {
+	masks := &mask{secrets: secrets}
+	if err := masks.learn(o.Plan.Env, o.Plan.Environments, o.Plan.Nodes); err != nil {
 		return b, err
 	}
 	guard, err := process.GuardCommand()
@@ -108,12 +107,6 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		return b, err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
-	sinks := kept.sinks
-	if o.Display != nil {
-		sinks = append(sinks, shown{o.Display, b})
-	}
-	sink := redactor.Sink(logs.Tee(sinks...))
-
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
 		Files: o.Files, Keep: o.Keep, Environ: func() []string { return o.Environ }, Report: o.Report}
 	if o.OnFail != nil {
@@ -124,14 +117,40 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	engine := o.engine()
 	engine.Executor = stands
 	engine.Recorder = kept.recorder
-	engine.Output = func(node *plan.Node, attempt int) (runtime.Output, error) { return sink.Open(node.Name, attempt) }
+	engine.Output = func(node *plan.Node, attempt int) (runtime.Output, error) {
+		sinks := kept.sinks
+		if o.Display != nil {
+			sinks = append(slices.Clip(sinks), shown{o.Display, node})
+		}
+		w, err := logs.Tee(sinks...).Open(node.Name, attempt)
+		if err != nil {
+			return nil, err
+		}
+		return masks.Writer(w), nil
+	}
 	engine.Meets = func(ctx context.Context, reqs []plan.Requirement) error { return facts.Check(ctx, machine, reqs) }
 	engine.Secret = secrets.Get
-	engine.Leaks = redactor.Contains
-	engine.Mask = redactor.String
+	engine.Leaks = masks.Contains
+	engine.Mask = masks.String
 	engine.Temp = temp
+	if o.Expand != nil {
+		engine.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {
+			found, err := o.Expand(ctx, node, outputs)
+			if err == nil {
+				err = masks.learn(nil, found.Environments, found.Nodes)
+			}
+			return found, err
+		}
+	}
+	engine.Observe = func(ev build.Event, b *build.Build) {
+		if ev.Expansion != nil {
+			stands.Grow(b.Plan())
+		}
+		if o.Display != nil {
+			o.Display.Event(ev, b)
+		}
+	}
 	if o.Display != nil {
-		engine.Observe = o.Display.Event
 		o.Display.Begin(o.Plan, b)
 	}
 	err = engine.Run(ctx, b)
@@ -218,18 +237,14 @@ func (k *keeper) Close() error {
 	return errors.Join(errs...)
 }
 
-// shown is the sink that a Display is.
+// shown is the sink that a Display is for one node.
 type shown struct {
 	display Display
-	b       *build.Build
+	node    *plan.Node
 }
 
-func (s shown) Open(node string, attempt int) (logs.Writer, error) {
-	i, ok := s.b.Lookup(node)
-	if !ok {
-		return nil, fmt.Errorf("show output of %q: no such step", node)
-	}
-	return &shownWriter{s.display, &s.b.Plan().Nodes[i], attempt}, nil
+func (s shown) Open(_ string, attempt int) (logs.Writer, error) {
+	return &shownWriter{s.display, s.node, attempt}, nil
 }
 
 func (s shown) Close() error { return nil }
