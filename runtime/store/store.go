@@ -1,0 +1,180 @@
+// Package store is what agents share: builds and who has them, what happened in
+// them, what they wrote.
+//
+// Agents have no server among them, only a database, and of that they ask
+// little: a change of one document is atomic, and a write that was acknowledged
+// stays. All else follows from how a document may change. Each way is a Change:
+// a guard and what becomes of the document where the guard holds, written once,
+// as a pure function, in this package. A store reads a document, has the Change
+// applied to it, and writes what comes out if nobody was faster; so every store
+// has the same guards, and the model in this package's tests explores those
+// very functions.
+//
+// # Fences
+//
+// A claim gives a build the next fence. Whatever an agent then writes carries
+// it: changes are refused once the build has another one, and events and log
+// chunks lie under keys that hold it, so that an agent that was thought dead can
+// only write into what was lost anyway. No guard looks at a clock. That an agent
+// is dead is a suspicion, which each of the others forms by itself, watching a
+// counter on its own clock; being wrong costs work, never correctness.
+//
+// # When an answer is lost
+//
+// A write whose answer does not come may have happened. Every Change therefore
+// knows its own trace: applied to a document that it changed before, it changes
+// nothing and succeeds. The one who is in doubt sends the same Change again.
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+)
+
+// What a store's errors say. Each comes wrapped, with what it is about.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict")   // the guard of a Change does not hold, or a key has other content
+	ErrFenced   = errors.New("lease lost") // the build has another fence or owner: whoever asked has no say any more
+	ErrCursor   = errors.New("no such cursor")
+	ErrInDoubt  = errors.New("in doubt") // no answer came: it may have happened; send the same again
+)
+
+// A Store keeps what agents share. Its methods are safe for many goroutines,
+// and as far as the store says so for many processes and machines. A write has
+// happened for good once it returned without an error.
+type Store interface {
+	Builds
+	Plans
+	Events
+	Logs
+	Groups
+	Agents
+	Projects
+	Tokens
+	io.Closer
+}
+
+// Builds keeps builds.
+type Builds interface {
+	// NextNumber draws a number for a build. Numbers grow; gaps are allowed.
+	NextNumber(ctx context.Context) (int64, error)
+
+	// Enqueue inserts b, which is as NewBuild made it. When there is a build of
+	// that ID already it is returned instead if it was asked for with the same
+	// words (Hash), collected or not; ErrConflict if it was not.
+	Enqueue(ctx context.Context, b Build) (Build, error)
+
+	// Build returns the build as it is now: no acknowledged change is missed.
+	Build(ctx context.Context, id build.ID) (Build, error)
+
+	// BuildNumbered is Build by number.
+	BuildNumbered(ctx context.Context, number int64) (Build, error)
+
+	// Change takes a build through c and returns what it is then. The error is
+	// c's when its guard does not hold.
+	Change(ctx context.Context, id build.ID, c Change) (Build, error)
+
+	// List returns a page of builds, newest first, and the cursor of the next
+	// one; "" when there is none. It costs the page, however many builds there
+	// are.
+	List(ctx context.Context, f Filter, cursor string, limit int) (page []Build, next string, err error)
+
+	// Queue returns queued builds in the order in which they are to be
+	// claimed: by priority, then oldest first. Of choice it returns those
+	// whose FirstChoice that is; of "" all.
+	Queue(ctx context.Context, choice AgentID, limit int) ([]Build, error)
+
+	// Running returns the builds that run; of an owner its own, of "" all.
+	Running(ctx context.Context, owner AgentID) ([]Build, error)
+
+	// Unsettled returns ended and running builds with something in Pending,
+	// oldest first.
+	Unsettled(ctx context.Context, limit int) ([]Build, error)
+
+	// Watch hints at builds that were changed, until ctx is done. It may miss
+	// some, and tell of some twice: a hint means look. A message with the ID
+	// "" means look at everything. The channel is closed when hints end.
+	Watch(ctx context.Context) (<-chan build.ID, error)
+}
+
+// A Filter picks builds. A zero field picks all.
+type Filter struct {
+	Project  string
+	Pipeline string // of Project, which must be set then
+	State    build.State
+	Owner    AgentID
+	Parent   build.ID
+}
+
+// Plans keeps plans by their digest. A plan is written once and never changes.
+type Plans interface {
+	PutPlan(ctx context.Context, digest string, canonical []byte) error
+	Plan(ctx context.Context, digest string) ([]byte, error)
+}
+
+// An EventKey names the first event of a batch. Events of different fences
+// never meet.
+type EventKey struct {
+	Build build.ID
+	Fence int64
+	Seq   int64
+}
+
+// Events keeps what happened inside builds.
+type Events interface {
+	// AppendEvents keeps a batch. A batch that is there already is left as it
+	// is: ErrConflict when it is another one.
+	AppendEvents(ctx context.Context, key EventKey, events []build.Event) error
+
+	// Events returns the events of one fence from seq on, in order and without
+	// gaps, at most limit of them.
+	Events(ctx context.Context, id build.ID, fence, seq int64, limit int) ([]build.Event, error)
+}
+
+// A ChunkKey names a chunk of what an attempt of a node wrote.
+type ChunkKey struct {
+	Build   build.ID
+	Fence   int64
+	Node    string
+	Attempt int
+	Seq     int64 // from 0, without gaps
+}
+
+// A Chunk is a piece of what an attempt of a node wrote, at most MaxChunk bytes.
+type Chunk struct {
+	Key    ChunkKey
+	Line   int64 // the number of its first line, from 0; one that is continued keeps its number
+	Lines  int64 // how many newlines it holds
+	Offset int64 // of its first byte
+	Times  []Stamp
+	Data   []byte
+	Cut    int64 // bytes that were left out before it, because there were too many
+}
+
+// MaxChunk bounds the bytes of a Chunk.
+const MaxChunk = 64 << 10
+
+// A Stamp says when bytes arrived: those from Offset, counted within the chunk,
+// on.
+type Stamp struct {
+	Offset int32
+	At     time.Time
+}
+
+// Logs keeps what nodes wrote.
+type Logs interface {
+	// AppendChunks keeps chunks. One that is there already is left as it is:
+	// ErrConflict when it is another one.
+	AppendChunks(ctx context.Context, chunks []Chunk) error
+
+	// Chunks returns the chunks of an attempt from seq on, at most limit.
+	Chunks(ctx context.Context, key ChunkKey, limit int) ([]Chunk, error)
+
+	// ChunkAt returns the seq of the chunk that holds a line.
+	ChunkAt(ctx context.Context, key ChunkKey, line int64) (seq int64, err error)
+}
