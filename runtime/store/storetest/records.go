@@ -1,0 +1,302 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+func plans(s suite) {
+	text := []byte(`{"format":1,"name":"ü\u0000"}`)
+	for range 2 {
+		require.NoError(s.t, s.PutPlan(s.ctx, "sha256:1", text))
+	}
+	text[0] = 'x' // the caller's again
+	got, err := s.Plan(s.ctx, "sha256:1")
+	require.NoError(s.t, err)
+	require.Equal(s.t, `{"format":1,"name":"ü\u0000"}`, string(got))
+}
+
+func events(s suite) {
+	exit := 3
+	all := []build.Event{
+		{Seq: 1, Time: at, Kind: build.BuildStarted},
+		{Seq: 2, Time: at, Kind: build.AttemptStarted, Node: "unit", Attempt: 1},
+		{Seq: 3, Time: at.Add(time.Millisecond), Kind: build.AttemptEnded, Node: "unit", Attempt: 1, State: build.Failed, Exit: &exit, Outputs: map[string]string{"k": "v"}},
+		{Seq: 4, Time: at, Kind: build.AttemptEnded, Node: "find", Attempt: 1, State: build.Success, Expansion: &plan.Expansion{Nodes: []plan.Node{{Name: "n", Step: &plan.Step{Script: "true"}}}}},
+		{Seq: 5, Time: at, Kind: build.BuildEnded, State: build.Failed},
+	}
+	key := func(fence, seq int64) store.EventKey { return store.EventKey{Build: id("x"), Fence: fence, Seq: seq} }
+	read := func(fence, seq int64, limit int) []build.Event {
+		got, err := s.Events(s.ctx, id("x"), fence, seq, limit)
+		require.NoError(s.t, err)
+		return got
+	}
+	require.Empty(s.t, read(1, 1, 10))
+	require.NoError(s.t, s.AppendEvents(s.ctx, key(1, 4), all[3:5]), "batches may arrive in any order")
+	require.Empty(s.t, read(1, 1, 10), "a gap ends what can be read")
+	for range 2 {
+		require.NoError(s.t, s.AppendEvents(s.ctx, key(1, 1), all[:3]))
+	}
+	require.Equal(s.t, all, read(1, 1, 10))
+	require.Equal(s.t, all[1:3], read(1, 2, 2))
+	require.Equal(s.t, all[4:], read(1, 5, 10))
+	require.Empty(s.t, read(1, 6, 10))
+
+	other := []build.Event{{Seq: 1, Time: at, Kind: build.BuildStarted, Reason: "other"}}
+	require.ErrorIs(s.t, s.AppendEvents(s.ctx, key(1, 1), other), store.ErrConflict)
+	require.NoError(s.t, s.AppendEvents(s.ctx, key(2, 1), other), "another fence is another stream")
+	require.Equal(s.t, other, read(2, 1, 10))
+	require.Equal(s.t, all, read(1, 1, 10))
+}
+
+func chunks(s suite) {
+	key := store.ChunkKey{Build: id("x"), Fence: 1, Node: "unit/a", Attempt: 1}
+	var all []store.Chunk
+	line, offset := int64(0), int64(0)
+	for i := range 5 {
+		data := bytes.Repeat([]byte(fmt.Sprintf("line %d\x00\xff\n", i)), 3)
+		c := store.Chunk{Key: key, Line: line, Lines: 3, Offset: offset, Data: data, Times: []store.Stamp{{At: at}, {Offset: 9, At: at.Add(time.Second)}}}
+		c.Key.Seq = int64(i)
+		if i == 3 {
+			c.Cut = 1 << 40
+		}
+		all = append(all, c)
+		line, offset = line+3, offset+int64(len(data))+c.Cut
+	}
+	require.NoError(s.t, s.AppendChunks(s.ctx, all[:2]))
+	require.NoError(s.t, s.AppendChunks(s.ctx, all[1:]), "one that is there already is left")
+	read := func(seq int64, limit int) []store.Chunk {
+		from := key
+		from.Seq = seq
+		got, err := s.Chunks(s.ctx, from, limit)
+		require.NoError(s.t, err)
+		return got
+	}
+	require.Equal(s.t, all, read(0, 10))
+	require.Equal(s.t, all[2:4], read(2, 2))
+	require.Empty(s.t, read(5, 2))
+	for line, want := range map[int64]int64{0: 0, 2: 0, 3: 1, 11: 3, 12: 4, 14: 4, 99: 5} {
+		seq, err := s.ChunkAt(s.ctx, key, line)
+		require.NoError(s.t, err)
+		require.Equal(s.t, want, seq, "line %d", line)
+	}
+
+	changed := all[1]
+	changed.Data = []byte("other")
+	fresh := all[4]
+	fresh.Key.Seq = 5
+	require.ErrorIs(s.t, s.AppendChunks(s.ctx, []store.Chunk{fresh, changed}), store.ErrConflict)
+	require.Equal(s.t, all[1], read(1, 1)[0])
+
+	for _, other := range []store.ChunkKey{
+		{Build: id("x"), Fence: 2, Node: "unit/a", Attempt: 1},
+		{Build: id("x"), Fence: 1, Node: "unit/a", Attempt: 2},
+		{Build: id("x"), Fence: 1, Node: "unit", Attempt: 1},
+		{Build: id("y"), Fence: 1, Node: "unit/a", Attempt: 1},
+	} {
+		got, err := s.Chunks(s.ctx, other, 10)
+		require.NoError(s.t, err)
+		require.Empty(s.t, got)
+	}
+}
+
+func groups(s suite) {
+	waiter := func(n int64) store.Waiter { return store.Waiter{Number: n, Build: id(fmt.Sprint(n))} }
+	acquire := func(n int64) bool {
+		g, err := s.ChangeGroup(s.ctx, "live", store.Acquire{Waiter: waiter(n)})
+		require.NoError(s.t, err)
+		return g.Holder == waiter(n).Build
+	}
+	leave := func(n int64) {
+		_, err := s.ChangeGroup(s.ctx, "live", store.Leave{Waiter: waiter(n)})
+		require.NoError(s.t, err)
+	}
+	require.True(s.t, acquire(3))
+	require.True(s.t, acquire(3), "who has it has it still")
+	for _, n := range []int64{5, 4, 9, 4} {
+		require.False(s.t, acquire(n))
+	}
+	g, err := s.Group(s.ctx, "live")
+	require.NoError(s.t, err)
+	require.Equal(s.t, []store.Waiter{waiter(4), waiter(5), waiter(9)}, g.Queue)
+	leave(5) // it was cancelled
+	leave(3)
+	leave(3)
+	require.False(s.t, acquire(9), "an older one waits")
+	require.True(s.t, acquire(4))
+	leave(4)
+	require.True(s.t, acquire(9))
+
+	other, err := s.Group(s.ctx, "other")
+	require.NoError(s.t, err)
+	require.Equal(s.t, store.Group{Key: "other"}, other)
+
+	won := make([]bool, racers)
+	race(func(i int) {
+		g, err := s.ChangeGroup(s.ctx, "raced", store.Acquire{Waiter: waiter(int64(i))})
+		won[i] = err == nil && g.Holder == waiter(int64(i)).Build
+	})
+	holders := 0
+	for _, w := range won {
+		if w {
+			holders++
+		}
+	}
+	require.Equal(s.t, 1, holders)
+	g, err = s.Group(s.ctx, "raced")
+	require.NoError(s.t, err)
+	require.Len(s.t, g.Queue, racers-1, "all the others wait")
+}
+
+func agents(s suite) {
+	one := store.Agent{ID: a, Name: "zoe", Host: "h1", Version: "1.2", Started: at, Slots: 2, Labels: map[string]string{"os": "linux"}, Facts: map[string]any{"os": "linux"}}
+	two := store.Agent{ID: b, Name: "adam", Host: "h2", Started: at}
+	require.NoError(s.t, s.Join(s.ctx, one))
+	require.NoError(s.t, s.Join(s.ctx, two))
+	require.ErrorIs(s.t, s.Join(s.ctx, one), store.ErrConflict)
+
+	got, err := s.Heartbeat(s.ctx, a, map[build.ID]int64{id("x"): 3}, at.Add(time.Second))
+	require.NoError(s.t, err)
+	require.Equal(s.t, int64(1), got.Beat)
+	require.NoError(s.t, s.Describe(s.ctx, a, 4, map[string]string{"gpu": "yes"}, map[string]any{"kernel": "6.1"}))
+	require.NoError(s.t, s.Drain(s.ctx, a, true))
+	got, err = s.Heartbeat(s.ctx, a, map[build.ID]int64{id("x"): 3}, at.Add(2*time.Second))
+	require.NoError(s.t, err)
+	require.True(s.t, got.Draining, "a heartbeat tells the agent what was asked of it")
+	want := one
+	want.Beat, want.Seen, want.Slots, want.Draining = 2, at.Add(2*time.Second), 4, true
+	want.Labels, want.Facts, want.Running = map[string]string{"gpu": "yes"}, map[string]any{"kernel": "6.1"}, map[build.ID]int64{id("x"): 3}
+	require.Equal(s.t, want, got)
+	all, err := s.Agents(s.ctx)
+	require.NoError(s.t, err)
+	require.Equal(s.t, []store.Agent{two, want}, all)
+
+	for range 2 {
+		require.NoError(s.t, s.Bury(s.ctx, a))
+	}
+	_, err = s.Heartbeat(s.ctx, a, nil, at)
+	require.ErrorIs(s.t, err, store.ErrNotFound, "a heartbeat must not raise the dead")
+	_, err = s.Agent(s.ctx, a)
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+}
+
+func projects(s suite) {
+	p := store.Project{Name: "shop", Repo: "https://example.com/shop.git", Created: at}
+	first, err := s.PutProject(s.ctx, p)
+	require.NoError(s.t, err)
+	require.Equal(s.t, int64(1), first.Rev)
+	_, err = s.PutProject(s.ctx, p)
+	require.ErrorIs(s.t, err, store.ErrConflict, "it is there already")
+
+	next := first
+	next.Scheduled = map[string]time.Time{"nightly 0 2 * * *": at}
+	second, err := s.PutProject(s.ctx, next)
+	require.NoError(s.t, err)
+	_, err = s.PutProject(s.ctx, first)
+	require.ErrorIs(s.t, err, store.ErrConflict, "it was changed since")
+	got, err := s.Project(s.ctx, "shop")
+	require.NoError(s.t, err)
+	require.Equal(s.t, second, got)
+
+	_, err = s.PutProject(s.ctx, store.Project{Name: "app"})
+	require.NoError(s.t, err)
+	all, err := s.Projects(s.ctx)
+	require.NoError(s.t, err)
+	require.Len(s.t, all, 2)
+	require.Equal(s.t, "app", all[0].Name)
+
+	won := make([]bool, racers)
+	race(func(i int) {
+		p := second
+		p.Ref = fmt.Sprint(i)
+		_, err := s.PutProject(s.ctx, p)
+		won[i] = err == nil
+	})
+	winners := 0
+	for _, w := range won {
+		if w {
+			winners++
+		}
+	}
+	require.Equal(s.t, 1, winners)
+
+	for range 2 {
+		require.NoError(s.t, s.DeleteProject(s.ctx, "shop"))
+	}
+	_, err = s.Project(s.ctx, "shop")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+}
+
+func tokens(s suite) {
+	ci := store.Token{Hash: "aa", Name: "ci", Role: store.Trigger, Projects: []string{"shop*"}, Created: at, Expires: at.Add(time.Hour)}
+	require.NoError(s.t, s.AddToken(s.ctx, ci))
+	require.NoError(s.t, s.AddToken(s.ctx, store.Token{Hash: "bb", Name: "admin", Role: store.Admin, Created: at}))
+	require.ErrorIs(s.t, s.AddToken(s.ctx, store.Token{Hash: "cc", Name: "ci"}), store.ErrConflict)
+	require.ErrorIs(s.t, s.AddToken(s.ctx, store.Token{Hash: "aa", Name: "other"}), store.ErrConflict)
+	got, err := s.Token(s.ctx, "aa")
+	require.NoError(s.t, err)
+	require.Equal(s.t, ci, got)
+	all, err := s.Tokens(s.ctx)
+	require.NoError(s.t, err)
+	require.Len(s.t, all, 2)
+	require.Equal(s.t, "admin", all[0].Name)
+	for range 2 {
+		require.NoError(s.t, s.RevokeToken(s.ctx, "ci"))
+	}
+	_, err = s.Token(s.ctx, "aa")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+}
+
+func watched(s suite) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	hints, err := s.Watch(ctx)
+	require.NoError(s.t, err)
+	s.enqueue("x")
+	for hint := range hints { // the suite's own deadline ends a wait in vain
+		if hint == id("x") || hint == "" {
+			break
+		}
+	}
+	cancel()
+	for range hints {
+	}
+}
+
+func notFound(s suite) {
+	_, err := s.Build(s.ctx, id("none"))
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	_, err = s.BuildNumbered(s.ctx, 1)
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	_, err = s.Change(s.ctx, id("none"), store.Offer{})
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	_, err = s.Plan(s.ctx, "sha256:none")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	_, err = s.Agent(s.ctx, "none")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	require.ErrorIs(s.t, s.Drain(s.ctx, "none", true), store.ErrNotFound)
+	require.ErrorIs(s.t, s.Describe(s.ctx, "none", 1, nil, nil), store.ErrNotFound)
+	_, err = s.Project(s.ctx, "none")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+	_, err = s.Token(s.ctx, "none")
+	require.ErrorIs(s.t, err, store.ErrNotFound)
+}
+
+func abandoned(s suite) {
+	s.enqueue("x")
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	_, err := s.Change(ctx, id("x"), store.Claim{Agent: a, Nonce: "n", Max: store.MaxAttempts, At: at})
+	require.ErrorIs(s.t, err, context.Canceled)
+	_, err = s.NextNumber(ctx)
+	require.ErrorIs(s.t, err, context.Canceled)
+	require.ErrorIs(s.t, s.PutPlan(ctx, "sha256:1", nil), context.Canceled)
+	require.Equal(s.t, build.Queued, s.read("x").State)
+}
