@@ -31,6 +31,7 @@ func commands() []entry {
 		{"list", "list the pipelines", (*app).listCommand},
 		{"plan", "show what a pipeline would do", (*app).planCommand},
 		{"check", "look for mistakes in the PIPER.star", (*app).checkCommand},
+		{"fmt", "format .star files", (*app).fmtCommand},
 		{"doc", "explain a word of the language", (*app).docCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},
 		{"completion", "print a completion script for a shell", (*app).completionCommand},

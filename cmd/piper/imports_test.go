@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"runtime/simulate":        {"runtime/plan", "runtime/build"},
 	"builtins":                {"runtime/plan"},
 	"starlark":                {"builtins", "stdlib", "runtime/plan"},
+	"starlark/format":         {"starlark", "runtime/plan"},
 	"runtime":                 {"runtime/plan", "runtime/build"},
 	"runtime/secret":          {},
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"builtins", "starlark", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+	"cmd/piper": {"builtins", "starlark", "starlark/format", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
 		"runtime/process", "runtime/runner", "runtime/secret", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 
@@ -44,6 +45,7 @@ var onlyIn = map[string][]string{
 	"go.starlark.net/":            {"builtins", "starlark"},
 	"os/exec":                     {"runtime/process"},
 	"testing":                     {"runtime/store/storetest"},
+	"github.com/bazelbuild/":      {"starlark/format"},
 	"github.com/peterbourgon/ff/": {"cmd/piper"},
 }
 
