@@ -23,7 +23,11 @@ var (
 // Apply takes the build one event further. An error leaves it as it was.
 //
 // The times of events are kept and never judged: clocks go wrong, and no event
-// is impossible because of one. Apply keeps ev.Outputs.
+// is impossible because of one. Apply keeps ev.Outputs and what is in
+// ev.Expansion.
+//
+// An event with an Expansion costs time in proportion to the whole plan, which
+// it validates and makes anew. Every other one costs what it changes.
 func (b *Build) Apply(ev Event) error {
 	if err := b.apply(ev); err != nil {
 		about := ""
@@ -60,7 +64,7 @@ func (b *Build) apply(ev Event) error {
 		return nil
 	case DeadlinePassed:
 		return b.deadlinePassed()
-	case AttemptStarted, AttemptEnded, NodeSkipped, NodeTriggered:
+	case AttemptStarted, AttemptEnded, NodeReady, NodeSkipped, NodeTriggered:
 	default:
 		return impossible("there is no such kind")
 	}
@@ -78,6 +82,8 @@ func (b *Build) apply(ev Event) error {
 		return b.attemptStarted(v, ev)
 	case AttemptEnded:
 		return b.attemptEnded(v, ev)
+	case NodeReady:
+		return b.nodeReady(v, ev)
 	case NodeSkipped:
 		return b.nodeSkipped(v, ev)
 	default:
@@ -88,17 +94,26 @@ func (b *Build) apply(ev Event) error {
 func (b *Build) buildStarted(ev Event) {
 	b.state = Running
 	b.started = clock(ev.Time.UnixMilli())
-	for i := range b.nodes {
-		if b.nodes[i].waits == 0 {
+	b.open(0, 0)
+	b.spread()
+}
+
+// open decides the nodes and groups, from the given ones on, that wait for
+// nothing.
+func (b *Build) open(node, group int) {
+	for i := node; i < len(b.nodes); i++ {
+		switch s := b.services[int32(i)]; {
+		case s != nil && s.holders == 0:
+			b.retire(int32(i))
+		case s == nil && b.nodes[i].waits == 0:
 			b.decide(int32(i))
 		}
 	}
-	for i := range b.groups {
+	for i := group; i < len(b.groups); i++ {
 		if b.groups[i].waits == 0 { // nothing is inside
 			b.unspread = append(b.unspread, int32(len(b.nodes)+i))
 		}
 	}
-	b.spread()
 }
 
 func (b *Build) buildEnded(ev Event) error {
@@ -167,6 +182,8 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		return impossible("attempt %d is not attempt %d, which runs", ev.Attempt, n.attempt)
 	case ev.Exit != nil && (*ev.Exit < math.MinInt32 || *ev.Exit > math.MaxInt32):
 		return impossible("no process exits with %d", *ev.Exit)
+	case ev.Expansion != nil && (p.Expand == nil || ev.State != Success):
+		return impossible("only an expand that succeeds finds nodes")
 	case ev.Child != "" && n.more != nil && n.more.child != "" && n.more.child != ev.Child:
 		return impossible("the node triggered build %s, not %s", n.more.child, ev.Child)
 	}
@@ -182,6 +199,12 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		end = cancelled
 	default:
 		return impossible("an attempt does not end %q", ev.State)
+	}
+	if ev.Expansion != nil {
+		if err := b.addExpansion(v, ev.Expansion); err != nil {
+			return err
+		}
+		n = &b.nodes[v]
 	}
 
 	n.ended = ev.Time.UnixMilli()
@@ -204,9 +227,12 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 	if p.Approve != nil && end == failed && ev.By != "" {
 		reason = byWhom("refused", ev.By, ev.Reason)
 	}
+	if b.services[v] != nil {
+		end, reason = n.endOfService(reason)
+	}
 	n.reason = b.text(reason)
 
-	if n.verdict == free && b.retries(p, n, ev) {
+	if n.verdict == free && b.retries(p, n, ev) && !b.lost(p) {
 		b.leave(v)
 		b.delay(v, p.Step.Retry)
 		return nil

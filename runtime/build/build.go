@@ -36,6 +36,32 @@
 // approvals too. Steps with the same concurrency key run one at a time. A step
 // between two attempts holds no place.
 //
+// # Services
+//
+// A service is a node that nothing leads to and that leads nowhere: steps list
+// it. It starts once a step that lists it waits for nothing else, and that step
+// once NodeReady has said of each of its services that it can be used. A limit
+// or a slot is taken by the step only then, by a service never.
+//
+// A service that ends though nobody has asked it to has failed, whatever the
+// event says of it. The steps that list it and do not run are skipped then, with
+// run_on = "always" too, those that run go on, and none of them is tried again.
+// Once every step and expand that lists it has ended it is asked to stop, and
+// has succeeded however it does; when none has called for it, it is skipped. An
+// expand only keeps a service from being stopped: it neither starts it nor waits
+// for it. So cancel, deadline and fail_fast reach a service by way of its users;
+// only a forced cancel does so by itself.
+//
+// # What an expand finds
+//
+// The AttemptEnded of an expand brings an Expansion, and the plan grows by it:
+// Plan returns another one, in which everything keeps its index. What was found
+// stands in the place of the expand, so it is cut off by what cuts off the
+// expand, and what comes after the expand comes after it. It may wait for any
+// node of the plan, and list any service that has not been stopped. An expand is
+// skipped without harm to what comes after it when the node whose result it
+// takes was skipped, or failed and was allowed to.
+//
 // # Retries
 //
 // An attempt that failed or timed out is followed by another one while
@@ -86,6 +112,7 @@ type Step struct {
 	State     State             `json:"state"`
 	Attempt   int               `json:"attempt,omitempty"`   // the newest; 0 when it never ran
 	Started   time.Time         `json:"started,omitzero"`    // of the newest attempt
+	Ready     time.Time         `json:"ready,omitzero"`      // of a service: when it could first be used
 	Ended     time.Time         `json:"ended,omitzero"`      // of the newest attempt
 	NotBefore time.Time         `json:"not_before,omitzero"` // when a retry may start
 	Exit      *int              `json:"exit,omitempty"`      //

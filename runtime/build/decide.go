@@ -19,6 +19,9 @@ func (b *Build) decide(v int32) {
 		b.doom(v, verdict)
 		return
 	}
+	if b.hold(v) {
+		return
+	}
 	b.nodes[v].phase = ready
 	b.ready.add(v)
 }
@@ -30,7 +33,8 @@ func (b *Build) verdict(v int32) verdict {
 		return verdict
 	}
 	tainted := b.nodes[v].cause >= 0
-	switch b.plan.Nodes[v].RunOn {
+	p := &b.plan.Nodes[v]
+	switch p.RunOn {
 	case plan.Always:
 		return verdict
 	case plan.Failure:
@@ -42,6 +46,11 @@ func (b *Build) verdict(v int32) verdict {
 			return needFailed
 		}
 	}
+	if verdict == free && p.Expand != nil {
+		if after, _ := b.graph.Lookup(p.Expand.After); b.nodes[after].phase != success {
+			return noResult // which is allowed: nothing is tainted
+		}
+	}
 	return verdict
 }
 
@@ -49,7 +58,7 @@ func (b *Build) verdict(v int32) verdict {
 func (b *Build) halted(v int32) verdict {
 	runOn := b.plan.Nodes[v].RunOn
 	switch {
-	case b.forced, b.halt != notHalted && runOn != plan.Always:
+	case b.forced, b.halt != notHalted && runOn != plan.Always && b.services[v] == nil:
 		return buildOff
 	case runOn == plan.Failure || runOn == plan.Always:
 		return free
@@ -65,8 +74,11 @@ func (b *Build) group(v int32) *group { return &b.groups[int(v)-len(b.nodes)] }
 // doom decides that a node which does not run shall not start (again).
 func (b *Build) doom(v int32, verdict verdict) {
 	n := &b.nodes[v]
-	if n.phase == ready {
+	switch n.phase {
+	case ready:
 		b.ready.remove(v)
+	case held:
+		b.unhold(v)
 	}
 	n.phase = doomed
 	n.verdict = verdict
@@ -119,6 +131,9 @@ func (b *Build) finish(v int32, end phase) {
 		n.flags |= allowed
 	default:
 		b.fail(v)
+		if b.services[v] != nil {
+			b.serviceFailed(v)
+		}
 	}
 	b.unspread = append(b.unspread, v)
 	b.spread()
@@ -143,12 +158,10 @@ func (b *Build) fail(v int32) {
 func (b *Build) spread() {
 	for i := 0; i < len(b.unspread); i++ { // deciding may append
 		v := b.unspread[i]
-		var cause int32
-		if b.graph.IsNode(v) {
-			cause = b.nodes[v].cause
-		} else {
-			cause = b.group(v).cause
+		if b.services != nil && b.graph.IsNode(v) {
+			b.letGo(v)
 		}
+		cause := b.causeOf(v)
 		for _, user := range b.graph.Users(v) {
 			n := &b.nodes[user]
 			if n.cause < 0 {
@@ -171,6 +184,14 @@ func (b *Build) spread() {
 	b.unspread = b.unspread[:0]
 }
 
+// causeOf returns the failure that a vertex which has ended hands on, or -1.
+func (b *Build) causeOf(v int32) int32 {
+	if b.graph.IsNode(v) {
+		return b.nodes[v].cause
+	}
+	return b.group(v).cause
+}
+
 // enforce stops or dooms a node that a halt concerns. A node that is blocked
 // is left to be decided in its turn.
 func (b *Build) enforce(v int32) {
@@ -180,13 +201,15 @@ func (b *Build) enforce(v int32) {
 		return
 	}
 	switch n.phase {
-	case ready, delayed:
+	case held, ready, delayed:
 		b.doom(v, verdict)
 	case running:
 		if n.verdict == free {
 			b.stopping = append(b.stopping, v)
 		}
-		n.verdict = verdict
+		if n.verdict != usedUp {
+			n.verdict = verdict
+		}
 	}
 }
 

@@ -17,13 +17,14 @@ const (
 	// be skipped are skipped first.
 	AttemptStarted Kind = "attempt_started"
 	// NodeReady says that the service Node can be used: the steps that list it
-	// may start.
+	// may start. It comes while the service runs, once.
 	NodeReady Kind = "node_ready"
 	// AttemptEnded says how an attempt ended. State is Success, Failed,
 	// TimedOut or Cancelled; Exit, Signal, Reason, Outputs, Child and By say
 	// more. Whether the node is tried again is for Apply to work out. An
-	// approval that was refused is Failed, with By. Of an expand that succeeded,
-	// Expansion is what it found; nil is nothing.
+	// approval that was refused is Failed, with By. A service that nobody had
+	// asked to stop is Failed, one that was is Success, whatever State says. Of
+	// an expand that succeeded, Expansion is what it found; nil is nothing.
 	AttemptEnded Kind = "attempt_ended"
 	// NodeSkipped ends a node that does not run, or not again. State and Reason
 	// are those of the Skip action that it answers.

@@ -8,7 +8,7 @@ import (
 // Next returns what the state calls for, in the order it is to be carried out,
 // and when to ask again though nothing has happened: when the next retry is
 // due, or never for the zero time. slots is how many more steps may be
-// started; triggers and approvals take none.
+// started; triggers, approvals, expands and services take none.
 //
 // Skips come first, as nothing starts before them; then stops, starts, and at
 // last the end of the build. A Stop is there until the attempt has ended. Next

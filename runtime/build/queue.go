@@ -13,8 +13,8 @@ import "github.com/piper-build/piper/runtime/plan"
 // hides all that is inside it at once, whatever is on top of the root can
 // start, and no node is ever looked at twice in vain.
 //
-// Each gate has two heaps, as triggers and approvals take no slot and must
-// come out even when no step can.
+// Each gate has two heaps, as triggers, approvals, expands and services take no
+// slot and must come out even when no step can.
 //
 // A start or an end costs O(log nodes) for each limited group around the node,
 // and as much for each gate that shares its concurrency key.
@@ -31,7 +31,7 @@ type lane int
 
 const (
 	steps  lane = iota // nodes that take a slot
-	others             // triggers and approvals
+	others             // triggers, approvals, expands and services
 	lanes
 )
 
@@ -127,7 +127,7 @@ func (q *queue) addGate(parent, quota int32) int32 {
 }
 
 func (q *queue) lane(node int32) lane {
-	if q.graph.Plan.Nodes[node].Step != nil {
+	if step := q.graph.Plan.Nodes[node].Step; step != nil && step.Service == nil {
 		return steps
 	}
 	return others

@@ -52,7 +52,7 @@ func runScript(t *testing.T, body string) string {
 	require.True(t, ok, "no empty line after the plan")
 	p := parsePlan(t, head)
 	require.Empty(t, plan.Validate(p, 0))
-	s := &script{t: t, b: New(p), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), slots: 100}
+	s := &script{t: t, p: p, b: New(p), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), slots: 100}
 	fmt.Fprintf(&s.out, "%s\n\n", head)
 	for line := range strings.Lines(commands) {
 		if strings.HasPrefix(line, "\t") {
@@ -72,6 +72,8 @@ func runScript(t *testing.T, body string) string {
 
 // parsePlan reads a plan. A line is a node, "name@group: need need word=value",
 // a group, "group name@group word=value", or "plan word=value".
+//
+// kind=service is a service, services=a,b lists some, and after=a is an expand.
 func parsePlan(t require.TestingT, text string) *plan.Plan {
 	p := &plan.Plan{Format: plan.Format, Pipeline: "test"}
 	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
@@ -83,6 +85,12 @@ func parsePlan(t require.TestingT, text string) *plan.Plan {
 			} else {
 				words = append(words, w)
 			}
+		}
+		list := func(s string) []string {
+			if s == "" {
+				return nil
+			}
+			return strings.Split(s, ",")
 		}
 		option := func(name string) string {
 			for i, o := range options {
@@ -120,13 +128,15 @@ func parsePlan(t require.TestingT, text string) *plan.Plan {
 				n.Trigger = &plan.Trigger{Pipeline: "other", Wait: true}
 			case "approve":
 				n.Approve = &plan.Approve{Prompt: option("prompt")}
+			case "service":
+				n.Step = &plan.Step{Script: "true", Service: &plan.Service{}}
+			case "expand":
+				n.Expand = &plan.Expand{After: option("after"), Services: list(option("services"))}
 			default:
-				n.Step = &plan.Step{Script: "true", Concurrency: option("key")}
+				n.Step = &plan.Step{Script: "true", Concurrency: option("key"), Services: list(option("services"))}
 				if attempts, _ := strconv.Atoi(option("attempts")); attempts > 0 {
 					n.Step.Retry = &plan.Retry{Attempts: attempts, Backoff: duration(option("backoff"))}
-					if on := option("on"); on != "" {
-						n.Step.Retry.On = strings.Split(on, ",")
-					}
+					n.Step.Retry.On = list(option("on"))
 				}
 			}
 			p.Nodes = append(p.Nodes, n)
@@ -139,6 +149,7 @@ func parsePlan(t require.TestingT, text string) *plan.Plan {
 // A script drives a Build the way an engine does.
 type script struct {
 	t      *testing.T
+	p      *plan.Plan // as it was before any expand
 	b      *Build
 	now    time.Time
 	slots  int // in all
@@ -152,11 +163,11 @@ func (s *script) print(format string, args ...any) { fmt.Fprintf(&s.out, "\t"+fo
 func (s *script) apply(ev Event) {
 	ev.Seq = s.b.Seq() + 1
 	ev.Time = s.now
-	before, err := Fold(s.b.Plan(), s.events)
+	before, err := Fold(s.p, s.events)
 	require.NoError(s.t, err)
 	if err := s.b.Apply(ev); err != nil {
 		_, why, _ := strings.Cut(err.Error(), ": ")
-		s.print("error: %s", why)
+		s.print("error: %s", strings.ReplaceAll(why, "\n", "\n\t"))
 		require.True(s.t, s.b.Equal(before), "an error has changed the state")
 		return
 	}
@@ -174,6 +185,17 @@ func (s *script) do(words []string) {
 	}
 	rest = append(rest, "", "")
 	var ev Event
+	if words[0] == "found" { // found node: line; line: an expand ends with these nodes and groups
+		_, text, _ := strings.Cut(strings.Join(words, " "), ":")
+		x := &plan.Expansion{}
+		if strings.TrimSpace(text) != "" {
+			found := parsePlan(s.t, strings.ReplaceAll(text, ";", "\n"))
+			x.Nodes, x.Groups = found.Nodes, found.Groups
+		}
+		s.apply(Event{Kind: AttemptEnded, Node: strings.TrimSuffix(words[1], ":"), Attempt: 1, State: Success, Expansion: x})
+		s.carryOut()
+		return
+	}
 	for _, o := range options {
 		k, v, _ := strings.Cut(o, "=")
 		v = strings.ReplaceAll(v, "_", " ")
@@ -214,6 +236,9 @@ func (s *script) do(words []string) {
 		if step, _ := s.b.Step(ev.Node); ev.Attempt == 0 {
 			ev.Attempt = step.Attempt
 		}
+		s.apply(ev)
+	case "ready": // ready node: a service can be used
+		ev.Kind, ev.Node = NodeReady, rest[0]
 		s.apply(ev)
 	case "cancel":
 		ev.Kind = CancelRequested
@@ -258,6 +283,9 @@ func describe(step Step) string {
 	if step.Attempt > 1 {
 		text += fmt.Sprintf(" attempt=%d", step.Attempt)
 	}
+	if !step.Ready.IsZero() {
+		text += " ready"
+	}
 	if step.Exit != nil {
 		text += fmt.Sprintf(" exit=%d", *step.Exit)
 	}
@@ -288,7 +316,7 @@ func (s *script) carryOut() {
 	for round := 0; ; round++ {
 		free := s.slots
 		for i, n := range s.b.Plan().Nodes {
-			if n.Step != nil && s.b.Node(i).State == Running {
+			if n.Step != nil && !n.IsService() && s.b.Node(i).State == Running {
 				free--
 			}
 		}

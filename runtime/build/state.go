@@ -43,6 +43,9 @@ type Build struct {
 	unspread []int32   // vertices that have ended, and whose users do not know
 	inside   [][]int32 // by group: the nodes and groups directly inside; made when first needed
 
+	services map[int32]*service // by node; nil when the plan has none
+	expected map[string]time.Duration
+
 	texts  []string // reasons, each once; the first is ""
 	textOf map[string]uint32
 }
@@ -60,7 +63,8 @@ const (
 type phase uint8
 
 const (
-	blocked phase = iota // something it needs has not ended
+	blocked phase = iota // something it needs has not ended; a service: nobody calls for it
+	held                 // some of its services, as many as it waits for, are not ready
 	ready                // may start; is in the queue
 	delayed              // waits for its next attempt to be due
 	doomed               // is to be skipped, as the verdict says
@@ -102,6 +106,9 @@ const (
 	notCalled                  // run_on = "failure", and no ancestor failed
 	groupFailed                // something in its fail_fast group failed
 	buildOff                   // the build was cancelled, or ran too long
+	noResult                   // an expand, and what it comes after did not succeed
+	unused                     // a service that no step came to need
+	usedUp                     // a service, and all that list it have ended
 )
 
 // A node is the state of one node of the plan.
@@ -110,7 +117,7 @@ type node struct {
 	more           *more // what few nodes have
 	reason         uint32
 	exit           int32
-	waits          int32 // how many edges lead to it from what has not ended
+	waits          int32 // how many edges lead to it from what has not ended; while held, how many services
 	cause          int32 // the node whose failure it inherits or is, or -1
 	phase          phase
 	verdict        verdict
@@ -133,6 +140,7 @@ const (
 	hasExit
 	infra
 	allowed
+	isReady // a service
 )
 
 // A group is the state of one group of the plan.
@@ -168,44 +176,56 @@ func New(p *plan.Plan) *Build {
 	if !b.graph.Whole() || len(order) < b.graph.Len() {
 		panic("build: New of a plan that was not validated")
 	}
-	b.rank(order, func(int) float32 { return 1 })
+	b.rank(order)
+	b.addServices(0)
 	return b
 }
 
 // Expect tells how long nodes took in the past, by name. Those on the longest
 // remaining path start first; a node that is not told counts as the mean of
 // the others. Without Expect all count the same. It must come before the first
-// event.
+// event, and durations must not change any more.
 func (b *Build) Expect(durations map[string]time.Duration) {
 	if b.seq > 0 {
 		panic("build: Expect after the first event")
 	}
+	b.expected = durations
+	b.rank(b.graph.Order())
+}
+
+// rank says how urgent each node is. The queue must be empty.
+func (b *Build) rank(order []int32) {
+	weight := func(int) float32 { return 1 }
+	if len(b.expected) > 0 {
+		weight = b.weights()
+	}
+	b.ready.rank = b.graph.Longest(order, weight)[:len(b.nodes)]
+}
+
+// weights returns how many seconds each node is expected to take.
+func (b *Build) weights() func(i int) float32 {
 	seconds := make([]float32, len(b.nodes))
 	known, sum := 0, float32(0)
 	for i := range b.nodes {
-		d, ok := durations[b.plan.Nodes[i].Name]
 		seconds[i] = -1
-		if ok && d >= 0 {
+		p := &b.plan.Nodes[i]
+		// A service takes as long as the steps that list it.
+		if d, ok := b.expected[p.Name]; ok && d >= 0 && !p.IsService() {
 			seconds[i] = float32(d.Seconds())
 			sum += seconds[i]
 			known++
 		}
 	}
-	if known == 0 {
-		return
+	mean := float32(1)
+	if known > 0 {
+		mean = sum / float32(known)
 	}
-	mean := sum / float32(known)
-	b.rank(b.graph.Order(), func(i int) float32 {
+	return func(i int) float32 {
 		if seconds[i] < 0 {
 			return mean
 		}
 		return seconds[i]
-	})
-}
-
-// rank says how urgent each node is. The queue must be empty.
-func (b *Build) rank(order []int32, weight func(i int) float32) {
-	b.ready.rank = b.graph.Longest(order, weight)[:len(b.nodes)]
+	}
 }
 
 // Fold returns the state of a build of p after events. The error is that of
@@ -220,7 +240,9 @@ func Fold(p *plan.Plan, events []Event) (*Build, error) {
 	return b, nil
 }
 
-// Plan returns the plan that is being built.
+// Plan returns the plan that is being built: the one that New was given, with
+// what expands have found so far. It is another Plan after each expand that
+// found something. What is in the one keeps its place in the next.
 func (b *Build) Plan() *plan.Plan { return b.plan }
 
 // State returns where the build stands: Queued before its first event, Running
@@ -291,6 +313,9 @@ func (b *Build) Node(i int) Step {
 		exit := int(n.exit)
 		s.Exit = &exit
 	}
+	if n.flags&isReady != 0 {
+		s.Ready = clock(b.services[int32(i)].ready)
+	}
 	if m := n.more; m != nil {
 		s.Signal, s.Outputs, s.Child, s.By = m.signal, m.outputs, m.child, m.by
 		if m.notBefore != 0 && (n.phase == delayed || n.phase == ready) {
@@ -340,6 +365,11 @@ func (b *Build) Equal(o *Build) bool {
 	}
 	for i := range b.groups {
 		if b.groups[i] != o.groups[i] {
+			return false
+		}
+	}
+	for i, s := range b.services {
+		if s.ready != o.services[i].ready {
 			return false
 		}
 	}

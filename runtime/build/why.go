@@ -9,7 +9,7 @@ import (
 
 // Why returns in words why the i-th node of the plan waits, or, when it has
 // ended or is to be skipped, what is to be said of that. It returns "" for a
-// step that runs or succeeded.
+// step that runs or succeeded, and for a service that can be used.
 func (b *Build) Why(i int) string {
 	v := int32(i)
 	n, p := &b.nodes[v], &b.plan.Nodes[v]
@@ -20,8 +20,12 @@ func (b *Build) Why(i int) string {
 		return "the build has not started"
 	case b.state != Running:
 		return fmt.Sprintf("the build is %s", b.state)
+	case n.phase == blocked && p.IsService():
+		return "waits for a step that needs it"
 	case n.phase == blocked:
 		return b.whatFor(v)
+	case n.phase == held:
+		return b.whichService(v)
 	case n.phase == doomed:
 		return b.verdictReason(v)
 	case n.phase == running && n.verdict != free:
@@ -30,6 +34,8 @@ func (b *Build) Why(i int) string {
 		return strings.TrimSuffix("waits for a person to approve: "+p.Approve.Prompt, ": ")
 	case n.phase == running && n.more != nil && n.more.child != "":
 		return fmt.Sprintf("waits for build %s", n.more.child)
+	case n.phase == running && p.IsService() && n.flags&isReady == 0:
+		return "is not ready yet"
 	case n.phase == running:
 		return ""
 	case n.phase == delayed:
@@ -43,7 +49,7 @@ func (b *Build) Why(i int) string {
 		g := &b.plan.Groups[int(q.group)-len(b.nodes)]
 		return fmt.Sprintf("waits for a free place in %s (limit %d)", g.Title(), g.Limit)
 	}
-	if p.Step == nil {
+	if b.ready.lane(v) == others {
 		return "is about to start"
 	}
 	return "waits for a free slot"
@@ -86,6 +92,24 @@ func (b *Build) whatFor(v int32) string {
 	return "waits for " + first
 }
 
+// whichService names the first of the services that a held node waits for.
+func (b *Build) whichService(v int32) string {
+	first, more := "", 0
+	for _, name := range b.plan.Nodes[v].Step.Services {
+		switch s := b.serviceNamed(name); {
+		case b.nodes[s].flags&isReady != 0:
+		case first == "":
+			first = name
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		return fmt.Sprintf("waits for service %s and %d more to be ready", first, more)
+	}
+	return fmt.Sprintf("waits for service %s to be ready", first)
+}
+
 // over reports whether a vertex no longer keeps its users waiting.
 func (b *Build) over(v int32) bool {
 	if b.graph.IsNode(v) {
@@ -99,6 +123,13 @@ func (b *Build) verdictReason(v int32) string {
 	switch n := &b.nodes[v]; n.verdict {
 	case needFailed:
 		return fmt.Sprintf("needs %s, which %s", b.plan.Nodes[n.cause].Name, b.nodes[n.cause].did())
+	case noResult:
+		after, _ := b.graph.Lookup(b.plan.Nodes[v].Expand.After)
+		return fmt.Sprintf("needs %s, which %s", b.plan.Nodes[after].Name, b.nodes[after].did())
+	case unused:
+		return "no step needs it"
+	case usedUp:
+		return "no step needs it any more"
 	case notCalled:
 		return "nothing before it failed"
 	case groupFailed:
@@ -177,6 +208,8 @@ func (r *reasons) of(b *Build, v int32) string {
 		cause = b.group(b.graph.Group(v)).halt
 	} else if n.verdict == buildOff {
 		cause = -1
+	} else if n.verdict == noResult {
+		cause = v // each has its own
 	}
 	if r.lastText == "" || r.verdict != n.verdict || r.cause != cause {
 		*r = reasons{n.verdict, cause, b.verdictReason(v)}

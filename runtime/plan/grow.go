@@ -18,8 +18,8 @@ import (
 // else of x needs the expand. A service or an environment that p has already,
 // in the same words, is not added again.
 //
-// The error says that p has no such expand. Whether what comes out can be run
-// is for Validate to say. Grow takes time in proportion to the size of p: the
+// The error says that p has no such expand, or that x has no group that one of
+// its nodes stands in. Whether what comes out can be run is for Validate to say. Grow takes time in proportion to the size of p: the
 // nodes of a plan are one slice that never changes, so they have to be copied.
 func Grow(p *Plan, node string, x Expansion) (*Plan, error) {
 	var expand *Node
@@ -36,6 +36,9 @@ func Grow(p *Plan, node string, x Expansion) (*Plan, error) {
 		return nil, fmt.Errorf("grow plan: %s %s is no expand", expand.kind(), excerpt(node))
 	}
 	found := Group{Name: FoundBy(node), Group: expand.Group, Pos: expand.Pos}
+	if outside := x.outside(); outside != "" {
+		return nil, fmt.Errorf("grow plan: what expand %s found stands in group %s, which it did not find", excerpt(node), excerpt(outside))
+	}
 
 	grown := *p
 	grown.Nodes = make([]Node, len(p.Nodes), len(p.Nodes)+len(x.Nodes))
@@ -87,6 +90,26 @@ func Grow(p *Plan, node string, x Expansion) (*Plan, error) {
 		}
 	}
 	return &grown, nil
+}
+
+// outside returns the first group that something in x stands in and that is not
+// in x, or "".
+func (x *Expansion) outside() string {
+	groups := map[string]bool{"": true}
+	for i := range x.Groups {
+		groups[x.Groups[i].Name] = true
+	}
+	for i := range x.Groups {
+		if !groups[x.Groups[i].Group] {
+			return x.Groups[i].Group
+		}
+	}
+	for i := range x.Nodes {
+		if !groups[x.Nodes[i].Group] {
+			return x.Nodes[i].Group
+		}
+	}
+	return ""
 }
 
 // FoundBy returns the name of the group of what the expand called node finds.

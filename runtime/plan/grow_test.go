@@ -149,6 +149,11 @@ func TestGrowErrors(t *testing.T) {
 		_, err := Grow(p, node, Expansion{})
 		require.EqualError(t, err, want)
 	}
+	for _, found := range []string{"b@g:", "group h@g\nb@h:", "b@x#:"} {
+		_, err := Grow(graph("group g\na@g:\nx@g: a ?a"), "x", expansion(found))
+		require.ErrorContains(t, err, `grow plan: what expand "x" found stands in group "`)
+		require.ErrorContains(t, err, `", which it did not find`)
+	}
 }
 
 // What an impl may return that does not fit into the plan is for Validate.
