@@ -157,13 +157,23 @@ func drawPlan(t *rapid.T) *Plan {
 			Name: text.Draw(t, "name"), Needs: texts.Draw(t, "needs"), AllowFailure: text.Draw(t, "allow"),
 			Pos: Pos{text.Draw(t, "file"), rapid.Int32Min(0).Draw(t, "line"), rapid.Int32Min(0).Draw(t, "column")},
 		}
-		switch rapid.IntRange(0, 2).Draw(t, "kind") {
+		switch rapid.IntRange(0, 4).Draw(t, "kind") {
 		case 0:
-			n.Step = &Step{Argv: rapid.SliceOfN(some, 0, 3).Draw(t, "argv"), Env: env.Draw(t, "env"), Timeout: duration.Draw(t, "timeout")}
+			n.Step = &Step{
+				Argv: rapid.SliceOfN(some, 0, 3).Draw(t, "argv"), Env: env.Draw(t, "env"), Timeout: duration.Draw(t, "timeout"),
+				Services: texts.Draw(t, "services"),
+			}
 		case 1:
 			n.Trigger = &Trigger{Params: env.Draw(t, "params"), Wait: rapid.Bool().Draw(t, "wait")}
 		case 2:
 			n.Approve = &Approve{Prompt: text.Draw(t, "prompt")}
+		case 3:
+			n.Step = &Step{Script: text.Draw(t, "run"), Service: &Service{ReadyTimeout: duration.Draw(t, "ready timeout"), Ready: Ready{
+				Script: text.Draw(t, "ready run"), Argv: rapid.SliceOfN(some, 0, 2).Draw(t, "ready argv"),
+				Port: rapid.Int().Draw(t, "port"), Log: text.Draw(t, "log"),
+			}}}
+		case 4:
+			n.Expand = &Expand{After: text.Draw(t, "after"), Services: texts.Draw(t, "services")}
 		}
 		p.Nodes = append(p.Nodes, n)
 	}
@@ -184,7 +194,25 @@ func TestCanonicalEqualsGeneric(t *testing.T) {
 
 		sum := sha256.Sum256(canonical)
 		require.Equal(t, "sha256:"+hex.EncodeToString(sum[:]), p.Digest())
+
+		// What an expand finds has no canonical text, and loses nothing either.
+		data, err = json.Marshal(Expansion{Nodes: p.Nodes})
+		require.NoError(t, err)
+		var found Expansion
+		require.NoError(t, json.Unmarshal(data, &found))
+		with := *p
+		with.Nodes = append([]Node{}, found.Nodes...)
+		require.Equal(t, string(canonical), string(with.Canonical()))
 	})
+}
+
+func TestExpansionHoldsEveryField(t *testing.T) {
+	var x, back Expansion
+	full(reflect.ValueOf(&x).Elem(), 0)
+	data, err := json.Marshal(x)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &back))
+	require.Empty(t, cmp.Diff(x, back))
 }
 
 func TestCanonicalBytes(t *testing.T) {

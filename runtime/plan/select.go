@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -24,13 +25,16 @@ func (e *UnknownNameError) Error() string {
 }
 
 // A LeftOutError is a node that was kept although it uses the output of one
-// that was not.
+// that was not, or, when Key is empty, an expand that takes all of them.
 type LeftOutError struct {
 	Node string
 	Output
 }
 
 func (e *LeftOutError) Error() string {
+	if e.Key == "" {
+		return fmt.Sprintf("expand %q takes the result of %q, which is left out", e.Node, e.Step)
+	}
 	return fmt.Sprintf("step %q uses the output %q of step %q, which is left out", e.Node, e.Key, e.Step)
 }
 
@@ -40,6 +44,10 @@ func (e *LeftOutError) Error() string {
 // for what it needed, so the order of the others and the way a failure travels
 // down stay the same. A node that Only or From names has been asked for, so it
 // runs even when run_on = "failure" has nothing left to wait for.
+//
+// A service stays as long as something that lists it does, unless Skip names
+// it: then what lists it runs without, as for someone who has started it
+// already. What is downstream of a service is what lists it.
 //
 // The error is an *UnknownNameError or a *LeftOutError. The plan may come out
 // empty.
@@ -64,7 +72,17 @@ func Select(p *Plan, s Selection) (*Plan, error) {
 	everything := len(s.Only)+len(s.From) == 0
 	downstream := sel.downstream(from)
 	for i := range p.Nodes {
-		sel.kept[i] = (everything || only[i] || downstream[i]) && !skip[i]
+		sel.kept[i] = (everything || only[i] || downstream[i]) && !skip[i] && !p.Nodes[i].IsService()
+	}
+	for i := range p.Nodes {
+		if !sel.kept[i] || p.Nodes[i].IsService() {
+			continue
+		}
+		for _, name := range p.Nodes[i].Services() {
+			if service, ok := sel.node[name]; ok && !skip[service] {
+				sel.kept[service] = true
+			}
+		}
 	}
 	return sel.plan(func(i int) bool { return only[i] || from[i] })
 }
@@ -151,6 +169,9 @@ func (s *selecting) downstream(roots map[int]bool) map[int]bool {
 			answer = roots[i]
 			for _, need := range s.from.Nodes[i].Needs {
 				answer = visit(need) || answer
+			}
+			for _, service := range s.from.Nodes[i].Services() {
+				answer = visit(service) || answer
 			}
 			if answer {
 				below[i] = true
@@ -244,6 +265,7 @@ func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
 			return nil, &LeftOutError{Node: n.Name, Output: out}
 		}
 		n.Needs = s.replace(n.Needs)
+		s.unlist(&n)
 		if n.RunOn == Failure && len(n.Needs) == 0 && asked(i) {
 			n.RunOn = Success
 		}
@@ -260,8 +282,34 @@ func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
 	return &p, nil
 }
 
+// unlist takes from n the services that are not kept.
+func (s *selecting) unlist(n *Node) {
+	gone := func(name string) bool {
+		i, ok := s.node[name]
+		return ok && !s.kept[i]
+	}
+	if !slices.ContainsFunc(n.Services(), gone) {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(n.Services()), gone)
+	if n.Step != nil {
+		step := *n.Step
+		step.Services = left
+		n.Step = &step
+		return
+	}
+	expand := *n.Expand
+	expand.Services = left
+	n.Expand = &expand
+}
+
 // leftOut returns the first output that n uses of a node that is not kept.
 func (s *selecting) leftOut(n *Node) (Output, bool) {
+	if n.Expand != nil {
+		if i, ok := s.node[n.Expand.After]; ok && !s.kept[i] {
+			return Output{Step: n.Expand.After}, true
+		}
+	}
 	for _, out := range n.Uses() {
 		if i, ok := s.node[out.Step]; ok && !s.kept[i] {
 			return out, true

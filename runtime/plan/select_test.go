@@ -105,6 +105,13 @@ func TestSelect(t *testing.T) {
 		y@g: first
 		last: g`
 
+	const beside = `
+		service web:
+		service db:
+		a: +db
+		b: a +web +db
+		more: a ?a +db`
+
 	tests := []struct {
 		name  string
 		graph string
@@ -136,6 +143,13 @@ func TestSelect(t *testing.T) {
 			"group g\ngroup x@g\nfirst:\nx1@x: first\ny@g: first\nlast: g\n"},
 		{"an empty group goes", lanes, Selection{Skip: []string{"x"}},
 			"group g\nfirst:\ny@g: first\nlast: g first\n"},
+		{"a step keeps its services", beside, Selection{Only: []string{"b"}}, "service web:\nservice db:\nb: +web +db\n"},
+		{"a service of none that is kept goes", beside, Selection{Skip: []string{"b"}}, "service db:\na: +db\nmore: a ?a +db\n"},
+		{"an expand keeps its services", beside, Selection{Only: []string{"a", "more"}}, "service db:\na: +db\nmore: a ?a +db\n"},
+		{"a service that is skipped is not listed", beside, Selection{Skip: []string{"db"}}, "service web:\na:\nb: a +web\nmore: a ?a\n"},
+		{"a service alone is nothing", beside, Selection{Only: []string{"db"}}, ""},
+		{"a glob over services too", beside, Selection{Only: []string{"*b"}}, "service web:\nservice db:\nb: +web +db\n"},
+		{"from a service", beside, Selection{From: []string{"web"}}, "service web:\nservice db:\nb: +web +db\n"},
 		{"nothing left", chain, Selection{Only: []string{"a"}, Skip: []string{"a"}}, ""},
 	}
 	for _, test := range tests {
@@ -180,6 +194,19 @@ func TestSelectOutputOfWhatIsLeftOut(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+func TestSelectExpandOfWhatIsLeftOut(t *testing.T) {
+	p := graph("a:\nb: a\nx: b ?a\nc: x")
+	for _, s := range []Selection{{Only: []string{"x"}}, {Skip: []string{"a"}}, {From: []string{"b"}}} {
+		_, err := Select(p, s)
+		var left *LeftOutError
+		require.ErrorAs(t, err, &left)
+		require.EqualError(t, err, `expand "x" takes the result of "a", which is left out`)
+	}
+	got, err := Select(p, Selection{Skip: []string{"b", "x"}})
+	require.NoError(t, err)
+	require.Equal(t, "a:\nc: a\n", lines(got))
 }
 
 func TestSelectRunsACleanupThatIsAskedFor(t *testing.T) {
