@@ -124,8 +124,6 @@ func (c *call) unknownKeyword(name string) {
 		p.Hint = c.Name + " takes " + strings.Join(names, ", ")
 	}
 	switch {
-	case c.Name == "step" && name == "services":
-		p.Hint = "services are not available in this version of piper"
 	case c.Name == "step" && (name == "finally" || name == "always"):
 		p.Hint = `write run_on = "always"`
 	case c.Name == "step" && (name == "cmd" || name == "command" || name == "script"):

@@ -17,16 +17,21 @@ var errNoGit = errors.New("this is not a git repository")
 
 // gitFact is behind the words of git. A fact that cannot be had is a problem.
 func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
-	var value any
-	err := errNoGit
-	if c.ev.Git != nil {
-		value, err = read(c.ev.Git)
+	value, late := c.recall("git", key)
+	if !late {
+		err := errNoGit
+		if c.ev.Git != nil {
+			value, err = read(c.ev.Git)
+		}
+		if err != nil {
+			c.noGit(err)
+			return starlark.String("")
+		}
+		c.ev.saw("git", key, value)
 	}
-	if err != nil {
-		c.noGit(err)
+	if value == nil {
 		return starlark.String("")
 	}
-	c.ev.saw("git", key, value)
 	if list, ok := value.([]string); ok {
 		return newList(list)
 	}
@@ -120,19 +125,23 @@ func osEnviron(c *call) (starlark.Value, error) {
 			"%s holds a secret, which a plan must not hold", quote(key))
 		return starlark.None, nil
 	}
-	value, set := "", false
-	if c.ev.Environ != nil {
-		value, set = c.ev.Environ(key)
+	value, late := c.recall("environ", key)
+	if !late {
+		if c.ev.Environ != nil {
+			if text, set := c.ev.Environ(key); set {
+				value = text
+			}
+		}
+		c.ev.saw("environ", key, value)
 	}
+	text, set := value.(string)
 	if !set {
-		c.ev.saw("environ", key, nil)
 		if c.args[fallback] != nil {
 			return c.args[fallback], nil
 		}
 		return starlark.None, nil
 	}
-	c.ev.saw("environ", key, value)
-	return starlark.String(value), nil
+	return starlark.String(text), nil
 }
 
 // A view is a value whose attributes are computed, and recorded, when they are
@@ -270,8 +279,12 @@ func (c *call) changes(word string, ask func(globs, changed []string) bool) (sta
 	if c.wrong > 0 {
 		return starlark.True, nil
 	}
+	key := word + " " + strings.Join(globs, " ")
 	answer := word == "include"
 	if base := c.ev.Event.Base; base != "" {
+		if seen, late := c.recall("changes", key); late {
+			return starlark.Bool(seen == true), nil
+		}
 		var changed []string
 		err := errNoGit
 		if c.ev.Git != nil {
@@ -283,6 +296,6 @@ func (c *call) changes(word string, ask func(globs, changed []string) bool) (sta
 		}
 		answer = ask(globs, changed)
 	}
-	c.ev.saw("changes", word+" "+strings.Join(globs, " "), answer)
+	c.ev.saw("changes", key, answer)
 	return starlark.Bool(answer), nil
 }

@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"strings"
+
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
@@ -49,10 +51,13 @@ type Evaluation struct {
 	thread   *starlark.Thread // the last one that asked for a secret or an output
 	problems []Problem
 	seen     recorder
-	marked   []plan.Part // what markers stand for
-	free     []*call     // calls that ended, to be used again
+	late     recorder          // takes the place of seen while an expand runs
+	expands  map[string]*scope // by the names of the expands that were found
+	marked   []plan.Part       // what markers stand for
+	free     []*call           // calls that ended, to be used again
 	nodes    supply[node]
 	steps    supply[plan.Step]
+	links    supply[links]
 	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline
 	triggers int                  // how many were made
 	flows    int                  // how many flows were flattened
@@ -164,7 +169,7 @@ func (e *Evaluation) Predeclared() starlark.StringDict {
 		b := &table[i]
 		space := b.Namespace()
 		switch {
-		case space == "ctx" || space == "<step>":
+		case space == "ctx" || strings.HasPrefix(space, "<"):
 			continue
 		case b.Name == "struct": // it takes any keyword
 			env["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)

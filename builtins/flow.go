@@ -71,9 +71,7 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 		g.members = flat
 	}
 	for i, m := range g.members {
-		switch m.(type) {
-		case *node, *group, *starlark.List, starlark.Tuple:
-		default:
+		if why, _ := misfit(m); why != "" {
 			c.badMember(g, i, m)
 			g.members[i] = starlark.NewList(nil)
 		}
@@ -83,32 +81,45 @@ func (c *call) group(parallel bool) (starlark.Value, error) {
 
 // badMember reports what cannot stand in a flow.
 func (c *call) badMember(g *group, i int, m starlark.Value) {
-	p := Problem{Param: c.Params[0].Name, Index: i, Code: "wrong-type",
-		Message: fmt.Sprintf("%s: member %d is %s, want a step", c.Name, i+1, typeName(m)),
-		Hint:    memberHint(m)}
+	what, hint := misfit(m)
+	p := Problem{Param: c.Params[0].Name, Index: i, Code: "wrong-type", Hint: hint,
+		Message: fmt.Sprintf("%s: member %d is %s, want a step", c.Name, i+1, what)}
 	if g.spread {
 		p.Index, p.Path = 0, []any{i}
 	}
 	c.report(p)
 }
 
-func memberHint(m starlark.Value) string {
+// misfit says what m is, and what to do about it, when m cannot stand in a flow.
+func misfit(m starlark.Value) (what, hint string) {
 	switch m := m.(type) {
+	case *group, *starlark.List, starlark.Tuple:
+		return "", ""
+	case *node:
+		if !m.isService() {
+			return "", ""
+		}
+		hint = "list it where it is needed: step(..., services = [...])"
 	case starlark.NoneType:
-		return "to leave a step out, write [step] if condition else []"
+		hint = "to leave a step out, write [step] if condition else []"
 	case starlark.String:
-		return fmt.Sprintf("write step(%s, run = ...), or the variable that holds the step", quote(string(m)))
+		hint = fmt.Sprintf("write step(%s, run = ...), or the variable that holds the step", quote(string(m)))
 	case starlark.Callable:
-		return "call it: " + m.Name() + "(...)"
+		hint = "call it: " + m.Name() + "(...)"
 	}
-	return ""
+	return typeName(m), hint
 }
 
-// A flattening turns a flow into the nodes and groups of a plan.
+// A flattening turns a flow into the nodes and groups of a plan. What an expand
+// found is one of its own inside that of the plan which it adds to: it may name
+// what stands there, and must not have a name twice.
 type flattening struct {
 	ev       *Evaluation
 	pipeline *Pipeline
-	max      int // nodes
+	outer    *flattening // nil: the flow of the pipeline itself
+	expand   *node       // that found the flow, beside outer
+	max      int         // nodes, those outside included
+	before   int         // how many stand outside
 	plan     *plan.Plan
 	nodes    []*node  // what becomes plan.Nodes
 	groups   []*group // beside plan.Groups
@@ -131,24 +142,46 @@ type place struct {
 	index int
 }
 
-// flatten fills p's nodes and groups from flow, and returns the values that the
-// nodes came from.
-func (e *Evaluation) flatten(p *plan.Plan, pl *Pipeline, flow starlark.Value, max int) []*node {
-	e.flows++
-	most := min(e.nodes.made, max)
-	f := &flattening{ev: e, pipeline: pl, plan: p, max: max, nodes: make([]*node, 0, most), names: make(map[string]vertex, most)}
-	f.emit(flow, nil)
+// flatten fills p's nodes and groups from flow. Its nodes stand alone, or after
+// the expand that found them.
+func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
+	f.ev.flows++
+	most := min(f.ev.nodes.made, f.max)
+	f.plan, f.nodes, f.names = p, make([]*node, 0, most), make(map[string]vertex, most)
+	f.before = f.outer.size()
+	var after []string
+	if f.expand != nil {
+		after = []string{f.expand.Name}
+	}
+	f.emit(flow, after)
 	if f.tooMany {
-		pl.problem("steps", "too-many-nodes", fmt.Sprintf("pipeline %s has more than %d nodes", quote(pl.Name), max),
-			fmt.Sprintf("split the pipeline, or raise the setting max_nodes (%d)", max))
-		return nil
+		f.path = nil
+		f.problem(Problem{Code: "too-many-nodes", Message: fmt.Sprintf("pipeline %s has more than %d nodes", quote(f.pipeline.Name), f.max),
+			Hint: fmt.Sprintf("split the pipeline, or raise the setting max_nodes (%d)", f.max)})
+		f.nodes = nil
+		return
 	}
 	f.resolve()
 	p.Nodes = make([]plan.Node, len(f.nodes))
 	for i, n := range f.nodes {
 		p.Nodes[i] = n.Node
 	}
-	return f.nodes
+}
+
+// size returns how many nodes there are, those outside included.
+func (f *flattening) size() int {
+	if f == nil {
+		return 0
+	}
+	return len(f.nodes) + f.before
+}
+
+// title says whose flow it is.
+func (f *flattening) title() string {
+	if f.expand != nil {
+		return "expand " + quote(f.expand.Name)
+	}
+	return "pipeline " + quote(f.pipeline.Name)
 }
 
 // emit appends what v stands for, to run after needs, and returns what has to
@@ -173,8 +206,14 @@ func (f *flattening) emit(v starlark.Value, needs []string) []string {
 		}
 		return needs
 	}
-	f.problem(Problem{Code: "wrong-type", Message: fmt.Sprintf("pipeline %s: its flow holds %s, want a step", quote(f.pipeline.Name), typeName(v)), Hint: memberHint(v)})
+	f.misfit(v)
 	return needs
+}
+
+// misfit reports what cannot stand in a flow.
+func (f *flattening) misfit(v starlark.Value) {
+	what, hint := misfit(v)
+	f.problem(Problem{Code: "wrong-type", Message: fmt.Sprintf("%s: its flow holds %s, want a step", f.title(), what), Hint: hint})
 }
 
 // emitAt is emit of a member, whose place is noted.
@@ -187,7 +226,7 @@ func (f *flattening) emitAt(at place, v starlark.Value, needs []string) []string
 	f.path = append(f.path, at)
 	if len(f.path) > maxDepth {
 		if !f.tooDeep {
-			f.problem(Problem{Code: "too-deep", Message: fmt.Sprintf("the flow of pipeline %s nests more than %d deep", quote(f.pipeline.Name), maxDepth)})
+			f.problem(Problem{Code: "too-deep", Message: fmt.Sprintf("the flow of %s nests more than %d deep", f.title(), maxDepth)})
 		}
 		f.tooDeep = true
 		f.path = f.path[:maxDepth]
@@ -203,26 +242,70 @@ func (f *flattening) emitAt(at place, v starlark.Value, needs []string) []string
 const maxDepth = 100
 
 func (f *flattening) emitNode(n *node, needs []string) []string {
-	if n.flow == f.ev.flows {
+	if n.isService() {
+		f.misfit(n)
+		return needs
+	}
+	if n.flow == f.ev.flows || f.outer.holds(n) {
 		f.problem(Problem{Code: "duplicate-name",
 			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.Type(), quote(n.Name), quote(f.pipeline.Name), positionText(n.Pos)),
 			Hint:    "make a second step with another name, or use depends_on for the order"})
 		return needs
 	}
-	if len(f.nodes) >= f.max {
-		f.tooMany = true
-		return nil
+	if n.links != nil {
+		for i, service := range n.links.services {
+			f.emitService(service, n, i)
+		}
 	}
-	n.flow = f.ev.flows
-	if n.Name != "" && !f.claim(n.Name, vertex(len(f.nodes)), n, n.call) {
+	if !f.append(n) {
 		return needs
 	}
-	f.nodes = append(f.nodes, n)
 	n.Needs, n.Group = needs, f.groupNow
 	if n.Name == "" {
 		return needs
 	}
 	return []string{n.Name}
+}
+
+// emitService appends a service before the first node that lists it, as n does
+// in its place i.
+func (f *flattening) emitService(service, n *node, i int) {
+	at := Problem{Call: n.call, Param: "services", Index: -1, Path: []any{i}}
+	switch {
+	case service == nil || service.flow == f.ev.flows:
+	case !f.outer.holds(service):
+		if f.append(service) {
+			service.Needs, service.Group = nil, ""
+		}
+	case !slices.Contains(f.expand.links.services, service):
+		at.Code = "not-kept"
+		at.Message = fmt.Sprintf("%s lists %s, which runs for other steps and may be stopped by then", n, service)
+		at.Hint = fmt.Sprintf("have it kept for what %s finds: expand(..., services = [...])", quote(f.expand.Name))
+		f.ev.reportMade(n, at)
+	}
+}
+
+// append appends n, which is not there yet, and reports whether it could.
+func (f *flattening) append(n *node) bool {
+	if f.tooMany || f.size() >= f.max {
+		f.tooMany = true
+		return false
+	}
+	n.flow = f.ev.flows
+	if n.Name != "" && !f.claim(n.Name, vertex(len(f.nodes)), n, n.call) {
+		return false
+	}
+	f.nodes = append(f.nodes, n)
+	return true
+}
+
+// holds reports whether n stands in f, or outside of it.
+func (f *flattening) holds(n *node) bool {
+	if f == nil {
+		return false
+	}
+	v, ok := f.names[n.Name]
+	return ok && v >= 0 && f.nodes[v] == n || f.outer.holds(n)
 }
 
 func (f *flattening) emitGroup(g *group, needs []string) []string {
@@ -244,6 +327,9 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 		}
 		f.made[kind]++
 		name = fmt.Sprintf("%s#%d", g.kind(), f.made[kind])
+		if f.expand != nil {
+			name = f.expand.Name + "#" + name
+		}
 	} else {
 		f.claim(name, vertex(-1-len(f.groups)), g, g.call)
 	}
@@ -282,8 +368,8 @@ func (f *flattening) emitMembers(g *group, needs []string) []string {
 // claim gives name to v, which is made by a call, and reports whether it was
 // free.
 func (f *flattening) claim(name string, v vertex, made any, call syntax.Position) bool {
-	had, taken := f.names[name]
-	if !taken {
+	at, had := f.find(name)
+	if at == nil {
 		f.names[name] = v
 		return true
 	}
@@ -292,9 +378,20 @@ func (f *flattening) claim(name string, v vertex, made any, call syntax.Position
 		index = 0
 	}
 	f.ev.reportMade(made, Problem{Call: call, Param: "name", Index: index, Code: "duplicate-name",
-		Message: fmt.Sprintf("pipeline %s has the name %s twice (the other is defined at %s)", quote(f.pipeline.Name), quote(name), f.whence(had)),
-		Hint:    "names of steps, triggers, approvals and groups are unique within a pipeline"})
+		Message: fmt.Sprintf("pipeline %s has the name %s twice (the other is defined at %s)", quote(f.pipeline.Name), quote(name), at.whence(had)),
+		Hint:    "names of steps, services, triggers, approvals, expands and groups are unique within a pipeline"})
 	return false
+}
+
+// find returns what a name stands for, and where: in f, or outside of it. That
+// is nil when the name is free.
+func (f *flattening) find(name string) (*flattening, vertex) {
+	for ; f != nil; f = f.outer {
+		if v, ok := f.names[name]; ok {
+			return f, v
+		}
+	}
+	return nil, 0
 }
 
 // pos returns where v was written.
@@ -316,67 +413,94 @@ func (f *flattening) whence(v vertex) string {
 // resolve turns what depends_on names into needs.
 func (f *flattening) resolve() {
 	for _, n := range f.nodes {
-		if len(n.dependsOn) == 0 {
+		if n.links == nil || len(n.links.dependsOn) == 0 && n.links.after == nil {
 			continue
 		}
 		needs := slices.Clone(n.Needs)
-		for at, v := range n.dependsOn {
-			name := f.dependency(n, at, v)
+		need := func(v starlark.Value, at Problem) {
+			name := f.dependency(n, v, at)
 			if name != "" && !slices.Contains(needs, name) {
 				needs = append(needs, name)
 			}
+		}
+		for i, v := range n.links.dependsOn {
+			need(v, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{i}})
+		}
+		if after := n.links.after; after != nil {
+			need(after, Problem{Call: n.call, Param: "after", Index: 0})
 		}
 		n.Needs = needs
 	}
 }
 
-// dependency returns the name of a node or a group that n depends on, or "".
-func (f *flattening) dependency(n *node, at int, v starlark.Value) string {
+// dependency returns the name of v, a node or a group that n names in the
+// argument that at points to; or "", when that is reported.
+func (f *flattening) dependency(n *node, v starlark.Value, at Problem) string {
 	missing := func(what string, where plan.Pos) string {
-		f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "not-in-flow",
-			Message: fmt.Sprintf("%s depends on %s (%s), which is not in the flow of pipeline %s", n, what, positionText(where), quote(f.pipeline.Name)),
-			Hint:    "put it into the pipeline's steps, before or beside this one"})
+		at.Code = "not-in-flow"
+		at.Message = fmt.Sprintf("%s depends on %s (%s), which is not in the flow of pipeline %s", n, what, positionText(where), quote(f.pipeline.Name))
+		at.Hint = "put it into the pipeline's steps, before or beside this one"
+		f.ev.reportMade(n, at)
 		return ""
 	}
 	switch v := v.(type) {
 	case *node:
 		switch {
-		case v.flow == f.ev.flows:
+		case v.flow == f.ev.flows || f.outer.holds(v):
 			return v.Name
 		case v.Name != "":
 			return missing(v.String(), v.Pos)
 		}
 	case *group:
+		if v.flow == f.ev.flows && v.index < len(f.groups) && f.groups[v.index] == v {
+			return f.plan.Groups[v.index].Name
+		}
+		for out := f.outer; out != nil; out = out.outer {
+			if i := slices.Index(out.groups, v); i >= 0 {
+				return out.plan.Groups[i].Name
+			}
+		}
 		if v.flow != f.ev.flows {
 			return missing("a "+v.kind(), f.ev.position(v.call))
 		}
-		if v.index < len(f.groups) && f.groups[v.index] == v {
-			return f.plan.Groups[v.index].Name
-		}
-		f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "bad-value",
-			Message: "a sequence without a name cannot be depended on", Hint: "depend on its last step, or give it a name"})
+		at.Code, at.Message = "bad-value", "a sequence without a name cannot be depended on"
+		at.Hint = "depend on its last step, or give it a name"
+		f.ev.reportMade(n, at)
 	case starlark.String:
-		if _, ok := f.names[string(v)]; ok {
-			return string(v)
+		name := string(v)
+		in, found := f.find(name)
+		switch {
+		case in == nil:
+			f.unknown(n, name, at)
+		case found >= 0 && in.nodes[found].isService():
+			at.Code = "wrong-type"
+			at.Message = fmt.Sprintf("%s depends on %s, and nothing waits for the end of a service", n, in.nodes[found])
+			at.Hint = "list it: services = [...]"
+			f.ev.reportMade(n, at)
+		default:
+			return name
 		}
-		f.unknown(n, at, string(v))
 	}
 	return ""
 }
 
-// unknown reports a name that depends_on holds and the flow does not.
-func (f *flattening) unknown(n *node, at int, name string) {
-	names := make([]string, 0, len(f.names))
-	for known := range f.names {
-		names = append(names, known)
+// unknown reports a name that n names, and the flow does not have.
+func (f *flattening) unknown(n *node, name string, at Problem) {
+	var names []string
+	for in := f; in != nil; in = in.outer {
+		for known, v := range in.names {
+			if v < 0 || !in.nodes[v].isService() {
+				names = append(names, known)
+			}
+		}
 	}
 	slices.Sort(names)
-	hint := ""
 	if near, ok := plan.Nearest(name, names); ok {
-		hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(f.pos(f.names[near])))
+		in, v := f.find(near)
+		at.Hint = fmt.Sprintf("did you mean %s (%s)?", quote(near), positionText(in.pos(v)))
 	}
-	f.ev.reportMade(n, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{at}, Code: "unknown-step", Hint: hint,
-		Message: fmt.Sprintf("step %s is not defined in pipeline %s", quote(name), quote(f.pipeline.Name))})
+	at.Code, at.Message = "unknown-step", fmt.Sprintf("step %s is not defined in pipeline %s", quote(name), quote(f.pipeline.Name))
+	f.ev.reportMade(n, at)
 }
 
 // problem reports something about the member that is being flattened.
@@ -385,6 +509,9 @@ func (f *flattening) problem(p Problem) {
 	p.Call, p.Param, p.Index = f.pipeline.call, "steps", -1
 	if f.pipeline.impl != nil {
 		p.Param = "impl"
+	}
+	if f.expand != nil {
+		made, p.Call, p.Param, p.Index = f.expand, f.expand.call, "impl", 1
 	}
 	for _, at := range f.path {
 		if g := at.group; g != nil {

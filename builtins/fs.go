@@ -54,6 +54,10 @@ func fsRead(c *call) (starlark.Value, error) {
 	if !ok {
 		return starlark.String(""), nil
 	}
+	if seen, late := c.recall("file", name); late {
+		text, _ := seen.(string)
+		return starlark.String(text), nil
+	}
 	files, err := c.ev.files()
 	if err != nil {
 		return nil, err
@@ -74,14 +78,18 @@ func fsRead(c *call) (starlark.Value, error) {
 		c.bad(0, nil, "unreadable-file", "%s: %v", quote(name), err)
 		return starlark.String(""), nil
 	}
-	c.ev.Saw("file", name, data)
-	return starlark.String(data), nil
+	text := string(data)
+	c.ev.record(read{"file", name}, sight{digest: digest(data), value: text})
+	return starlark.String(text), nil
 }
 
 func fsExists(c *call) (starlark.Value, error) {
 	name, ok := c.treePath(0)
 	if !ok {
 		return starlark.False, nil
+	}
+	if seen, late := c.recall("exists", name); late {
+		return starlark.Bool(seen == true), nil
 	}
 	files, err := c.ev.files()
 	if err != nil {
@@ -97,6 +105,9 @@ func fsIsDir(c *call) (starlark.Value, error) {
 	name, ok := c.treePath(0)
 	if !ok {
 		return starlark.False, nil
+	}
+	if seen, late := c.recall("is_dir", name); late {
+		return starlark.Bool(seen == true), nil
 	}
 	files, err := c.ev.files()
 	if err != nil {
@@ -124,6 +135,10 @@ func fsWalk(c *call) (starlark.Value, error) {
 	}
 	if !ok {
 		return stringList(nil), nil
+	}
+	if seen, late := c.recall("walk", name); late {
+		list, _ := seen.([]string)
+		return newList(list), nil
 	}
 	files, err := c.ev.files()
 	if err != nil {
@@ -160,6 +175,14 @@ func fsGlob(c *call) (starlark.Value, error) {
 	if len(c.rest) == 0 {
 		c.report(Problem{Index: -1, Code: "missing-argument", Message: "fs.glob needs a pattern", Hint: `write fs.glob("**/*.go")`})
 	}
+	key := strings.Join(include, " ")
+	if len(without) > 0 {
+		key += " !" + strings.Join(without, " !")
+	}
+	if seen, late := c.recall("glob", key); late {
+		list, _ := seen.([]string)
+		return newList(list), nil
+	}
 	files, err := c.ev.files()
 	if err != nil {
 		return nil, err
@@ -169,10 +192,6 @@ func fsGlob(c *call) (starlark.Value, error) {
 		if matchAny(include, f) && !matchAny(without, f) {
 			found = append(found, f)
 		}
-	}
-	key := strings.Join(include, " ")
-	if len(without) > 0 {
-		key += " !" + strings.Join(without, " !")
 	}
 	c.ev.saw("glob", key, found)
 	return newList(found), nil

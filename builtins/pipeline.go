@@ -97,7 +97,7 @@ func makePipeline(c *call) (starlark.Value, error) {
 	named := c.wrong == 0
 	c.checkName(pipelineName, p.Name)
 	p.flow = c.steps(pipelineSteps)
-	p.impl = c.function(pipelineImpl)
+	p.impl = c.function(pipelineImpl, "ctx")
 	switch {
 	case c.given(pipelineSteps) && c.given(pipelineImpl):
 		c.bad(pipelineImpl, nil, "bad-value", "steps and impl exclude each other")
@@ -143,8 +143,8 @@ func (c *call) steps(i int) starlark.Value {
 	return starlark.NewList(nil)
 }
 
-// function returns argument i.
-func (c *call) function(i int) starlark.Callable {
+// function returns argument i, which takes the parameters of these names.
+func (c *call) function(i int, params ...string) starlark.Callable {
 	if !c.given(i) {
 		return nil
 	}
@@ -153,11 +153,33 @@ func (c *call) function(i int) starlark.Callable {
 		c.badHint(i, nil, "wrong-type", "write the name of a function, without ()", "%s is %s, want a function", c.Params[i].Name, typeName(c.args[i]))
 		return nil
 	}
-	if def, ok := f.(*starlark.Function); ok && def.NumParams() != 1 && !def.HasVarargs() {
-		c.badHint(i, nil, "bad-value", fmt.Sprintf("write def %s(ctx):", def.Name()), "%s takes %s, want one, ctx", def.Name(), count(def.NumParams(), "parameter"))
+	if def, ok := f.(*starlark.Function); ok && !takes(def, len(params)) {
+		hint := fmt.Sprintf("write def %s(%s):", def.Name(), strings.Join(params, ", "))
+		if def.Name() == "lambda" {
+			hint = fmt.Sprintf("write lambda %s: ...", strings.Join(params, ", "))
+		}
+		c.badHint(i, nil, "bad-value", hint, "%s takes %s, want %s", def.Name(), count(def.NumParams(), "parameter"), strings.Join(params, " and "))
 		return nil
 	}
 	return f
+}
+
+// takes reports whether def can be called with n positional arguments.
+func takes(def *starlark.Function, n int) bool {
+	positional := def.NumParams() - def.NumKwonlyParams()
+	if def.HasKwargs() {
+		positional--
+	}
+	if def.HasVarargs() {
+		positional--
+	}
+	required := 0
+	for i := range def.NumParams() {
+		if name, _ := def.Param(i); name != "" && def.ParamDefault(i) == nil {
+			required++
+		}
+	}
+	return required <= n && (n <= positional || def.HasVarargs())
 }
 
 // variables returns argument i, names of environment variables or globs of
@@ -189,9 +211,9 @@ func (e *Evaluation) Pipeline(name string) *Pipeline {
 // RegisterMain makes a function main(ctx), defined at pos, the pipeline
 // "default".
 func (e *Evaluation) RegisterMain(main *starlark.Function) {
-	if main.NumParams() != 1 && !main.HasVarargs() {
+	if !takes(main, 1) {
 		e.report(Problem{Call: main.Position(), Index: -1, Code: "bad-value", Hint: "write def main(ctx):",
-			Message: fmt.Sprintf("main takes %s, want one, ctx", count(main.NumParams(), "parameter"))})
+			Message: fmt.Sprintf("main takes %s, want ctx", count(main.NumParams(), "parameter"))})
 		return
 	}
 	p := &Pipeline{ev: e, call: main.Position(), impl: main}
@@ -247,12 +269,14 @@ func (e *Evaluation) Plan(thread *starlark.Thread, p *Pipeline, params map[strin
 			flow = nil
 		}
 	}
-	var nodes []*node
+	f := &flattening{ev: e, pipeline: p, max: maxNodes}
 	if flow != nil {
-		nodes = e.flatten(&out, p, flow, maxNodes)
+		f.flatten(&out, flow)
 	}
-	e.checkTriggers(p, nodes)
-	e.place(&out, p, environment, nodes)
+	e.checkTriggers(p, f.nodes)
+	e.place(&out, p, environment, f.nodes)
 	out.Inputs = e.seen.inputs()
+	e.expands = nil
+	e.keep(&scope{flow: f, params: params, marked: e.marked, environments: e.environments, seen: e.seen})
 	return &out, nil
 }

@@ -11,17 +11,44 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 )
 
-// A node is what step, trigger and approve return: a vertex of a flow. It never
-// changes once it is made, but for the marks of the flow it was last put into:
-// its Needs and its Group are among them.
+// A node is what step, service, trigger, approve and expand return: a vertex of
+// a flow. It never changes once it is made, but for the marks of the flow it was
+// last put into: its Needs and its Group are among them.
 type node struct {
 	plan.Node
-	ev        *Evaluation
-	call      syntax.Position
-	dependsOn []starlark.Value // *node, *group or starlark.String
-	where     *environment     // the environment given as a value
-	flow      int              // the flow it stands in
+	ev    *Evaluation
+	call  syntax.Position
+	links *links // nil when there are none, as of most nodes
+	flow  int    // the flow it stands in
 }
+
+// links are the values that a node names. A flow makes names of them.
+type links struct {
+	dependsOn []starlark.Value  // *node, *group or starlark.String; nil for what was refused
+	services  []*node           // likewise
+	where     *environment      // the environment given as a value
+	after     starlark.Value    // of an expand: a *node or starlark.String
+	impl      starlark.Callable // of an expand
+}
+
+// link returns the links of n, to be filled.
+func (n *node) link() *links {
+	if n.links == nil {
+		n.links = n.ev.links.next()
+	}
+	return n.links
+}
+
+// where returns the environment of n, when it was given as a value.
+func (n *node) where() *environment {
+	if n.links == nil {
+		return nil
+	}
+	return n.links.where
+}
+
+// isService reports whether n is what service returned.
+func (n *node) isService() bool { return n.Step != nil && n.Step.Service != nil }
 
 func (n *node) String() string        { return n.Type() + "(" + quote(n.Name) + ")" }
 func (n *node) Freeze()               {}
@@ -35,6 +62,10 @@ func (n *node) Type() string {
 		return "trigger"
 	case n.Approve != nil:
 		return "approval"
+	case n.Expand != nil:
+		return "expand"
+	case n.isService():
+		return "service"
 	}
 	return "step"
 }
@@ -45,7 +76,7 @@ func (n *node) Attr(name string) (starlark.Value, error) {
 	case "name":
 		return starlark.String(n.Name), nil
 	case "output":
-		if n.Step != nil {
+		if n.hasOutputs() {
 			return &method{n.ev, word("<step>.output"), n}, nil
 		}
 	}
@@ -54,11 +85,15 @@ func (n *node) Attr(name string) (starlark.Value, error) {
 
 // AttrNames implements starlark.HasAttrs.
 func (n *node) AttrNames() []string {
-	if n.Step != nil {
+	if n.hasOutputs() {
 		return []string{"name", "output"}
 	}
 	return []string{"name"}
 }
+
+// hasOutputs reports whether n is a step. Nothing comes after a service, so
+// nobody could use what it writes.
+func (n *node) hasOutputs() bool { return n.Step != nil && !n.isService() }
 
 // newNode returns a node that stands where c was called.
 func (c *call) newNode() *node {
@@ -125,6 +160,7 @@ const (
 	stepOutputs
 	stepOnce
 	stepConcurrency
+	stepServices
 	stepTTY
 )
 
@@ -135,7 +171,7 @@ func makeStep(c *call) (starlark.Value, error) {
 	s := c.ev.steps.next() // apart from n: the plan keeps it
 	n.Step = s
 	c.name(n, stepName)
-	c.run(s, stepRun)
+	s.Script, s.Argv = c.command(stepRun)
 	for i := stepDoc; i < len(c.Params); i++ {
 		if !c.given(i) {
 			continue
@@ -144,7 +180,7 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepDoc:
 			s.Doc = c.str(i)
 		case stepDependsOn:
-			n.dependsOn = c.dependencies(i)
+			c.dependsOn(n, i)
 		case stepEnv:
 			s.Env = c.env(i, true)
 		case stepPassEnv:
@@ -152,15 +188,9 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepDir:
 			s.Dir = c.dir(i)
 		case stepShell:
-			s.Shell = c.str(i)
-			if strings.ContainsAny(s.Shell, " \t\n") {
-				c.badHint(i, nil, "bad-value", `for arguments of its own write run = ["bash", "-x", "ci/test.sh"]`, "shell is %s, want the name of one program", quote(s.Shell))
-			}
-			if s.Shell != "" && c.args[stepRun] != nil && s.Argv != nil {
-				c.bad(i, nil, "bad-value", "shell has no meaning when run is a list")
-			}
+			s.Shell = c.shell(i, s)
 		case stepEnvironment:
-			s.Environment, n.where = c.environment(i)
+			s.Environment, n.link().where = c.environment(i)
 		case stepRequires:
 			s.Requires = c.requirements(i)
 		case stepTimeout:
@@ -181,11 +211,25 @@ func makeStep(c *call) (starlark.Value, error) {
 			s.Once = c.bool(i)
 		case stepConcurrency:
 			s.Concurrency = c.str(i)
+		case stepServices:
+			s.Services, n.link().services = c.services(i)
 		case stepTTY:
 			s.TTY = c.bool(i)
 		}
 	}
 	return n, nil
+}
+
+// shell returns argument i, the program that runs the script of s.
+func (c *call) shell(i int, s *plan.Step) string {
+	shell := c.str(i)
+	if strings.ContainsAny(shell, " \t\n") {
+		c.badHint(i, nil, "bad-value", `for arguments of its own write run = ["bash", "-x", "ci/test.sh"]`, "shell is %s, want the name of one program", quote(shell))
+	}
+	if shell != "" && s.Argv != nil {
+		c.bad(i, nil, "bad-value", "shell has no meaning when run is a list")
+	}
+	return shell
 }
 
 // name sets the name of n to argument i, checked. A refused name stays, so that
@@ -223,8 +267,8 @@ func badName(s string) string {
 // together.
 const maxScript = 1 << 20
 
-// run sets what s runs to argument i: a script, or a list of words.
-func (c *call) run(s *plan.Step, i int) {
+// command returns argument i, what is to run: a script, or a list of words.
+func (c *call) command(i int) (script string, argv []plan.Text) {
 	switch v := c.args[i].(type) {
 	case nil: // said by unpack
 	case starlark.String:
@@ -238,7 +282,7 @@ func (c *call) run(s *plan.Step, i int) {
 		case len(text.Literal) > maxScript:
 			c.badHint(i, nil, "too-large", "put it into a file", "run has %d bytes, more than %d", len(text.Literal), maxScript)
 		default:
-			s.Script = text.Literal
+			script = text.Literal
 		}
 	case *deferred:
 		c.badHint(i, nil, "not-known-yet", `give it in env and write "$NAME" in the script`, "run is an output, which is known only when the build runs")
@@ -246,14 +290,14 @@ func (c *call) run(s *plan.Step, i int) {
 		words, ok := elements(v)
 		if !ok {
 			c.badType(i, nil, "a string or a list of strings", v)
-			return
+			break
 		}
 		if words.Len() == 0 {
 			c.bad(i, nil, "bad-value", "run is an empty list")
-			return
+			break
 		}
 		size := 0
-		s.Argv = make([]plan.Text, 0, words.Len())
+		argv = make([]plan.Text, 0, words.Len())
 		for n, w := range members(words) {
 			text, ok := plan.Text{}, true
 			if word, isString := w.(starlark.String); isString && isPlain(string(word)) {
@@ -262,17 +306,18 @@ func (c *call) run(s *plan.Step, i int) {
 				text, ok = c.text(i, []any{n}, w, false)
 			}
 			if ok {
-				s.Argv = append(s.Argv, text)
+				argv = append(argv, text)
 				size += len(text.Literal)
 			}
 		}
-		if len(s.Argv) > 0 && s.Argv[0].Known() && s.Argv[0].Literal == "" {
+		if len(argv) > 0 && argv[0].Known() && argv[0].Literal == "" {
 			c.bad(i, []any{0}, "bad-value", "the first word of run is empty")
 		}
 		if size > maxScript {
 			c.bad(i, nil, "too-large", "run has %d bytes, more than %d", size, maxScript)
 		}
 	}
+	return script, argv
 }
 
 // dir returns argument i, a directory below the workspace.
@@ -347,8 +392,12 @@ func (c *call) dependencies(i int) []starlark.Value {
 	}
 	out := make([]starlark.Value, 0, list.Len())
 	for n, v := range members(list) {
+		if service, ok := v.(*node); ok && service.isService() {
+			c.badHint(i, []any{n}, "wrong-type", "list it: services = [...]", "depends_on holds %s, and nothing waits for the end of a service", service)
+			v = nil
+		}
 		switch v := v.(type) {
-		case *node, *group:
+		case nil, *node, *group:
 			out = append(out, v)
 		case starlark.String:
 			if s, ok := c.plain(i, []any{n}, v); ok {
@@ -362,6 +411,13 @@ func (c *call) dependencies(i int) []starlark.Value {
 		}
 	}
 	return out
+}
+
+// dependsOn sets what n depends on to argument i.
+func (c *call) dependsOn(n *node, i int) {
+	if list := c.dependencies(i); list != nil {
+		n.link().dependsOn = list
+	}
 }
 
 // A retryValue is what retry returns.
@@ -438,7 +494,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 	if c.given(runOn) {
 		n.RunOn = c.runOn(runOn)
 	}
-	n.dependsOn = c.dependencies(dependsOn)
+	c.dependsOn(n, dependsOn)
 	return n, nil
 }
 
@@ -494,7 +550,7 @@ func makeApprove(c *call) (starlark.Value, error) {
 	n := c.newNode()
 	n.Approve = &plan.Approve{Prompt: c.str(prompt)}
 	c.name(n, name)
-	n.dependsOn = c.dependencies(dependsOn)
+	c.dependsOn(n, dependsOn)
 	return n, nil
 }
 

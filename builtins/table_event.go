@@ -305,12 +305,13 @@ var osWords = []Builtin{
 var ctxWords = []Builtin{
 	{
 		Name: "ctx.event", Value: true, Returns: "event",
-		Doc: "What the pipeline is evaluated for: .kind .branch .tag .commit .base .number .title .author .payload .time. The kind is a word of on: \"push\", \"tag\", \"manual\".",
+		Doc: "What the pipeline is evaluated for: .kind .branch .tag .commit .base .number .title .author .payload .time. The kind is a word of on: \"push\", \"tag\", \"manual\". " +
+			"Whoever pushes chose most of these: give them to a step by env or in a list, never as part of a script.",
 		Example: `
 def _test(ctx):
     if ctx.event.kind == "tag":
-        return [step("release", run = "./release.sh " + ctx.event.tag)]
-    return [step("test", run = "make test")]
+        return [step("release", run = ["./release.sh", ctx.event.tag])]
+    return [step("test", run = 'make test BRANCH="$BRANCH"', env = {"BRANCH": ctx.event.branch})]
 
 pipeline(name = "test", impl = _test)
 `,

@@ -51,7 +51,8 @@ pipeline(
 var flowWords = []Builtin{
 	{
 		Name: "step",
-		Doc:  "Returns a step: one command to run. It does nothing until it stands in the flow of a pipeline.",
+		Doc: "Returns a step: one command to run. It does nothing until it stands in the flow of a pipeline. " +
+			"A value that others chose (a branch, a title, a parameter, an output) goes into env, where the script finds it as \"$NAME\", or into a list; in a string it would be part of the script, unless shlex.quote wraps it.",
 		Params: []Param{
 			{Name: "name", Type: "string", Required: true, Doc: "unique in the flow; letters, digits and . _ / -"},
 			{Name: "run", Type: "string or list of strings", Required: true, Doc: "a string goes to sh -e -c; a list is a program and its arguments, without a shell"},
@@ -72,6 +73,7 @@ var flowWords = []Builtin{
 			{Name: "outputs", Type: "list of strings", Default: "[]", Doc: "globs of the files it writes", Named: true},
 			{Name: "once", Type: "bool", Default: "False", Doc: "it must not be started a second time after an agent was lost", Named: true},
 			{Name: "concurrency", Type: "string", Doc: "steps with the same key run one at a time", Named: true},
+			{Name: "services", Type: "list of services", Default: "[]", Doc: "what runs beside it, and is ready before it starts: what service() returned", Named: true},
 			{Name: "tty", Type: "bool", Default: "False", Doc: "it gets a terminal", Named: true},
 		},
 		Returns: "step",
@@ -87,6 +89,58 @@ build = step(
 pipeline(name = "build", steps = [build])
 `,
 		call: makeStep,
+	},
+	{
+		Name: "service",
+		Doc: "Returns a service: a command that runs beside the steps that list it in services, such as a database. " +
+			"It starts when the first of them could, they wait until it is ready, and it is stopped once the last of them has ended. It stands in no flow, and takes no room in a limit. " +
+			"When it ends by itself, or is not ready in time, it has failed, and steps that have not started are skipped.",
+		Params: []Param{
+			{Name: "name", Type: "string", Required: true, Doc: "unique in the flow; letters, digits and . _ / -"},
+			{Name: "run", Type: "string or list of strings", Required: true, Doc: "as a step's; it stays in the foreground"},
+			{Name: "ready", Type: "ready", Doc: "how to tell that it can be used: ready.port(), ready.log() or ready.run(); when not given, once it has started", Named: true},
+			{Name: "ready_timeout", Type: "duration", Default: `"1m"`, Doc: "from its start until it must be ready", Named: true},
+			{Name: "doc", Type: "string", Doc: "one line about it", Named: true},
+			{Name: "env", Type: "dict of strings", Default: "{}", Doc: "environment variables; a value may be a secret", Named: true},
+			{Name: "pass_env", Type: "list of strings", Default: "[]", Doc: "names, or globs of names, that are let through from outside", Named: true},
+			{Name: "dir", Type: "string", Doc: "where it runs, below the workspace", Named: true},
+			{Name: "shell", Type: "string", Default: `"sh"`, Doc: "what runs a string", Named: true},
+			{Name: "environment", Type: "environment or string", Doc: "where it runs; the pipeline's when not given", Named: true},
+			{Name: "requires", Type: "list", Default: "[]", Doc: "what the machine must have: facts.has() and its like", Named: true},
+			{Name: "grace", Type: "duration", Default: `"10s"`, Doc: "from the interrupt to the kill, when it is stopped", Named: true},
+		},
+		Returns: "service",
+		Example: `
+db = service("db", run = "exec postgres -D .db -p 5432", ready = ready.port(5432))
+migrate = step("migrate", run = "./migrate.sh", services = [db])
+test = step("test", run = "go test ./...", services = [db], env = {"DB": "localhost:5432"})
+pipeline(name = "test", steps = [migrate, test])
+`,
+		call: makeService,
+	},
+	{
+		Name:    "ready.port",
+		Doc:     "A service is ready once a port of this machine takes a TCP connection.",
+		Params:  []Param{{Name: "port", Type: "int", Required: true, Doc: "1 to 65535"}},
+		Returns: "ready",
+		Example: `web = service("web", run = ["./server", "--port=8080"], ready = ready.port(8080))`,
+		call:    makeReadyPort,
+	},
+	{
+		Name:    "ready.log",
+		Doc:     "A service is ready once it has written a line that matches.",
+		Params:  []Param{{Name: "pattern", Type: "string", Required: true, Doc: "an RE2 regular expression"}},
+		Returns: "ready",
+		Example: `web = service("web", run = ["./server"], ready = ready.log("listening on .*:[0-9]+"))`,
+		call:    makeReadyLog,
+	},
+	{
+		Name:    "ready.run",
+		Doc:     "A service is ready once a command has succeeded, which is tried until it does.",
+		Params:  []Param{{Name: "run", Type: "string or list of strings", Required: true, Doc: "a string goes to sh -e -c; a list is a program and its arguments, without a shell"}},
+		Returns: "ready",
+		Example: `db = service("db", run = "exec postgres -D .db", ready = ready.run(["pg_isready", "-q"]), ready_timeout = "30s")`,
+		call:    makeReadyRun,
 	},
 	{
 		Name: "<step>.output",
@@ -155,6 +209,65 @@ pipeline(name = "release", steps = [build, trigger("deploy", params = {"to": "st
 pipeline(name = "deploy", params = {"to": param.string()}, steps = [step("deploy", run = "./deploy.sh")])
 `,
 		call: makeTrigger,
+	},
+	{
+		Name: "expand",
+		Doc: "Returns a node that finds more steps while the build runs: once after has succeeded, impl(ctx, result) is called, and the flow that it returns takes the node's place. " +
+			"What the node comes after, what it finds comes after too; what waits for the node waits for all that it finds, which may hold an expand again. " +
+			"impl sees what was seen before the build began: a file, a git fact or an environment variable that was looked at by then, and nothing newer, so that the same outputs always give the same steps. " +
+			"The plan's limits count what it finds.",
+		Params: []Param{
+			{Name: "after", Type: "step or string", Required: true, Doc: "the step whose outputs impl is given, or its name"},
+			{Name: "impl", Type: "function", Required: true, Doc: "impl(ctx, result) returns the flow"},
+			{Name: "name", Type: "string", Doc: `unique in the flow; "<after>/expand" when not given`, Named: true},
+			{Name: "services", Type: "list of services", Default: "[]", Doc: "services of the plan that are kept running for what is found", Named: true},
+		},
+		Returns: "expand",
+		Example: `
+def _shards(ctx, result):
+    names = json.decode(result.output("shards"))
+    return [parallel([step("test/" + n, run = ["./test.sh", n]) for n in names], limit = 4)]
+
+shards = step("shards", run = "./list-shards.sh > $PIPER_OUTPUT/shards")
+pipeline(name = "test", steps = [shards, expand(shards, _shards), step("report", run = "./report.sh")])
+`,
+		call: makeExpand,
+	},
+	{
+		Name: "<result>.name", Value: true, Returns: "string",
+		Doc: "The name of the step that an expand stands after, as the impl of the expand is given it.",
+		Example: `
+def _more(ctx, result):
+    return [step("after/" + result.name, run = "true")]
+
+first = step("first", run = "make")
+pipeline(name = "test", steps = [first, expand(first, _more)])
+`,
+	},
+	{
+		Name: "<result>.outputs", Value: true, Returns: "dict of strings",
+		Doc: "What the step that an expand stands after wrote to PIPER_OUTPUT, by the names of the files.",
+		Example: `
+def _more(ctx, result):
+    return [step("show/" + key, run = ["echo", value]) for key, value in result.outputs.items()]
+
+first = step("first", run = "make")
+pipeline(name = "test", steps = [first, expand(first, _more)])
+`,
+	},
+	{
+		Name:    "<result>.output",
+		Doc:     "Returns one of those outputs, which is known here. It is an error when the step wrote none of that name.",
+		Params:  []Param{{Name: "key", Type: "string", Required: true, Doc: "the name of the file"}},
+		Returns: "string",
+		Example: `
+def _more(ctx, result):
+    return [step("test/" + n, run = ["./test.sh", n]) for n in result.output("names").split()]
+
+names = step("names", run = "./names.sh > $PIPER_OUTPUT/names")
+pipeline(name = "test", steps = [names, expand(names, _more)])
+`,
+		call: resultOutput,
 	},
 	{
 		Name: "approve",

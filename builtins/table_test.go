@@ -20,7 +20,7 @@ func TestTable(t *testing.T) {
 		t.Run(b.Name, func(t *testing.T) {
 			require.False(t, seen[b.Name], "the name stands twice")
 			seen[b.Name] = true
-			require.Regexp(t, `^(<step>\.)?[a-z_0-9]+(\.[a-z_0-9]+)*$`, b.Name)
+			require.Regexp(t, `^(<[a-z]+>\.)?[a-z_0-9]+(\.[a-z_0-9]+)*$`, b.Name)
 			require.True(t, strings.HasSuffix(b.Doc, "."), "the doc is no sentence")
 			require.NotEmpty(t, b.Example)
 			require.LessOrEqual(t, len(b.Params), maxParams)

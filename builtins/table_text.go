@@ -157,10 +157,15 @@ var textWords = []Builtin{
 		call:    semverBump,
 	},
 	{
-		Name: "shlex.quote", Doc: "Returns a text as one word of a shell.", Returns: "string",
-		Params:  []Param{textParam},
-		Example: `say = step("say", run = "echo " + shlex.quote("it's"))`,
-		call:    shlexQuote,
+		Name: "shlex.quote", Doc: "Returns a text as one word of a shell: for a value in a script that cannot go by env.", Returns: "string",
+		Params: []Param{textParam},
+		Example: `
+def _note(ctx):
+    return [step("note", run = "echo built %s | tee note" % shlex.quote(ctx.event.branch))]
+
+pipeline(name = "note", impl = _note)
+`,
+		call: shlexQuote,
 	},
 	{
 		Name: "shlex.join", Doc: "Returns a list as words of a shell.", Returns: "string",

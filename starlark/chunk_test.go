@@ -25,7 +25,8 @@ var update = flag.Bool("update", false, "rewrite the expectations in testdata")
 // TestChunks evaluates each chunk of testdata/*.star, which "---" separates, as
 // a PIPER.star. What comes of it stands at its end, in lines that begin with
 // "#|": the diagnostics, or the flow of the plan. Lines that begin with "#:"
-// are the request.
+// are the request; one with "#>" names an expand of the plan, which is asked
+// with the outputs "key=value" that follow.
 func TestChunks(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.star")
 	require.NoError(t, err)
@@ -75,7 +76,32 @@ func evaluateChunk(t *testing.T, text string) string {
 		{Name: "ci/a.sh", Data: []byte("#!/bin/sh\n")},
 		{Name: "ci/b.sh", Data: []byte("#!/bin/sh\n")},
 	}})
-	return summary(Evaluate(context.Background(), r))
+	result, err := Evaluate(context.Background(), r)
+	out := summary(result, err)
+	for line := range strings.Lines(text) {
+		line, ok := strings.CutPrefix(line, "#> ")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(line)
+		outputs := make(map[string]string)
+		for _, word := range words[1:] {
+			key, value, _ := strings.Cut(word, "=")
+			outputs[key] = value
+		}
+		out += fmt.Sprintf("> %s\n", strings.TrimSpace(line))
+		require.NotNil(t, result.Expand, out)
+		found, err := result.Expand(context.Background(), words[0], outputs)
+		if err != nil {
+			out += strings.TrimRight(err.Error(), "\n") + "\n"
+		} else {
+			out += flow(found.Nodes, found.Groups, found.Inputs)
+		}
+		for _, env := range found.Environments {
+			out += fmt.Sprintf("environment %s\n", env.Name)
+		}
+	}
+	return out
 }
 
 // TestTrees is TestChunks for several files: testdata/*.txtar. What comes of
@@ -208,13 +234,29 @@ func summary(r Result, err error) string {
 		}
 		return b.String()
 	}
-	for _, n := range r.Plan.Nodes {
+	b.WriteString(flow(r.Plan.Nodes, r.Plan.Groups, r.Plan.Inputs))
+	return b.String()
+}
+
+// flow shows the nodes of a plan, and what was looked at.
+func flow(nodes []plan.Node, groups []plan.Group, inputs []plan.Input) string {
+	var b strings.Builder
+	for _, n := range nodes {
 		b.WriteString(n.Name)
 		if len(n.Needs) > 0 {
 			fmt.Fprintf(&b, " needs %s", strings.Join(n.Needs, " "))
 		}
 		if n.Group != "" {
 			fmt.Fprintf(&b, " in %s", n.Group)
+		}
+		if n.Expand != nil {
+			fmt.Fprintf(&b, " expands %s", n.Expand.After)
+		}
+		if n.IsService() {
+			b.WriteString(" serves")
+		}
+		if list := n.Services(); len(list) > 0 {
+			fmt.Fprintf(&b, " beside %s", strings.Join(list, " "))
 		}
 		switch {
 		case n.Step == nil:
@@ -230,11 +272,11 @@ func summary(r Result, err error) string {
 		}
 		b.WriteString("\n")
 	}
-	for _, g := range r.Plan.Groups {
+	for _, g := range groups {
 		fmt.Fprintf(&b, "%s in %q limit %d fail_fast %v\n", g.Name, g.Group, g.Limit, g.FailFast)
 	}
 	var looked []string
-	for _, in := range r.Plan.Inputs {
+	for _, in := range inputs {
 		if in.Key != "PIPER.star" {
 			looked = append(looked, fmt.Sprintf("%s %q", in.Kind, in.Key))
 		}
@@ -242,7 +284,7 @@ func summary(r Result, err error) string {
 	if len(looked) > 0 {
 		fmt.Fprintf(&b, "looked at %s\n", strings.Join(looked, ", "))
 	}
-	if len(r.Plan.Nodes) == 0 {
+	if len(nodes) == 0 {
 		b.WriteString("no nodes\n")
 	}
 	return b.String()

@@ -86,7 +86,6 @@ func newEvaluation(r *Request) *evaluation {
 		tree: files, limits: r.Limits, cache: openCache(r.Cache),
 		known: e.names.Has, names: func() []string { return append(e.names.Keys(), starlark.Universe.Keys()...) }, sources: make(map[string]*source),
 	}
-	e.thread = &starlark.Thread{Name: "evaluate", Load: e.module}
 	return e
 }
 
@@ -119,15 +118,18 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// bound has the thread stopped when it runs into a limit or ctx ends. The
-// function it returns ends the watch.
+// bound makes a thread, which is stopped when it runs into a limit or ctx ends.
+// The function it returns ends the watch.
 func (e *evaluation) bound(ctx context.Context) func() {
+	thread := &starlark.Thread{Name: "evaluate", Load: e.module}
+	e.thread, e.printed = thread, 0
+	e.stopped.Store(nil)
 	halt := func(why stop) {
 		e.stopped.CompareAndSwap(nil, &why)
-		e.thread.Cancel(why.message)
+		thread.Cancel(why.message)
 	}
-	e.thread.SetMaxExecutionSteps(e.Limits.Steps)
-	e.thread.OnMaxSteps = func(*starlark.Thread) {
+	thread.SetMaxExecutionSteps(e.Limits.Steps)
+	thread.OnMaxSteps = func(*starlark.Thread) {
 		halt(stop{"too-many-steps", fmt.Sprintf("evaluation takes more than %d steps of the interpreter", e.Limits.Steps),
 			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_steps (%d)", e.Limits.Steps)})
 	}
@@ -345,6 +347,7 @@ func (e *evaluation) result(ctx context.Context) (Result, error) {
 		return r, e.found
 	}
 	r.Plan = e.plan
+	r.Expand = e.expander(ctx)
 	return r, nil
 }
 

@@ -95,8 +95,6 @@ func foreign(name string) string {
 	switch name {
 	case "ctx":
 		return "ctx is what the function impl of a pipeline is given: def _build(ctx):"
-	case "service", "expand":
-		return name + " is not available in this version of piper"
 	case "true", "false":
 		return "write " + strings.ToUpper(name[:1]) + name[1:]
 	case "null", "nil":
@@ -154,7 +152,7 @@ func advise(message string) (said, hint string) {
 	case strings.Contains(message, "called recursively"):
 		return message, "there is no recursion: write a loop"
 	case strings.Contains(message, "frozen"):
-		return message, "what a loaded file or the top level made cannot be changed later: make a copy, such as list(x) or dict(x)"
+		return message, "what a loaded file, the top level or an impl that has ended made cannot be changed later: make a copy, such as list(x) or dict(x)"
 	case strings.HasPrefix(message, "unknown binary op: string + int"):
 		return message, "write str(n), or use %"
 	case strings.HasPrefix(message, "unknown binary op: string + "):
