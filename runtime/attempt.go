@@ -102,7 +102,7 @@ func (r *run) params(t *plan.Trigger) (map[string]string, error) {
 // work runs the steps that are handed to s.
 func (r *run) work(s *slot) {
 	for a := range s.tasks {
-		r.results <- result{attempt: a, event: r.step(a)}
+		r.report(result{attempt: a, event: r.step(a)})
 	}
 }
 
@@ -168,7 +168,7 @@ func (r *run) trigger(a *attempt, params map[string]string) (build.Event, error)
 	var child build.ID
 	state, err := r.Trigger(a.ctx, a.task.Node, params, func(id build.ID) {
 		child = id
-		r.results <- result{attempt: a, event: build.Event{Kind: build.NodeTriggered, Child: id}}
+		r.report(result{attempt: a, event: build.Event{Kind: build.NodeTriggered, Child: id}})
 	})
 	if err != nil {
 		return build.Event{}, err

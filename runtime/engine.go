@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -89,15 +90,21 @@ type Approval struct {
 // The error is the machine's: an event that could not be recorded, a plan that
 // cannot be run here. How the build ended is its State.
 func (e *Engine) Run(ctx context.Context, b *build.Build) error {
-	r := &run{Engine: e, b: b, plan: b.Plan(), results: make(chan result), running: map[int]*attempt{}, killed: make(chan struct{})}
+	r := &run{Engine: e, ctx: ctx, b: b, plan: b.Plan(), running: map[int]*attempt{},
+		asked: ctx.Done(), kill: e.Kill, killed: make(chan struct{}), stir: make(chan struct{}, 1)}
 	r.output = func(o *plan.Output) (string, error) { return b.Output(*o) }
-	return r.loop(ctx)
+	return r.loop()
 }
 
-// A run is one call of Engine.Run. Its fields belong to the goroutine of
-// loop; workers get an attempt and answer with a result.
+// A run is one call of Engine.Run. Whoever holds mu owns it: the goroutine of
+// loop, which waits for what comes from outside, or a worker that has
+// something to say. The worker goes on from there by itself, so a step that
+// ends and the one after it need no hand-over between threads.
 type run struct {
 	*Engine
+	ctx context.Context // asks for a cancel; nothing runs in it
+
+	mu   sync.Mutex // guards what follows, and what workers share of it
 	b    *build.Build
 	plan *plan.Plan
 
@@ -105,18 +112,26 @@ type run struct {
 	output  func(*plan.Output) (string, error) // what a step wrote
 	idle    []*slot
 	running map[int]*attempt
-	results chan result
 	batch   []build.Event
-	stopAt  time.Time     // when a cancel is forced; zero while none was asked
-	killed  chan struct{} // closed when it is
+
+	asked    <-chan struct{} // closed to cancel; nil once that was seen
+	kill     <-chan struct{} // closed to end now; nil once that was seen
+	killed   chan struct{}   // closed when that is so
+	deadline time.Time       // zero when there is none, or it has passed
+	stopAt   time.Time       // when a cancel is forced; zero while none was asked
+	alarm    time.Time       // when to go on though nothing has happened; zero is never
+
+	over bool          // nothing is started any more
+	err  error         // why, when it is not the build's end
+	stir chan struct{} // wakes loop
 }
 
 // A slot runs one step at a time.
 type slot struct {
-	base  string // of its directories
-	dirs  int    // how many it has had
-	dir   string // $PIPER_OUTPUT of its next attempt, empty
-	tasks chan *attempt
+	base  string        // of its directories
+	dirs  int           // how many it has had
+	dir   string        // $PIPER_OUTPUT of its next attempt, empty
+	tasks chan *attempt // holds one, so handing it over does not wait
 }
 
 // renew gives the slot another directory. The ones before go with the build.
@@ -150,85 +165,107 @@ type result struct {
 // goesOn reports whether there is more to come.
 func (r result) goesOn() bool { return r.event.Kind != "" }
 
-func (r *run) loop(ctx context.Context) (err error) {
-	defer func() {
-		// Whatever ended the loop, nothing of the build outlives it.
-		for _, a := range r.running {
-			a.cancel(nil)
-		}
-		for len(r.running) > 0 {
-			if res := <-r.results; !res.goesOn() {
-				r.release(res.attempt)
-			}
-		}
-		for _, s := range r.idle {
-			close(s.tasks)
-		}
-	}()
+// loop takes the build to its end.
+func (r *run) loop() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.close()
 	if err := r.open(); err != nil {
 		return err
 	}
-
-	started := r.now()
-	if r.b.State() != build.Running {
-		if err := r.apply(build.Event{Kind: build.BuildStarted}); err != nil {
-			return err
-		}
-	} else {
-		started = r.b.Started()
-	}
-	var deadline time.Time
-	if r.plan.Timeout > 0 {
-		deadline = started.Add(time.Duration(r.plan.Timeout))
-	}
-
-	done, kill := ctx.Done(), r.Kill
-	for {
-		// What was asked for comes before anything new is started.
-		if closed(done) {
-			done = nil
-			if err := r.cancel(reasonOf(ctx), false); err != nil {
-				return err
-			}
-		}
-		if closed(kill) {
-			kill = nil
-			if err := r.cancel("", true); err != nil {
-				return err
-			}
-		}
-		wake, err := r.act(ctx)
-		if err != nil {
-			return err
-		}
-		if ended(r.b.State()) {
-			return nil
-		}
-
-		timer, stop := r.timer(earliest(wake, deadline, r.stopAt))
+	for r.turn(nil); !r.over; r.turn(nil) {
+		timer, stop := r.timer(r.alarm)
+		asked, kill := r.asked, r.kill
+		r.mu.Unlock()
 		select {
-		case res := <-r.results:
-			err = r.take(res)
-		case <-done:
+		case <-r.stir:
+		case <-asked:
 		case <-kill:
 		case <-timer:
-			switch now := r.now(); {
-			case !r.stopAt.IsZero() && !now.Before(r.stopAt):
-				err = r.cancel(fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), true)
-			case !deadline.IsZero() && !now.Before(deadline):
-				deadline = time.Time{}
-				r.stopAt = now.Add(build.CleanupLimit)
-				err = r.apply(build.Event{Kind: build.DeadlinePassed, Reason: "timed out after " + time.Duration(r.plan.Timeout).String()})
-			}
 		}
 		stop()
-		if err != nil {
-			return err
+		r.mu.Lock()
+	}
+	return r.err
+}
+
+// close ends what runs: whatever ended the run, nothing of the build outlives
+// it.
+func (r *run) close() {
+	r.over = true
+	for _, a := range r.running {
+		a.cancel(nil)
+	}
+	for len(r.running) > 0 {
+		r.mu.Unlock()
+		<-r.stir
+		r.mu.Lock()
+	}
+	for _, s := range r.idle {
+		close(s.tasks)
+	}
+}
+
+// report folds in what a worker has to say and goes on from there.
+func (r *run) report(res result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	alarm := r.alarm
+	switch {
+	case !r.over:
+		r.turn(r.take(res))
+	case !res.goesOn():
+		r.release(res.attempt)
+	}
+	if r.over || !r.alarm.Equal(alarm) {
+		select {
+		case r.stir <- struct{}{}:
+		default: // it is about to look anyway
 		}
 	}
 }
 
-// open makes the slots.
+// turn takes the build as far as it goes by itself, unless err is in the way.
+func (r *run) turn(err error) {
+	if r.over {
+		return
+	}
+	if err == nil {
+		err = r.attend()
+	}
+	if err == nil {
+		err = r.act()
+	}
+	r.err, r.over = err, err != nil || ended(r.b.State())
+}
+
+// attend sees to what was asked for, and to the time. That comes before
+// anything new is started.
+func (r *run) attend() error {
+	if closed(r.asked) {
+		r.asked = nil
+		if err := r.cancel(reasonOf(r.ctx), false); err != nil {
+			return err
+		}
+	}
+	if closed(r.kill) {
+		r.kill = nil
+		if err := r.cancel("", true); err != nil {
+			return err
+		}
+	}
+	switch now := r.now(); {
+	case !r.stopAt.IsZero() && !now.Before(r.stopAt):
+		return r.cancel(fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), true)
+	case !r.deadline.IsZero() && !now.Before(r.deadline):
+		r.deadline = time.Time{}
+		r.stopAt = now.Add(build.CleanupLimit)
+		return r.apply(build.Event{Kind: build.DeadlinePassed, Reason: "timed out after " + time.Duration(r.plan.Timeout).String()})
+	}
+	return nil
+}
+
+// open makes the slots, and starts the build.
 func (r *run) open() error {
 	n := r.Parallel
 	if n <= 0 {
@@ -237,29 +274,40 @@ func (r *run) open() error {
 	n = min(n, max(1, len(r.plan.Nodes)))
 	r.env = newEnvirons(r.Engine, r.plan)
 	for i := range n {
-		s := &slot{tasks: make(chan *attempt), base: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
+		s := &slot{tasks: make(chan *attempt, 1), base: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
 		if err := s.renew(); err != nil {
 			return err
 		}
 		r.idle = append(r.idle, s)
 		go r.work(s)
 	}
+	started := r.now()
+	if r.b.State() != build.Running {
+		if err := r.apply(build.Event{Kind: build.BuildStarted}); err != nil {
+			return err
+		}
+	} else {
+		started = r.b.Started()
+	}
+	if r.plan.Timeout > 0 {
+		r.deadline = started.Add(time.Duration(r.plan.Timeout))
+	}
 	return nil
 }
 
-// act carries out all that the state calls for, and returns when it may call
-// for more by itself. What is started was recorded before.
-func (r *run) act(ctx context.Context) (wake time.Time, err error) {
+// act carries out all that the state calls for, and sets the alarm. What is
+// started was recorded before.
+func (r *run) act() (err error) {
 	var starts []*attempt
 	for {
-		actions, next := r.b.Next(r.now(), len(r.idle)-countSteps(starts))
-		wake = next
+		actions, wake := r.b.Next(r.now(), len(r.idle)-countSteps(starts))
+		r.alarm = earliest(wake, r.deadline, r.stopAt)
 		progressed := false
 		for _, a := range actions {
 			switch a.Verb {
 			case build.Start:
 				progressed = true
-				at := r.begin(ctx, a.Node)
+				at := r.begin(a.Node)
 				starts = append(starts, at)
 				err = r.apply(build.Event{Kind: build.AttemptStarted, Node: at.task.Node.Name, Attempt: at.task.Attempt})
 			case build.Skip:
@@ -275,7 +323,7 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 				err = r.apply(build.Event{Kind: build.BuildEnded, State: a.State, Reason: a.Reason})
 			}
 			if err != nil {
-				return wake, err
+				return err
 			}
 		}
 		if !progressed {
@@ -283,12 +331,12 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 		}
 	}
 	if err := r.flush(); err != nil {
-		return wake, err
+		return err
 	}
 	for _, a := range starts {
 		r.launch(a)
 	}
-	return wake, nil
+	return nil
 }
 
 func countSteps(starts []*attempt) (n int) {
@@ -301,7 +349,7 @@ func countSteps(starts []*attempt) (n int) {
 }
 
 // begin makes the attempt that is about to start.
-func (r *run) begin(ctx context.Context, node int) *attempt {
+func (r *run) begin(node int) *attempt {
 	a := &attempt{node: node}
 	a.task.Node = &r.plan.Nodes[node]
 	if step := a.task.Node.Step; step != nil {
@@ -310,7 +358,7 @@ func (r *run) begin(ctx context.Context, node int) *attempt {
 	a.task.Attempt = r.b.Node(node).Attempt + 1
 	// The build's own context only asks for a cancel; what is running is
 	// stopped when the state says so.
-	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(r.ctx))
 	return a
 }
 
@@ -324,7 +372,7 @@ func (r *run) launch(a *attempt) {
 		a.slot = r.idle[len(r.idle)-1]
 		r.idle = r.idle[:len(r.idle)-1]
 		if err := r.resolve(&a.task, a.slot.dir); err != nil {
-			go func() { r.results <- result{attempt: a, event: hopeless(err.Error())} }()
+			go func() { r.report(result{attempt: a, event: hopeless(err.Error())}) }()
 			return
 		}
 		a.slot.tasks <- a
@@ -338,12 +386,12 @@ func (r *run) launch(a *attempt) {
 			if err != nil {
 				ev = failed(err.Error())
 			}
-			r.results <- result{attempt: a, event: ev}
+			r.report(result{attempt: a, event: ev})
 		}()
 	case a.task.Node.Expand != nil:
 		r.launchExpand(a)
 	default:
-		go func() { r.results <- result{attempt: a, event: r.approve(a)} }()
+		go func() { r.report(result{attempt: a, event: r.approve(a)}) }()
 	}
 }
 
@@ -381,10 +429,11 @@ func (r *run) release(a *attempt) {
 // and is the last there is.
 func (r *run) cancel(reason string, force bool) error {
 	switch {
-	case force && !closed(r.killed):
+	case closed(r.killed): // there is no more to take away
+	case force:
 		close(r.killed)
 		r.stopAt = time.Time{}
-	case !force && r.stopAt.IsZero():
+	case r.stopAt.IsZero():
 		r.stopAt = r.now().Add(build.CleanupLimit)
 	}
 	return r.apply(build.Event{Kind: build.CancelRequested, Reason: reason, Force: force})

@@ -69,9 +69,9 @@ type Result struct {
 	Started, Ended time.Time // of the process; zero when there was none
 }
 
-// A Recorder keeps the events of a build. It is called by one goroutine, in
-// order, with batches that are never empty. An error ends the build: what is
-// not recorded has not happened.
+// A Recorder keeps the events of a build. It is called by one goroutine at a
+// time, in order, with batches that are never empty. An error ends the build:
+// what is not recorded has not happened.
 type Recorder interface {
 	Record(events []build.Event) error
 }

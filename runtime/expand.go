@@ -12,7 +12,7 @@ import (
 func (r *run) launchExpand(a *attempt) {
 	after, _ := r.b.Step(a.task.Node.Expand.After)
 	outputs := maps.Clone(after.Outputs)
-	go func() { r.results <- result{attempt: a, event: r.expand(a, outputs)} }()
+	go func() { r.report(result{attempt: a, event: r.expand(a, outputs)}) }()
 }
 
 // expand asks what a finds, given what the node before it wrote.

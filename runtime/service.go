@@ -38,7 +38,7 @@ func (r *run) launchService(a *attempt) {
 		} else {
 			ev.Reason = err.Error()
 		}
-		r.results <- result{attempt: a, event: ev}
+		r.report(result{attempt: a, event: ev})
 	}()
 }
 
@@ -136,7 +136,7 @@ func (s *service) serve(ctx context.Context, t Task) Result {
 		switch {
 		case lacks == "":
 			ready = true
-			s.results <- result{attempt: s.attempt, event: build.Event{Kind: build.NodeReady}}
+			s.report(result{attempt: s.attempt, event: build.Event{Kind: build.NodeReady}})
 		case watching.Err() == nil:
 			late = fmt.Errorf("was not ready within %s: %s", plan.Duration(s.limit), lacks)
 			stop(late)

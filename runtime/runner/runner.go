@@ -60,7 +60,7 @@ type Options struct {
 }
 
 // A Display shows a build. Begin comes first and End last. Event is called in
-// order by one goroutine, Output by many, one at a time for each attempt.
+// order, one at a time, Output by many goroutines, one at a time for each attempt.
 type Display interface {
 	Begin(p *plan.Plan, b *build.Build)
 	Event(ev build.Event, b *build.Build)

@@ -62,7 +62,7 @@ type Display interface {
 	// Begin is called once, before the first event.
 	Begin(p *plan.Plan, b *build.Build)
 
-	// Event is called for each event in order, by one goroutine, once b has
+	// Event is called for each event in order, one at a time, once b has
 	// folded it in. The build may already be a few events further.
 	Event(ev build.Event, b *build.Build)
 
