@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -68,6 +69,7 @@ type Engine struct {
 	Workspace string                           // absolute
 	Temp      string                           // a directory of this build's own for $PIPER_OUTPUT
 	Parallel  int                              // steps at once; 0 is the number of processors
+	MaxNodes  int                              // of the plan, with all that expands find; 0 is plan.MaxNodes
 
 	ID     build.ID
 	Commit string // for $PIPER_COMMIT
@@ -271,7 +273,9 @@ func (r *run) open() error {
 	if n <= 0 {
 		n = runtime.NumCPU()
 	}
-	n = min(n, max(1, len(r.plan.Nodes)))
+	if !slices.ContainsFunc(r.plan.Nodes, func(n plan.Node) bool { return n.Expand != nil }) { // or there will be more
+		n = min(n, max(1, len(r.plan.Nodes)))
+	}
 	r.env = newEnvirons(r.Engine, r.plan)
 	for i := range n {
 		s := &slot{tasks: make(chan *attempt, 1), base: filepath.Join(r.Temp, "output-"+strconv.Itoa(i+1))}
@@ -410,6 +414,11 @@ func (r *run) take(res result) error {
 		return nil // it waited for nothing, so it ended when the build was made
 	}
 	ev.Kind = build.AttemptEnded
+	if ev.Expansion != nil {
+		if err := r.b.CheckExpansion(ev.Node, ev.Expansion, r.MaxNodes); err != nil {
+			ev.State, ev.Final, ev.Reason, ev.Expansion = build.Failed, true, err.Error(), nil
+		}
+	}
 	if r.Mask != nil {
 		ev.Reason = r.Mask(ev.Reason)
 	}

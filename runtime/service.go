@@ -143,7 +143,7 @@ func (s *service) serve(ctx context.Context, t Task) Result {
 		}
 	})
 	res := s.Executor.Execute(ctx, t)
-	asked := ctx.Err() != nil || closed(t.Kill)
+	asked := ctx.Err() != nil
 	unwatch()
 	watch.Wait()
 
@@ -151,7 +151,11 @@ func (s *service) serve(ctx context.Context, t Task) Result {
 	case late != nil:
 		// How it ended says nothing: it was made to.
 		res.State, res.Exit, res.Signal, res.Reason = build.Failed, nil, "", also(late.Error(), res.Reason)
-	case asked, !closed(started), res.Infra:
+	case res.Infra, !closed(started):
+	case closed(t.Kill):
+		res.State = build.Cancelled
+	case asked:
+		res.State = build.Success // it has done its duty, whatever it says
 	case ready:
 		res.State, res.Reason = build.Failed, also("ended by itself", res.Reason)
 	default:

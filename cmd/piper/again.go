@@ -8,10 +8,11 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 )
 
-// rerun is the command line that runs one node of j again, and before it the
-// steps whose outputs it uses. It holds no secret: a value is left to be filled
+// rerun is the command line that runs one node of p again, which is the plan of
+// j as far as it has grown, and before it the steps whose outputs it uses. It
+// holds no secret: a value is left to be filled
 // in.
-func (e *execution) rerun(j *job, node *plan.Node) string {
+func (e *execution) rerun(j *job, p *plan.Plan, node *plan.Node) string {
 	words := append([]string{"piper", "exec", j.plan.Pipeline}, j.args[min(1, len(j.args)):]...)
 	if here, err := os.Getwd(); err == nil && here != e.dir {
 		words = append(words, "-C", e.dir)
@@ -32,7 +33,7 @@ func (e *execution) rerun(j *job, node *plan.Node) string {
 	if e.yes {
 		words = append(words, "--yes")
 	}
-	words = append(words, "--only", strings.Join(withSources(j.plan, node), ","))
+	words = append(words, "--only", strings.Join(withSources(p, node), ","))
 	for i, word := range words {
 		words[i] = quoted(word)
 	}
@@ -40,21 +41,50 @@ func (e *execution) rerun(j *job, node *plan.Node) string {
 }
 
 // withSources returns the name of node, and before it those of the steps whose
-// outputs it cannot run without.
+// outputs it cannot run without. What an expand has found is named by the
+// expand, which has to find it again.
 func withSources(p *plan.Plan, node *plan.Node) []string {
 	var names []string
 	var add func(*plan.Node)
+	need := func(name string) {
+		if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == name }); i >= 0 {
+			add(&p.Nodes[i])
+		}
+	}
 	add = func(node *plan.Node) {
+		if expand := foundBy(p, node); expand != nil {
+			node = expand
+		}
+		if slices.Contains(names, node.Name) {
+			return
+		}
+		if node.Expand != nil {
+			need(node.Expand.After)
+		}
 		for _, output := range node.Uses() {
-			if slices.Contains(names, output.Step) {
-				continue
-			}
-			if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == output.Step }); i >= 0 {
-				add(&p.Nodes[i])
-			}
+			need(output.Step)
 		}
 		names = append(names, node.Name)
 	}
 	add(node)
 	return names
+}
+
+// foundBy returns the expand of the plan as it was written that has found node,
+// or another that did; nil when it was there from the start.
+func foundBy(p *plan.Plan, node *plan.Node) *plan.Node {
+	var finder *plan.Node
+	for group := node.Group; group != ""; {
+		for i := range p.Nodes {
+			if n := &p.Nodes[i]; n.Expand != nil && plan.FoundBy(n.Name) == group {
+				finder = n
+			}
+		}
+		i := slices.IndexFunc(p.Groups, func(g plan.Group) bool { return g.Name == group })
+		if i < 0 {
+			break
+		}
+		group = p.Groups[i].Group
+	}
+	return finder
 }

@@ -293,7 +293,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Getenv:  e.env,
 		Version: piperVersion(),
 		File:    e.project.file,
-		Rerun:   func(node *plan.Node) string { return e.rerun(j, node) },
+		Rerun:   func(p *plan.Plan, node *plan.Node) string { return e.rerun(j, p, node) },
 		LogPath: j.logPath,
 		History: history,
 	})

@@ -37,6 +37,7 @@ type Options struct {
 	Branch    string
 
 	Parallel int                      // steps at once; 0 is the number of processors
+	MaxNodes int                      // of the plan, with all that expands find; 0 is plan.MaxNodes
 	Environ  []string                 // the caller's environment
 	PassEnv  []string                 // names and globs let through to every step
 	Keep     bool                     // leave every temp_dir behind
@@ -185,6 +186,7 @@ func (o *Options) engine() runtime.Engine {
 		PassEnv:   o.PassEnv,
 		Workspace: o.Workspace,
 		Parallel:  o.Parallel,
+		MaxNodes:  o.MaxNodes,
 		ID:        o.ID,
 		Commit:    o.Commit,
 		Branch:    o.Branch,

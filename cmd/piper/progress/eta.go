@@ -29,7 +29,7 @@ func newETA(p *plan.Plan, history map[string]time.Duration) eta {
 	steps, known := 0, 0
 	var sum time.Duration
 	for i := range p.Nodes {
-		if p.Nodes[i].Step == nil {
+		if p.Nodes[i].Step == nil || p.Nodes[i].IsService() {
 			continue
 		}
 		steps++
@@ -50,8 +50,24 @@ func newETA(p *plan.Plan, history map[string]time.Duration) eta {
 	return e
 }
 
-// takes is how long node is expected to.
+// grow takes in what an expand found; p is the plan with it.
+func (e *eta) grow(p *plan.Plan, x *plan.Expansion) {
+	if !e.known {
+		return
+	}
+	for i := range x.Nodes {
+		e.work += e.takes(&x.Nodes[i])
+	}
+	clear(e.after)
+	e.paths(p)
+}
+
+// takes is how long node is expected to. A service keeps nobody waiting for its
+// end.
 func (e *eta) takes(node *plan.Node) time.Duration {
+	if node.IsService() {
+		return 0
+	}
 	if took, ok := e.history[node.Name]; ok {
 		return took
 	}
@@ -95,6 +111,9 @@ func (e *eta) paths(p *plan.Plan) {
 }
 
 func (e *eta) fold(ev build.Event, n note) {
+	if n.node != nil && n.node.IsService() {
+		return
+	}
 	switch ev.Kind {
 	case build.AttemptStarted:
 		e.running++

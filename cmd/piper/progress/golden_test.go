@@ -108,7 +108,7 @@ func options() Options {
 		Version: "0.1.0",
 		File:    "PIPER.star",
 		Width:   func() (int, int) { return 80, 24 },
-		Rerun:   func(node *plan.Node) string { return "piper exec release --only " + node.Name },
+		Rerun:   func(_ *plan.Plan, node *plan.Node) string { return "piper exec release --only " + node.Name },
 		LogPath: func(node string, attempt int) string { return "logs/" + node + ".log" },
 		History: map[string]time.Duration{"lint": time.Second, "unit": time.Second, "integration": time.Minute, "slow": time.Minute, "cleanup": time.Second},
 	}

@@ -125,7 +125,7 @@ func TestHostileNames(t *testing.T) {
 			screen := &terminalEmulator{cols: 80, rows: 24}
 			var out bytes.Buffer
 			o := Options{Out: &out, Version: evil, File: evil, Width: func() (int, int) { return 80, 24 },
-				Rerun:   func(*plan.Node) string { return evil },
+				Rerun:   func(*plan.Plan, *plan.Node) string { return evil },
 				LogPath: func(string, int) string { return evil },
 			}
 			if mode == "tty" {

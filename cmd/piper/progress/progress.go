@@ -89,12 +89,12 @@ type Options struct {
 
 	Getenv func(name string) string // the environment, for mode auto; nil is empty
 
-	Version string                                // of Piper
-	File    string                                // the name of the PIPER.star
-	Rerun   func(node *plan.Node) string          // the command that runs only this node again; nil or "" is none
-	LogPath func(node string, attempt int) string // the file that has the whole output; nil or "" is none
-	History map[string]time.Duration              // how long each node took in the past, to estimate the end
-	Now     func() time.Time                      // nil is the real clock
+	Version string                                     // of Piper
+	File    string                                     // the name of the PIPER.star
+	Rerun   func(p *plan.Plan, node *plan.Node) string // the command that runs only this node of p again; nil or "" is none
+	LogPath func(node string, attempt int) string      // the file that has the whole output; nil or "" is none
+	History map[string]time.Duration                   // how long each node took in the past, to estimate the end
+	Now     func() time.Time                           // nil is the real clock
 }
 
 // Modes are the names that New knows, in the order to show them.

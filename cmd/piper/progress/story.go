@@ -42,6 +42,7 @@ type note struct {
 	attempt *attempt // that started or ended
 	ended   bool     // the attempt has, and must be given to done
 	failure bool     // the node has failed, allowed or not
+	more    []string // lines that say why, when text says only the first of it
 }
 
 // A failure is a node that failed.
@@ -93,6 +94,9 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		return n, false
 	}
 
+	if ev.Expansion != nil {
+		s.plan = b.Plan() // which has grown; b may be further, and it more
+	}
 	i, found := b.Lookup(ev.Node)
 	if !found {
 		return n, false
@@ -105,6 +109,11 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		n.attempt.began = ev.Time
 		n.attempt.mu.Unlock()
 		n.sign, n.text = s.starting(n.node, ev.Attempt)
+	case build.NodeReady:
+		a := s.of(n.node, ev.Attempt, ev.Time)
+		a.mu.Lock()
+		n.sign, n.text = passed, "ready after "+short(ev.Time.Sub(a.began))
+		a.mu.Unlock()
 	case build.NodeTriggered:
 		n.sign, n.text = started, "triggered build "+clean(string(ev.Child))
 	case build.NodeSkipped:
@@ -120,6 +129,9 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		}
 	case build.AttemptEnded:
 		n.attempt, n.ended = s.of(n.node, ev.Attempt, ev.Time), true
+		if n.node.Expand != nil {
+			ev.Reason, n.more = firstOf(ev.Reason)
+		}
 		n.sign, n.text = outcome(n.node, ev, ev.Time.Sub(n.attempt.began), again(n.node, ev, b.Node(i)))
 		n.failure = n.sign == failed || n.sign == allowed
 	default:
@@ -143,6 +155,10 @@ func (s *story) starting(node *plan.Node, attempt int) (sign, string) {
 			text += " of " + clean(node.Trigger.Project)
 		}
 		return started, text
+	case node.Expand != nil:
+		return started, "looking for more steps"
+	case node.IsService():
+		return started, "starting"
 	case attempt > 1:
 		return started, fmt.Sprintf("started, attempt %d of %d", attempt, attemptsOf(node))
 	}
@@ -202,11 +218,26 @@ func (s *story) done(n note) {
 	if n.sign == failed {
 		f := failure{node: n.node, attempt: a.n, text: n.text, lines: a.tail.n}
 		if len(s.failures) < maxFailures {
-			f.tail = texts(a.tail.last(tailSize))
+			f.tail = append(texts(a.tail.last(tailSize)), n.more...)
+			f.lines += len(n.more)
 		}
 		s.failures = append(s.failures, f)
 	}
 	s.end(a)
+}
+
+// firstOf is the first line of a reason, and all of them when there are more:
+// what is wrong in a PIPER.star is shown with its place.
+func firstOf(reason string) (first string, all []string) {
+	reason = strings.TrimRight(reason, "\n")
+	first, _, more := strings.Cut(reason, "\n")
+	if !more {
+		return reason, nil
+	}
+	for line := range strings.SplitSeq(reason, "\n") {
+		all = append(all, clean(line))
+	}
+	return first, all
 }
 
 func texts(lines [][]byte) []string {

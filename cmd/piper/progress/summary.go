@@ -57,7 +57,7 @@ func (s *story) describe(w *strings.Builder, f failure) {
 		fmt.Fprintf(w, "  all of it: %s\n", log)
 	}
 	if s.Rerun != nil {
-		if again := s.Rerun(f.node); again != "" {
+		if again := s.Rerun(s.plan, f.node); again != "" {
 			fmt.Fprintf(w, "  again:     %s\n", clean(again))
 		}
 	}

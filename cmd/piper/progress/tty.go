@@ -89,6 +89,10 @@ func (d *tty) Event(ev build.Event, b *build.Build) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.status.fold(ev, n)
+	if ev.Expansion != nil {
+		d.status.total = len(d.plan.Nodes)
+		d.eta.grow(d.plan, ev.Expansion)
+	}
 	d.eta.fold(ev, n)
 	for _, line := range lines {
 		d.scroll = append(append(d.scroll, line...), "\r\n"...)

@@ -85,8 +85,16 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 	switch ev.State {
 	case build.Success:
 		mark, verb = passed, "ok in "+short(d)
-		if node.Approve != nil {
+		switch {
+		case node.Approve != nil:
 			verb = "approved" + by(ev.By) + " after " + short(d)
+		case node.Expand != nil && ev.Expansion == nil:
+			verb = "found nothing in " + short(d)
+		case node.Expand != nil:
+			verb = "found " + found(ev.Expansion) + " in " + short(d)
+		case node.IsService():
+			verb = "stopped after " + short(d)
+			ev.Exit, ev.Signal = nil, "" // it was asked to end
 		}
 	case build.TimedOut:
 		verb = "timed out after " + short(d)
@@ -118,6 +126,14 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 		text += fmt.Sprintf(" (attempt %d of %d)", ev.Attempt, max)
 	}
 	return failed, text
+}
+
+// found says how much an expand found.
+func found(x *plan.Expansion) string {
+	if len(x.Nodes) == 1 {
+		return "1 step"
+	}
+	return count(len(x.Nodes)) + " steps"
 }
 
 // cause says in words what ended an attempt; "" when its state says it all.
