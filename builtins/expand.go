@@ -81,8 +81,11 @@ func (e *Evaluation) keep(s *scope) {
 			continue
 		}
 		e.expands[n.Name] = s
-		if n.links.impl != nil {
-			n.links.impl.Freeze()
+		if impl := n.links.impl; impl != nil {
+			if _, ok := Freeze(impl); !ok {
+				e.reportMade(n, Problem{Call: n.call, Param: "impl", Index: 1, Code: "too-deep",
+					Message: fmt.Sprintf("%s holds itself or values that nest too deep", impl.Name()), Hint: "define it at the top level"})
+			}
 		}
 	}
 }

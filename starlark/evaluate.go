@@ -162,10 +162,12 @@ func (e *evaluation) execute() {
 		e.words.MayRegister = s == e.main
 		globals, err := s.program.Init(e.thread, e.names)
 		e.words.MayRegister = false
-		globals.Freeze()
 		s.globals = globals
 		if err != nil {
 			e.failed(err)
+			return
+		}
+		if e.freeze(s); len(e.found) > 0 {
 			return
 		}
 	}
@@ -178,6 +180,22 @@ func (e *evaluation) execute() {
 		e.warnings = append(e.warnings, d)
 	}
 	e.words.CheckAfter()
+}
+
+// freeze freezes the globals of s.
+func (e *evaluation) freeze(s *source) {
+	for _, name := range s.globals.Keys() {
+		culprit, ok := builtins.Freeze(s.globals[name])
+		switch {
+		case ok:
+		case culprit != nil:
+			pos := culprit.Position()
+			e.found = append(e.found, e.loader.sources[pos.Filename()].diagnose(place{pos.Line, pos.Col}, "too-deep",
+				fmt.Sprintf("%s holds the function %s, which holds itself or values that nest too deep", name, culprit.Name()), "define it at the top level"))
+		default:
+			e.found = append(e.found, s.diagnose(s.assigned(name), "too-deep", fmt.Sprintf("%s holds values that nest too deep", name), ""))
+		}
+	}
 }
 
 // module implements load: the file was executed before.

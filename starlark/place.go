@@ -180,6 +180,19 @@ func (s *source) call(at place) *syntax.CallExpr {
 	return s.calls[at]
 }
 
+// assigned returns the place where a global is assigned first, if that is a
+// statement of the top level.
+func (s *source) assigned(name string) place {
+	for _, stmt := range s.tree().Stmts {
+		if a, ok := stmt.(*syntax.AssignStmt); ok {
+			if id, ok := a.LHS.(*syntax.Ident); ok && id.Name == name {
+				return place{id.NamePos.Line, id.NamePos.Col}
+			}
+		}
+	}
+	return place{1, 1}
+}
+
 // argument returns the expression that gives a call's parameter its value, and
 // the keyword before it, if there is one.
 func argument(call *syntax.CallExpr, name string, index int) (keyword *syntax.Ident, value syntax.Expr) {

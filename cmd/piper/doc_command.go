@@ -53,14 +53,16 @@ piper doc --json      # for programs
 }
 
 // pickBuiltins returns the builtin called name, or those of the namespace
-// called name.
+// called name. Attributes such as <step>.output are found by either half.
 func pickBuiltins(name string) []builtins.Builtin {
 	if b, ok := builtins.Lookup(name); ok {
 		return []builtins.Builtin{b}
 	}
 	var picked []builtins.Builtin
 	for _, b := range builtins.Table() {
-		if b.Namespace() == name || b.Name == "<step>."+name {
+		space := b.Namespace()
+		attribute := strings.HasPrefix(space, "<") && b.Name == space+"."+name
+		if strings.Trim(space, "<>") == name || attribute {
 			picked = append(picked, b)
 		}
 	}
