@@ -42,7 +42,8 @@ func (e *execution) rerun(j *job, p *plan.Plan, node *plan.Node) string {
 
 // withSources returns the name of node, and before it those of the steps whose
 // outputs it cannot run without. What an expand has found is named by the
-// expand, which has to find it again.
+// expand, which has to find it again, and a service by the first step that lists
+// it.
 func withSources(p *plan.Plan, node *plan.Node) []string {
 	var names []string
 	var add func(*plan.Node)
@@ -52,6 +53,11 @@ func withSources(p *plan.Plan, node *plan.Node) []string {
 		}
 	}
 	add = func(node *plan.Node) {
+		if node.IsService() {
+			if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return slices.Contains(n.Services(), node.Name) }); i >= 0 {
+				node = &p.Nodes[i]
+			}
+		}
 		if expand := foundBy(p, node); expand != nil {
 			node = expand
 		}

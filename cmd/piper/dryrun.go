@@ -17,6 +17,9 @@ type dryStep struct {
 	Argv        []string `json:"argv,omitempty"`
 	Trigger     string   `json:"trigger,omitempty"`
 	Approve     string   `json:"approve,omitempty"`
+	Expand      string   `json:"expand,omitempty"`
+	Service     string   `json:"service,omitempty"`
+	Services    []string `json:"services,omitempty"`
 	Dir         string   `json:"dir,omitempty"`
 	Env         []string `json:"env,omitempty"` // names only
 	PassEnv     []string `json:"pass_env,omitempty"`
@@ -24,12 +27,26 @@ type dryStep struct {
 	RunOn       string   `json:"run_on,omitempty"`
 }
 
-// drySteps is what running p would do, in an order in which it could.
+// drySteps is what running p would do, in an order in which it could: a service
+// comes right before the first that lists it.
 func (e *execution) drySteps(p *plan.Plan) iter.Seq[dryStep] {
 	return func(yield func(dryStep) bool) {
 		graph := plan.NewGraph(p)
+		started := map[string]bool{}
 		for _, v := range graph.Order() {
-			if graph.IsNode(v) && !yield(e.dryStep(p, &p.Nodes[v])) {
+			if !graph.IsNode(v) || p.Nodes[v].IsService() {
+				continue
+			}
+			for _, name := range p.Nodes[v].Services() {
+				if started[name] {
+					continue
+				}
+				started[name] = true
+				if s, ok := graph.Lookup(name); ok && !yield(e.dryStep(p, &p.Nodes[s])) {
+					return
+				}
+			}
+			if !yield(e.dryStep(p, &p.Nodes[v])) {
 				return
 			}
 		}
@@ -38,8 +55,11 @@ func (e *execution) drySteps(p *plan.Plan) iter.Seq[dryStep] {
 
 // dryStep is what n would do.
 func (e *execution) dryStep(p *plan.Plan, n *plan.Node) dryStep {
-	s := dryStep{Name: n.Name, RunOn: string(n.RunOn)}
+	s := dryStep{Name: n.Name, RunOn: string(n.RunOn), Services: n.Services()}
 	switch {
+	case n.Expand != nil:
+		s.Expand = nodeText(n) + "; what it finds is known only then"
+
 	case n.Trigger != nil:
 		s.Trigger = triggerText(n.Trigger)
 	case n.Approve != nil:
@@ -50,6 +70,9 @@ func (e *execution) dryStep(p *plan.Plan, n *plan.Node) dryStep {
 		s.Environment = cmp.Or(n.Step.Environment, p.Environment)
 		s.Env = envNames(p, s.Environment, n.Step)
 		s.PassEnv = slices.Concat(p.PassEnv, n.Step.PassEnv, e.passEnv)
+		if n.IsService() {
+			s.Service = strings.TrimPrefix(serviceText(n.Step.Service), "service, ")
+		}
 	}
 	return s
 }
@@ -123,6 +146,9 @@ func (s dryStep) write(w *bufio.Writer) {
 	line("argv", strings.Join(words, " "))
 	line("trigger", s.Trigger)
 	line("approve", s.Approve)
+	line("expand", s.Expand)
+	line("service", s.Service)
+	line("services", strings.Join(s.Services, " "))
 	line("dir", s.Dir)
 	line("env", strings.Join(s.Env, " "))
 	line("pass_env", strings.Join(s.PassEnv, " "))

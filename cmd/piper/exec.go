@@ -46,6 +46,7 @@ type execution struct {
 	secrets     []string
 	secretFiles []string
 
+	life    context.Context // of the evaluations, which expands ask while their builds run
 	project *project
 	source  *secret.Memory
 	runs    string // where runs of the project are recorded; "" is nowhere
@@ -110,13 +111,17 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	if len(args) > 1 && args[1] == "local" {
 		args = args[:1]
 	}
-	p, err := e.plan(ctx, e.project, e.question, args)
+	var end context.CancelFunc
+	e.life, end = context.WithCancel(ctx)
+	defer end()
+	result, err := e.planned(e.life, e.project, e.question, args)
 	if err != nil {
 		if len(args) == 1 {
 			e.suggestStep(ctx, err, args[0])
 		}
 		return err
 	}
+	p := result.Plan
 	if e.dryRun {
 		return e.showDryRun(p)
 	}
@@ -135,10 +140,10 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		debug.FreeOSMemory()
 	}
 	e.runs = e.runsDir()
-	e.widen(len(p.Nodes))
+	e.widen(p)
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
-	first := &job{plan: p, question: e.question, args: args}
+	first := &job{plan: p, expand: result.Expand, question: e.question, args: args}
 	if e.logDir != "" {
 		first.logDir = e.path(e.logDir)
 	}
@@ -181,19 +186,29 @@ func (e *execution) suggestStep(ctx context.Context, err error, word string) {
 // widen gives Go's scheduler a place for each step beside those for the
 // processors: a fork holds its place until the step's program is there, and
 // must not hold up the rest meanwhile. Whoever sets GOMAXPROCS is obeyed.
-func (e *execution) widen(nodes int) {
-	if nodes > 1 && e.env("GOMAXPROCS") == "" {
-		n := goruntime.NumCPU()
-		goruntime.GOMAXPROCS(n + min(cmp.Or(e.parallel, n), nodes))
+func (e *execution) widen(p *plan.Plan) {
+	nodes, n := len(p.Nodes), goruntime.NumCPU()
+	most := cmp.Or(e.parallel, n)
+	if !expands(p) {
+		most = min(most, nodes)
 	}
+	if nodes > 1 && e.env("GOMAXPROCS") == "" {
+		goruntime.GOMAXPROCS(n + most)
+	}
+}
+
+// expands reports whether more may be found while p runs.
+func expands(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand != nil })
 }
 
 // A job is one build of an execution.
 type job struct {
 	id       build.ID
 	plan     *plan.Plan
-	question *question // that plan answers
-	args     []string  // pipeline and environment, as far as they were given
+	expand   starlark.Expander // nil when plan has no expand
+	question *question         // that plan answers
+	args     []string          // pipeline and environment, as far as they were given
 	parent   *job
 	later    bool // it runs after its parent, which does not wait for it
 	commit   string
@@ -207,11 +222,19 @@ type job struct {
 	shown map[string]string // what it would have triggered, in words
 }
 
+// nodes are those of j's plan, and what was found while it ran.
+func (j *job) nodes() []plan.Node {
+	if j.build != nil {
+		return j.build.Plan().Nodes
+	}
+	return j.plan.Nodes
+}
+
 // triggered returns what j has triggered, in the order of its plan.
 func (j *job) triggered() []*job {
 	var jobs []*job
-	for i := range j.plan.Nodes {
-		if next := j.jobs[j.plan.Nodes[i].Name]; next != nil {
+	for _, n := range j.nodes() {
+		if next := j.jobs[n.Name]; next != nil {
 			jobs = append(jobs, next)
 		}
 	}
@@ -260,21 +283,27 @@ func (e *execution) exitCode(b *build.Build) int {
 	return exitFailed
 }
 
-// failureCode tells a machine at fault from a build at fault: that of the
-// machine is every failure that counts.
+// failureCode tells a machine or a PIPER.star at fault from a build at fault:
+// theirs is every failure that counts. That of a PIPER.star is an expand that
+// failed.
 func failureCode(b *build.Build) int {
-	code := exitFailed
-	for i := range b.Plan().Nodes {
-		step := b.Node(i)
+	code := 0
+	for i, n := range b.Plan().Nodes {
+		step, fault := b.Node(i), exitFailed
 		switch {
 		case step.Allowed || step.State != build.Failed && step.State != build.TimedOut:
-		case !step.Infra:
-			return exitFailed
-		default:
-			code = exitInfra
+			continue
+		case step.Infra:
+			fault = exitInfra
+		case n.Expand != nil:
+			fault = exitUsage
 		}
+		if code != 0 && code != fault {
+			return exitFailed
+		}
+		code = fault
 	}
-	return code
+	return cmp.Or(code, exitFailed)
 }
 
 // build runs one job to its end.
@@ -327,6 +356,16 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	}
 	if e.project.repo != nil {
 		o.Files = e.project.repo.Files
+	}
+	if j.expand != nil {
+		o.MaxNodes = e.settings.limits().Nodes
+		o.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {
+			found, err := j.expand(ctx, node.Name, outputs)
+			if e.keepGoing {
+				found.Groups = patient(found.Groups)
+			}
+			return found, err
+		}
 	}
 	if e.keepGoing {
 		o.Plan = withoutFailFast(j.plan) // the digest is still that of the plan as it was written
@@ -384,12 +423,18 @@ func passable(name string) error {
 
 // withoutFailFast is p with groups that go on after a failure.
 func withoutFailFast(p *plan.Plan) *plan.Plan {
-	patient := *p
-	patient.Groups = slices.Clone(p.Groups)
-	for i := range patient.Groups {
-		patient.Groups[i].FailFast = false
+	other := *p
+	other.Groups = patient(p.Groups)
+	return &other
+}
+
+// patient is groups as such groups.
+func patient(groups []plan.Group) []plan.Group {
+	groups = slices.Clone(groups)
+	for i := range groups {
+		groups[i].FailFast = false
 	}
-	return &patient
+	return groups
 }
 
 // stepResult is what --json tells of one node.
@@ -425,12 +470,12 @@ func resultOf(j *job) buildResult {
 		PlanDigest: j.plan.Digest(),
 		Started:    j.build.Started(),
 		Ended:      j.build.Ended(),
-		Steps:      make([]stepResult, len(j.plan.Nodes)),
+		Steps:      make([]stepResult, len(j.nodes())),
 	}
 	if j.parent != nil {
 		r.Parent = j.parent.id
 	}
-	for i, n := range j.plan.Nodes {
+	for i, n := range j.nodes() {
 		r.Steps[i] = stepResult{n.Name, j.build.Node(i)}
 	}
 	for _, next := range j.triggered() {

@@ -56,6 +56,15 @@ func (d *drawing) edges(edge func(from, to string)) {
 	}
 }
 
+// uses calls edge for each service that a node lists.
+func (d *drawing) uses(edge func(service, user string)) {
+	for _, n := range d.plan.Nodes {
+		for _, service := range n.Services() {
+			edge(d.id(service), d.id(n.Name))
+		}
+	}
+}
+
 // walk calls visit for what stands directly in group: nodes first, then groups.
 func (d *drawing) walk(group string, node func(i int), inner func(i int)) {
 	for i, n := range d.plan.Nodes {
@@ -92,6 +101,10 @@ func writeDot(w io.Writer, p *plan.Plan) {
 				shape = ", shape=cds"
 			case n.Approve != nil:
 				shape = ", shape=octagon"
+			case n.Expand != nil:
+				shape = ", shape=folder"
+			case n.IsService():
+				shape = ", shape=cylinder"
 			}
 			fmt.Fprintf(w, "%sn%d [label=%s, tooltip=%s%s]\n", indent, i, dotString(n.Name), dotString(nodeText(n)), shape)
 		}, func(i int) {
@@ -106,6 +119,7 @@ func writeDot(w io.Writer, p *plan.Plan) {
 	}
 	in("", "  ")
 	d.edges(func(from, to string) { fmt.Fprintf(w, "  %s -> %s\n", from, to) })
+	d.uses(func(service, user string) { fmt.Fprintf(w, "  %s -> %s [style=dashed]\n", service, user) })
 	fmt.Fprintln(w, "}")
 }
 
@@ -129,6 +143,10 @@ func writeMermaid(w io.Writer, p *plan.Plan) {
 				open, close = "[[", "]]"
 			case n.Approve != nil:
 				open, close = "{{", "}}"
+			case n.Expand != nil:
+				open, close = "[/", "/]"
+			case n.IsService():
+				open, close = "[(", ")]"
 			}
 			fmt.Fprintf(w, "%sn%d%s%s%s\n", indent, i, open, mermaidString(n.Name), close)
 		}, func(i int) {
@@ -147,6 +165,7 @@ func writeMermaid(w io.Writer, p *plan.Plan) {
 	}
 	in("", "  ")
 	d.edges(func(from, to string) { fmt.Fprintf(w, "  %s --> %s\n", from, to) })
+	d.uses(func(service, user string) { fmt.Fprintf(w, "  %s -.-> %s\n", service, user) })
 }
 
 // mermaidString quotes s. Names of steps and groups hold nothing that would

@@ -95,6 +95,12 @@ func remarks(n *plan.Node, needs string) string {
 	if n.AllowFailure != "" {
 		words = append(words, "may fail")
 	}
+	if services := n.Services(); len(services) > 0 {
+		words = append(words, "with "+strings.Join(services, ", "))
+	}
+	if n.IsService() {
+		words = append(words, serviceText(n.Step.Service))
+	}
 	return strings.Join(words, "; ")
 }
 
@@ -139,6 +145,8 @@ func nodeText(n *plan.Node) string {
 			return "approve: " + n.Approve.Prompt
 		}
 		return "approve"
+	case n.Expand != nil:
+		return "more steps, found with what " + n.Expand.After + " wrote"
 	case n.Step.Script != "":
 		return strings.TrimSpace(n.Step.Script)
 	}
@@ -147,6 +155,20 @@ func nodeText(n *plan.Node) string {
 		words[i] = quoted(textOf(arg))
 	}
 	return strings.Join(words, " ")
+}
+
+// serviceText says when a service can be used.
+func serviceText(s *plan.Service) string {
+	switch ready := s.Ready; {
+	case ready.Port != 0:
+		return fmt.Sprintf("service, ready when port %d answers", ready.Port)
+	case ready.Log != "":
+		return "service, ready when it writes " + quoted(ready.Log)
+	case ready.Script != "" || len(ready.Argv) > 0:
+		check := &plan.Node{Step: &plan.Step{Script: ready.Script, Argv: ready.Argv}}
+		return "service, ready when this succeeds: " + shortened(nodeText(check), 60)
+	}
+	return "service, ready once it has started"
 }
 
 // triggerText is a trigger as "deploy version=v1.2", or "deploy of shop".

@@ -281,9 +281,16 @@ func (a *app) catalog(ctx context.Context, q *question) (plan.Catalog, error) {
 // plan evaluates one pipeline of p and narrows its plan. args are the names of
 // the pipeline and the environment, as far as they were given.
 func (a *app) plan(ctx context.Context, p *project, q *question, args []string) (*plan.Plan, error) {
+	result, err := a.planned(ctx, p, q, args)
+	return result.Plan, err
+}
+
+// planned is plan with all that the evaluation gave. What it found besides the
+// plan works until ctx is done.
+func (a *app) planned(ctx context.Context, p *project, q *question, args []string) (starlark.Result, error) {
 	r, err := a.request(p, q)
 	if err != nil {
-		return nil, err
+		return starlark.Result{}, err
 	}
 	if len(args) > 0 {
 		r.Pipeline = args[0]
@@ -293,9 +300,10 @@ func (a *app) plan(ctx context.Context, p *project, q *question, args []string) 
 	}
 	result, err := a.evaluate(ctx, r)
 	if err != nil {
-		return nil, err
+		return starlark.Result{}, err
 	}
-	return narrow(result.Plan, q.narrow)
+	result.Plan, err = narrow(result.Plan, q.narrow)
+	return result, err
 }
 
 // narrow is plan.Select with errors for a person.

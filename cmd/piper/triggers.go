@@ -100,11 +100,15 @@ func (e *execution) triggeredJob(ctx context.Context, t *plan.Trigger, params ma
 		q.params = append(q.params, name+"="+params[name])
 	}
 	args := []string{t.Pipeline}
-	p, err := e.plan(ctx, e.project, q, args)
+	// Its expands may be asked when ctx, that of the trigger, is done.
+	life, end := context.WithCancel(e.life)
+	keep := context.AfterFunc(ctx, end)
+	result, err := e.planned(life, e.project, q, args)
+	keep()
 	if err != nil {
 		return nil, err
 	}
-	return &job{plan: p, question: q, args: args}, nil
+	return &job{plan: result.Plan, expand: result.Expand, question: q, args: args}, nil
 }
 
 // trigger is what a trigger of j does when its turn has come.
@@ -171,8 +175,8 @@ func (j *job) show(node *plan.Node, text string) {
 // showTriggers tells what j and the builds after it would have triggered, in
 // the order of their plans, and reports whether that was anything.
 func (j *job) showTriggers(w io.Writer) (any bool) {
-	for i := range j.plan.Nodes {
-		if text, ok := j.shown[j.plan.Nodes[i].Name]; ok {
+	for _, n := range j.nodes() {
+		if text, ok := j.shown[n.Name]; ok {
 			fmt.Fprintf(w, "piper: would trigger %s\n", text)
 			any = true
 		}

@@ -42,7 +42,7 @@ type note struct {
 	attempt *attempt // that started or ended
 	ended   bool     // the attempt has, and must be given to done
 	failure bool     // the node has failed, allowed or not
-	more    []string // lines that say why, when text says only the first of it
+	more    []string // what else there is to say why
 }
 
 // A failure is a node that failed.
@@ -226,18 +226,14 @@ func (s *story) done(n note) {
 	s.end(a)
 }
 
-// firstOf is the first line of a reason, and all of them when there are more:
-// what is wrong in a PIPER.star is shown with its place.
-func firstOf(reason string) (first string, all []string) {
-	reason = strings.TrimRight(reason, "\n")
-	first, _, more := strings.Cut(reason, "\n")
-	if !more {
-		return reason, nil
+// firstOf parts a reason into its first line and the others: what is wrong in a
+// PIPER.star is shown with its place.
+func firstOf(reason string) (first string, rest []string) {
+	first, more, _ := strings.Cut(strings.TrimRight(reason, "\n"), "\n")
+	for line := range strings.Lines(more) {
+		rest = append(rest, clean(strings.TrimSuffix(line, "\n")))
 	}
-	for line := range strings.SplitSeq(reason, "\n") {
-		all = append(all, clean(line))
-	}
-	return first, all
+	return first, rest
 }
 
 func texts(lines [][]byte) []string {
