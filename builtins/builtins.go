@@ -35,6 +35,8 @@ type Builtin struct {
 	Returns string  // the type of what it gives; "" is None
 	Example string  // a file, or the body of one, that evaluates without a problem
 
+	TestOnly bool // only files of tests have it; the example is the body of a test
+
 	call func(*call) (starlark.Value, error)
 }
 
@@ -104,6 +106,7 @@ var words = sync.OnceValue(func() []Builtin {
 		registerWords, flowWords, environmentWords, paramWords, onWords, factWords, valueWords,
 		fsWords, gitWords, osWords, ctxWords,
 		textWords, timeWords, mathWords,
+		testWords, assertWords,
 	)
 })
 
@@ -131,7 +134,7 @@ func word(name string) *Builtin {
 }
 
 // Names returns what a file can name without defining it: functions and
-// namespaces, sorted.
+// namespaces, sorted. A file of tests has "assert" as well.
 func Names() []string {
 	var names []string
 	for _, b := range words() {
@@ -139,7 +142,7 @@ func Names() []string {
 		if space := b.Namespace(); space != "" {
 			name = space
 		}
-		if name != "ctx" && !strings.HasPrefix(name, "<") {
+		if name != "ctx" && !strings.HasPrefix(name, "<") && !b.TestOnly {
 			names = append(names, name)
 		}
 	}

@@ -28,6 +28,13 @@ type Evaluation struct {
 	// nil keeps line and column.
 	Pos func(syntax.Position) plan.Pos
 
+	// Bench is what the words of a test work with; nil takes these words away.
+	Bench Bench
+
+	// Stopped reports whether the evaluation is to end, so that no word takes
+	// that for an error like any other. nil is never.
+	Stopped func() bool
+
 	// Seed makes the markers of this evaluation its own; a digest of the
 	// source will do.
 	Seed [8]byte
@@ -44,6 +51,7 @@ type Evaluation struct {
 
 	planning     bool                // an impl was called
 	names        starlark.StringDict // what Predeclared returned
+	t            starlark.Value      // what a test is given
 	project      *project
 	pipelines    []*Pipeline
 	environments []*environment
@@ -169,7 +177,7 @@ func (e *Evaluation) Predeclared() starlark.StringDict {
 		b := &table[i]
 		space := b.Namespace()
 		switch {
-		case space == "ctx" || strings.HasPrefix(space, "<"):
+		case space == "ctx" || strings.HasPrefix(space, "<") || b.TestOnly && e.Bench == nil:
 			continue
 		case b.Name == "struct": // it takes any keyword
 			env["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
@@ -191,6 +199,8 @@ func (e *Evaluation) Predeclared() starlark.StringDict {
 			members[name] = &function{b, e}
 		}
 	}
+	e.t = env["t"] // no file can name it: a test is given it
+	delete(env, "t")
 	e.names = env
 	return env
 }

@@ -94,6 +94,9 @@ func readme() string {
 	b.WriteString("# The words of PIPER.star\n\nMade from the table in this folder by `go test ./builtins -update`. `piper doc` shows the same.\n")
 	for _, word := range Table() {
 		fmt.Fprintf(&b, "\n## `%s`\n\n%s\n", word.Name, escape(word.Doc))
+		if word.TestOnly {
+			b.WriteString("\nIn files of tests (`*_test.star`) only.\n")
+		}
 		if !word.Value {
 			fmt.Fprintf(&b, "\n    %s\n", word.Signature())
 		}

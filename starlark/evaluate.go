@@ -64,6 +64,8 @@ type evaluation struct {
 	plan     *plan.Plan
 	machine  error   // ends it all
 	recent   *source // where position last looked
+	subject  string  // what is evaluated, for the limits' messages
+	longer   string  // what gives it more time, for the same
 }
 
 // A stop is why an evaluation was ended from outside.
@@ -75,7 +77,7 @@ func newEvaluation(r *Request) *evaluation {
 		r.File = "PIPER.star"
 	}
 	r.File = path.Clean(filepath.ToSlash(r.File))
-	e := &evaluation{Request: r}
+	e := &evaluation{Request: r, subject: "evaluation", longer: "the setting max_time"}
 	files := &tree{Tree: r.Tree}
 	e.words = &builtins.Evaluation{
 		Event: r.Event, Piper: r.Piper, Git: r.Git, Tree: files, Environ: r.Environ,
@@ -84,7 +86,7 @@ func newEvaluation(r *Request) *evaluation {
 	e.names = e.words.Predeclared()
 	e.loader = loader{
 		tree: files, limits: r.Limits, cache: openCache(r.Cache),
-		known: e.names.Has, names: func() []string { return append(e.names.Keys(), starlark.Universe.Keys()...) }, sources: make(map[string]*source),
+		known: e.names.Has, names: func() []string { return append(e.names.Keys(), starlark.Universe.Keys()...) }, sources: make(map[string]*source), cover: r.Coverage,
 	}
 	return e
 }
@@ -128,14 +130,14 @@ func (e *evaluation) bound(ctx context.Context) func() {
 		e.stopped.CompareAndSwap(nil, &why)
 		thread.Cancel(why.message)
 	}
-	thread.SetMaxExecutionSteps(e.Limits.Steps)
+	thread.SetMaxExecutionSteps(e.Coverage.steps(e.Limits.Steps))
 	thread.OnMaxSteps = func(*starlark.Thread) {
-		halt(stop{"too-many-steps", fmt.Sprintf("evaluation takes more than %d steps of the interpreter", e.Limits.Steps),
+		halt(stop{"too-many-steps", fmt.Sprintf("%s takes more than %d steps of the interpreter", e.subject, e.Limits.Steps),
 			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_steps (%d)", e.Limits.Steps)})
 	}
 	timer := time.AfterFunc(e.Limits.Time, func() {
-		halt(stop{"too-slow", fmt.Sprintf("evaluation takes longer than %s", e.Limits.Time),
-			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_time (%s)", e.Limits.Time)})
+		halt(stop{"too-slow", fmt.Sprintf("%s takes longer than %s", e.subject, e.Limits.Time),
+			fmt.Sprintf("is there a loop that is too long? Or raise %s (%s)", e.longer, e.Limits.Time)})
 	})
 	unwatch := context.AfterFunc(ctx, func() { halt(stop{code: "cancelled", message: "cancelled"}) })
 	return func() { timer.Stop(); unwatch() }
@@ -160,7 +162,7 @@ func (e *evaluation) execute() {
 	}
 	for _, s := range e.loader.order {
 		e.words.MayRegister = s == e.main
-		globals, err := s.program.Init(e.thread, e.names)
+		globals, err := s.program.Init(e.thread, e.loader.cover.names(s, e.names))
 		e.words.MayRegister = false
 		s.globals = globals
 		if err != nil {

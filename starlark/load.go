@@ -35,6 +35,7 @@ type loader struct {
 	names   func() []string        // those that are, and those that Starlark has
 	main    string                 // the root file's name
 	sources map[string]*source
+	cover   *Coverage
 	order   []*source // each after what it loads
 	found   plan.Diagnostics
 }
@@ -83,7 +84,7 @@ func (l *loader) add(name string, text []byte) *source {
 		l.found = append(l.found, d)
 		return s
 	}
-	if l.cache.get(s) {
+	if l.cover == nil && l.cache.get(s) {
 		for i := range s.program.NumLoads() {
 			label, pos := s.program.Load(i)
 			s.loads = append(s.loads, loading{label: label, pos: pos})
@@ -127,6 +128,10 @@ func (l *loader) compile(s *source) {
 	default:
 		if compared := s.comparisons(file); compared != nil {
 			l.found = append(l.found, compared...)
+			return
+		}
+		if l.cover != nil {
+			l.cover.instrument(s, l.known)
 			return
 		}
 		l.cache.put(s)

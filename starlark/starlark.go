@@ -41,6 +41,8 @@ type Request struct {
 
 	Limits Limits
 
+	Coverage *Coverage // notes what runs; nil notes nothing
+
 	Cache string // a directory for compiled files, of this user alone; "" keeps none
 }
 

@@ -86,6 +86,9 @@ func builtinNames() []string {
 func (a *app) printBuiltin(b builtins.Builtin) {
 	fmt.Fprintln(a.stdout, b.Signature())
 	fmt.Fprintf(a.stdout, "\n%s\n", b.Doc)
+	if b.TestOnly {
+		fmt.Fprint(a.stdout, "\nIn files of tests (*_test.star) only.\n")
+	}
 	if b.Example != "" {
 		fmt.Fprint(a.stdout, "\nExample:\n")
 		for line := range strings.Lines(strings.Trim(b.Example, "\n") + "\n") {

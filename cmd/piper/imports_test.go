@@ -21,9 +21,10 @@ var mayImport = map[string][]string{
 	"runtime/plan":            {},
 	"runtime/build":           {"runtime/plan"},
 	"runtime/simulate":        {"runtime/plan", "runtime/build"},
-	"builtins":                {"runtime/plan"},
+	"builtins":                {"runtime/plan", "runtime/build", "runtime/simulate"},
 	"starlark":                {"builtins", "stdlib", "runtime/plan"},
 	"starlark/format":         {"starlark", "runtime/plan"},
+	"starlark/test":           {"starlark", "builtins", "runtime/plan", "runtime/simulate"},
 	"runtime":                 {"runtime/plan", "runtime/build"},
 	"runtime/secret":          {},
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"builtins", "starlark", "starlark/format", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
 		"runtime/process", "runtime/runner", "runtime/secret", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 

@@ -59,6 +59,7 @@ type Outcome struct {
 	Reason string
 	Infra  bool // the machine failed, not the command
 	Final  bool // trying again cannot help
+	Lost   bool // the agent was lost: a step that may run only once is not tried again
 	By     string
 
 	// Outputs is what a step wrote. nil makes up every output that the plan

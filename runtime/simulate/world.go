@@ -65,6 +65,9 @@ func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) error {
 			ev.Reason = "timed out after " + limit.String()
 		}
 	}
+	if a.outcome.Lost && step.Once {
+		ev.Final = true
+	}
 	if ev.State == build.Success && ev.Outputs == nil {
 		ev.Outputs = r.makeUp(node.Name)
 	}
