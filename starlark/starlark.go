@@ -1,7 +1,8 @@
 // Package starlark turns a repository's PIPER.star into a plan.
 //
 // It shares its name with go.starlark.net's package, which it imports plainly,
-// and exposes none of its types, so that no other package needs both.
+// and exposes none of its types, so that no other package needs both; but to the
+// packages below this one, which read files and run nothing (Source).
 package starlark
 
 import (

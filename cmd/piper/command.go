@@ -32,6 +32,7 @@ func commands() []entry {
 		{"plan", "show what a pipeline would do", (*app).planCommand},
 		{"check", "look for mistakes in the PIPER.star", (*app).checkCommand},
 		{"fmt", "format .star files", (*app).fmtCommand},
+		{"lint", "look for what is most likely a mistake in .star files", (*app).lintCommand},
 		{"test", "test the pipelines", (*app).testCommand},
 		{"doc", "explain a word of the language", (*app).docCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},

@@ -25,7 +25,11 @@
 // file may load. [github.com/piper-build/piper/starlark] evaluates: it finds
 // and reads files, keeps to its limits, and turns what a word reports into a
 // line with a caret. Evaluate is the door, and a function of the type
-// Evaluator, so that it can be done elsewhere than in this process.
+// Evaluator, so that it can be done elsewhere than in this process. Two packages
+// below it look at files without running them:
+// [github.com/piper-build/piper/starlark/format] lays them out,
+// [github.com/piper-build/piper/starlark/lint] finds what is most likely a
+// mistake.
 //
 // # Running: a plan in, events out
 //
