@@ -120,7 +120,7 @@ func osEnviron(c *call) (starlark.Value, error) {
 	case key == "" || strings.ContainsAny(key, "=\x00"):
 		c.bad(name, nil, "bad-name", "%s is not the name of an environment variable", quote(key))
 		return starlark.None, nil
-	case key == "PIPER_TOKEN" || key == "PIPER_TOKEN_FILE" || strings.HasPrefix(key, "PIPER_SECRET_"):
+	case HoldsSecret(key):
 		c.badHint(name, nil, "secret-misused", `give a secret to the step that needs it: env = {"TOKEN": secret("name")}`,
 			"%s holds a secret, which a plan must not hold", quote(key))
 		return starlark.None, nil
@@ -142,6 +142,12 @@ func osEnviron(c *call) (starlark.Value, error) {
 		return starlark.None, nil
 	}
 	return starlark.String(text), nil
+}
+
+// HoldsSecret reports whether an environment variable is one that Piper keeps
+// secrets in. No evaluation sees it.
+func HoldsSecret(name string) bool {
+	return name == "PIPER_TOKEN" || name == "PIPER_TOKEN_FILE" || strings.HasPrefix(name, "PIPER_SECRET_")
 }
 
 // A view is a value whose attributes are computed, and recorded, when they are

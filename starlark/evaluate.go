@@ -72,7 +72,7 @@ type evaluation struct {
 type stop struct{ code, message, hint string }
 
 func newEvaluation(r *Request) *evaluation {
-	r.Limits = r.Limits.withDefaults()
+	r.Limits = r.Limits.WithDefaults()
 	if r.File == "" {
 		r.File = "PIPER.star"
 	}
@@ -101,7 +101,8 @@ func (e *evaluation) run(ctx context.Context) (Result, error) {
 	return e.result(ctx)
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with its zero fields set.
+func (l Limits) WithDefaults() Limits {
 	if l.Steps == 0 {
 		l.Steps = 10_000_000
 	}
@@ -116,6 +117,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Source == 0 {
 		l.Source = 1 << 20
+	}
+	if l.Memory == 0 {
+		l.Memory = 256 << 20
 	}
 	return l
 }

@@ -20,7 +20,7 @@ type Source struct {
 // predeclared. It reports what is wrong with the text and its syntax.
 func ReadSource(name string, text []byte) (*Source, plan.Diagnostics) {
 	s := &source{name: name, text: text}
-	if limit := (Limits{}).withDefaults().Source; len(text) > limit {
+	if limit := (Limits{}).WithDefaults().Source; len(text) > limit {
 		l := loader{limits: Limits{Source: limit}}
 		message, hint := l.why(name, errTooLarge)
 		return nil, plan.Diagnostics{{File: name, Severity: "error", Code: "too-large", Message: message, Hint: hint}}

@@ -54,6 +54,7 @@ type Limits struct {
 	Output int           // bytes printed; 1 MiB
 	Nodes  int           // of a plan; plan.MaxNodes
 	Source int           // bytes of one file; 1 MiB
+	Memory int           // bytes, of evaluations in a process of their own; 256 MiB
 }
 
 // A Result is what an evaluation gave.

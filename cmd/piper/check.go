@@ -78,7 +78,7 @@ func (a *app) check(ctx context.Context, q *question, args []string) (found plan
 		}
 	}
 	try := func(r starlark.Request) (starlark.Result, error) {
-		result, err := starlark.Evaluate(ctx, r)
+		result, err := a.evaluator()(ctx, r)
 		var wrong plan.Diagnostics
 		if err != nil && !errors.As(err, &wrong) {
 			return result, err

@@ -74,6 +74,7 @@ type command struct {
 	lists    map[string]lister // by long name, what completion offers as a flag's value
 	args     lister            // what it offers as an argument
 	max      int               // arguments it takes; -1 is any number
+	isolate  *bool             // the app's, for the flag
 	settings bool              // flags left out take their values from the configuration
 	raw      bool              // arguments are handed over unparsed
 }
@@ -81,7 +82,7 @@ type command struct {
 // newCommand makes a command that has the flags every command has.
 func (a *app) newCommand(name, usage string) *command {
 	c := &command{letters: map[string]string{}, lists: map[string]lister{}}
-	c.Name, c.ShortUsage = name, usage
+	c.Name, c.ShortUsage, c.isolate = name, usage, &a.isolate
 	c.FlagSet = flag.NewFlagSet(name, flag.ContinueOnError)
 	c.FlagSet.SetOutput(io.Discard) // errors are worded here, not there
 	c.choice(&a.color, "color", "auto", "`WHEN` to use colours: auto, always or never", "auto", "always", "never")
@@ -264,6 +265,7 @@ func (a *app) execute(ctx context.Context, c *command, args []string) error {
 			if err := a.configure(c); err != nil {
 				return err
 			}
+			a.prepare()
 		}
 		args = positional
 	}

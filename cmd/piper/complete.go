@@ -221,13 +221,21 @@ func (l *line) question() *question {
 	return q
 }
 
+// catalog evaluates the file where the settings say.
+func (l *line) catalog(ctx context.Context) (plan.Catalog, error) {
+	if err := l.configure(l.command); err != nil {
+		return plan.Catalog{}, err
+	}
+	return l.app.catalog(ctx, l.question())
+}
+
 // pipelineWords offers the pipelines, and for the second argument the
 // environments.
 func pipelineWords(ctx context.Context, l *line) []candidate {
 	if len(l.args) >= l.command.max {
 		return nil
 	}
-	catalog, err := l.catalog(ctx, l.question())
+	catalog, err := l.catalog(ctx)
 	if err != nil {
 		return nil
 	}
@@ -256,7 +264,7 @@ func branchWords(ctx context.Context, l *line) []candidate {
 
 // paramWords offers NAME= and then the values that a parameter can have.
 func paramWords(ctx context.Context, l *line) []candidate {
-	catalog, err := l.catalog(ctx, l.question())
+	catalog, err := l.catalog(ctx)
 	if err != nil {
 		return nil
 	}
@@ -306,7 +314,7 @@ func paramValues(p plan.Param) []string {
 // stepWords offers the steps of the pipeline, also after a comma.
 func stepWords(ctx context.Context, l *line) []candidate {
 	project, err := l.openProject(ctx, l.question().file)
-	if err != nil {
+	if err != nil || l.configure(l.command) != nil {
 		return nil
 	}
 	p, err := l.plan(ctx, project, l.question(), l.args)

@@ -177,7 +177,7 @@ func (e *execution) suggestStep(ctx context.Context, err error, word string) {
 		return
 	}
 	r.Print = nil // it has printed
-	result, err := starlark.Evaluate(ctx, r)
+	result, err := e.evaluator()(ctx, r)
 	if err == nil && slices.Contains(stepNames(result.Plan), word) {
 		wrong[0].Hint = fmt.Sprintf("%s is a step of %s: piper exec --only %[1]s", word, result.Plan.Pipeline)
 	}
@@ -358,7 +358,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		o.Files = e.project.repo.Files
 	}
 	if j.expand != nil {
-		o.MaxNodes = e.settings.limits().Nodes
+		o.MaxNodes = e.settings.limits(!e.isolate).Nodes
 		o.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {
 			found, err := j.expand(ctx, node.Name, outputs)
 			if e.keepGoing {

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"runtime/simulate":        {"runtime/plan", "runtime/build"},
 	"builtins":                {"runtime/plan", "runtime/build", "runtime/simulate"},
 	"starlark":                {"builtins", "stdlib", "runtime/plan"},
+	"starlark/isolate":        {"builtins", "starlark", "runtime/plan"},
 	"starlark/format":         {"starlark", "runtime/plan"},
 	"starlark/lint":           {"starlark", "builtins", "runtime/plan"},
 	"starlark/test":           {"starlark", "builtins", "runtime/plan", "runtime/simulate"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/lint", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
 		"runtime/process", "runtime/runner", "runtime/secret", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 

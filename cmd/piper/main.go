@@ -12,11 +12,15 @@ import (
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/starlark/isolate"
 )
 
 func main() {
 	if process.IsGuard() {
 		os.Exit(process.GuardMain())
+	}
+	if isolate.IsChild() {
+		os.Exit(isolate.ChildMain())
 	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()...))
 }
@@ -48,6 +52,9 @@ type app struct {
 	problems   problemsFor   // who reads the diagnostics of a PIPER.star, beside people
 	settings   configuration // of a command that has settings; nil until they are read
 	patience   time.Duration // how long completing a command line may take
+
+	isolate  bool               // --isolate
+	isolated *isolate.Evaluator // what evaluates then
 }
 
 // run is piper: the arguments without the program's name in, the exit code
@@ -58,6 +65,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	a.isolated = &isolate.Evaluator{Start: child}
+	defer a.isolated.Close()
 	err := a.dispatch(ctx, args)
 	if err == nil {
 		err = a.stdout.failure()

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/starlark/isolate"
 )
 
 // TestMain makes this test binary a piper too, for scripts and shells to run.
@@ -21,6 +22,9 @@ import (
 func TestMain(m *testing.M) {
 	if process.IsGuard() {
 		os.Exit(process.GuardMain())
+	}
+	if isolate.IsChild() {
+		os.Exit(isolate.ChildMain())
 	}
 	testscript.Main(m, map[string]func(){"piper": func() {
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}

@@ -14,7 +14,9 @@ import (
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/starlark/isolate"
 )
 
 // pipelineFile is what a project's file is called unless --file says otherwise.
@@ -132,14 +134,28 @@ type question struct {
 	narrow plan.Selection
 }
 
-// evaluates gives c the flag that names the file.
+// evaluates gives c the flags that name the file and say where it is evaluated.
 func (c *command) evaluates() *question {
 	q := &question{}
 	c.FlagSet.StringVar(&q.file, "file", "", "use `FILE`, below the current directory, instead of the nearest PIPER.star; steps run in the current directory")
 	c.letter("f", "file")
 	c.lists["file"] = files
+	c.isolates()
 	c.settings = true
 	return q
+}
+
+// isolates gives c the flag that says where it evaluates.
+func (c *command) isolates() {
+	c.FlagSet.BoolVar(c.isolate, "isolate", false, "evaluate in a process that can do no harm, for a PIPER.star of somebody else")
+}
+
+// notIsolated is the error of a command that evaluates in this process alone.
+func (a *app) notIsolated(command string) error {
+	return &usageError{
+		message: fmt.Sprintf("piper %s evaluates in this process, and was told to --isolate", command),
+		hint:    "--isolate=false says that you trust the files",
+	}
 }
 
 // asks gives c the flags that say what one pipeline is evaluated for, too.
@@ -215,7 +231,7 @@ func (a *app) request(p *project, q *question) (starlark.Request, error) {
 		Params:  params,
 		Event:   p.event(q),
 		Piper:   releaseVersion(),
-		Limits:  a.settings.limits(),
+		Limits:  a.settings.limits(!a.isolate),
 		Cache:   a.userDir("XDG_CACHE_HOME", ".cache"),
 		Git:     p.git,
 		Environ: a.lookupEnv,
@@ -254,9 +270,28 @@ func (p *project) event(q *question) plan.Event {
 	return e
 }
 
+// evaluator is what evaluates here.
+func (a *app) evaluator() starlark.Evaluator {
+	if a.isolate {
+		return a.isolated.Evaluate
+	}
+	return starlark.Evaluate
+}
+
+// prepare starts what will evaluate, if that is a process: it begins while the
+// project is looked for.
+func (a *app) prepare() {
+	if a.isolate {
+		a.isolated.Prepare(a.settings.limits(!a.isolate))
+	}
+}
+
+// child starts a process to evaluate in.
+func child(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }
+
 // evaluate asks the evaluator, and shows its warnings.
 func (a *app) evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
-	result, err := starlark.Evaluate(ctx, r)
+	result, err := a.evaluator()(ctx, r)
 	if err == nil && len(result.Warnings) > 0 {
 		fmt.Fprintln(a.stderr, strings.TrimRight(result.Warnings.Error(), "\n"))
 	}

@@ -38,8 +38,10 @@ type setting struct {
 func settings() []setting {
 	return []setting{
 		{name: "color", initial: "auto", doc: "when to use colours", check: oneOf("auto", "always", "never")},
+		{name: "isolate", initial: "false", doc: "evaluate in a process that can do no harm", personal: true, check: isTruth},
 		{name: "keep_going", initial: "false", doc: "run what can still run after a failure, also where a group says fail_fast", check: isTruth},
 		{name: "log_dir", doc: "a directory that gets a file per step"},
+		{name: "max_memory", initial: "268435456", doc: "bytes of memory that evaluating may take, when isolated", check: isNumber},
 		{name: "max_nodes", initial: strconv.Itoa(plan.MaxNodes), doc: "steps and other nodes that a plan may have", check: isNumber},
 		{name: "max_output", initial: "1048576", doc: "bytes that evaluating a PIPER.star may print", check: isNumber},
 		{name: "max_source", initial: "1048576", doc: "bytes that a source file may have", check: isNumber},
@@ -79,6 +81,7 @@ type choice struct {
 	setting
 	values []string // one, unless it is a list
 	source string
+	shared bool // a project's file made it
 }
 
 // text is the value as a person writes it.
@@ -137,21 +140,31 @@ func (a *app) configuration() (configuration, error) {
 					return nil, usagef("%s=%q: %w", c.variable, value, err)
 				}
 			}
-			c.values, c.source = []string{value}, "environment "+c.variable
+			c.values, c.source, c.shared = []string{value}, "environment "+c.variable, false
 		}
 	}
 	return conf, nil
 }
 
 // limits are what conf says of the limits of an evaluation. A zero limit is its
-// default.
-func (conf configuration) limits() starlark.Limits {
+// default. The project's own file has no say in it where the project is not
+// trusted.
+func (conf configuration) limits(trusted bool) starlark.Limits {
+	made := func(name string) string {
+		for _, c := range conf {
+			if c.name == name && c.shared && !trusted {
+				return ""
+			}
+		}
+		return conf.made(name)
+	}
 	number := func(name string) int {
-		n, _ := strconv.Atoi(conf.made(name)) // it was checked when it was read
+		n, _ := strconv.Atoi(made(name)) // it was checked when it was read
 		return n
 	}
-	t, _ := time.ParseDuration(conf.made("max_time"))
+	t, _ := time.ParseDuration(made("max_time"))
 	return starlark.Limits{
+		Memory: number("max_memory"),
 		Nodes:  number("max_nodes"),
 		Output: number("max_output"),
 		Source: number("max_source"),
@@ -273,6 +286,6 @@ func (conf configuration) take(file string, key, value *yaml.Node, how int) erro
 			return usagef("%s: %s: %w", place, c.name, err)
 		}
 	}
-	c.values, c.source = values, place
+	c.values, c.source, c.shared = values, place, how&shared != 0
 	return nil
 }

@@ -67,6 +67,7 @@ piper test --junit report.xml
 	c.FlagSet.BoolVar(&r.list, "list", false, "list the tests and run none")
 	c.FlagSet.DurationVar(&r.timeout, "timeout", test.Timeout, "how long a test may take: `DURATION`")
 	c.lists["junit"], c.lists["cover-profile"] = files, files
+	c.isolates()
 	c.settings, c.max, c.args = true, -1, files
 	c.Exec = r.exec
 	return c
@@ -75,6 +76,9 @@ piper test --junit report.xml
 func (r *testRun) exec(ctx context.Context, args []string) error {
 	if r.json {
 		r.problems = asLines
+	}
+	if r.isolate {
+		return r.notIsolated("test")
 	}
 	if r.timeout <= 0 {
 		return usagef("--timeout %s: want more than 0s", r.timeout)
@@ -111,7 +115,7 @@ func (r *testRun) exec(ctx context.Context, args []string) error {
 // options are what tests run with.
 func (r *testRun) options(p *project) test.Options {
 	o := test.Options{
-		Root: p.root, Piper: releaseVersion(), Limits: r.settings.limits(), Timeout: r.timeout,
+		Root: p.root, Piper: releaseVersion(), Limits: r.settings.limits(true), Timeout: r.timeout,
 		Cache: r.userDir("XDG_CACHE_HOME", ".cache"), Meets: meets, Update: r.update,
 	}
 	if p.repo != nil {

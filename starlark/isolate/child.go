@@ -1,0 +1,215 @@
+package isolate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
+)
+
+// childArg is the first argument of a child. The bytes of memory and the
+// seconds of processor time that it may take are the others.
+const childArg = "__evaluate"
+
+// IsChild reports whether this process was started to evaluate. Then main
+// calls ChildMain and nothing else.
+func IsChild() bool { return len(os.Args) == 4 && os.Args[1] == childArg }
+
+// ChildMain is the whole life of a child. It returns the exit code.
+func ChildMain() int {
+	memory, err := strconv.Atoi(os.Args[2])
+	if err != nil {
+		return 2
+	}
+	seconds, err := strconv.Atoi(os.Args[3])
+	if err != nil {
+		return 2
+	}
+	held, err := seal(memory, seconds)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "piper: %v\n", err)
+		return 1
+	}
+	// Collecting garbage more and more often comes before running into the
+	// limit. It is late in the day: the kernel counts what is only reserved too.
+	debug.SetMemoryLimit(int64(memory) / 4 * 3)
+	debug.SetMaxStack(memory)
+	c := &child{w: os.Stdout, r: newFrameReader(os.Stdin, maxParent)}
+	if err := c.serve(held); err != nil {
+		fmt.Fprintf(os.Stderr, "piper: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// A child is the evaluating end of a conversation. It does one thing at a time.
+type child struct {
+	w    io.Writer
+	r    *frameReader
+	file string // that is evaluated
+}
+
+// serve evaluates the one request of a parent, and expands until that has
+// nothing more to ask.
+func (c *child) serve(held Held) error {
+	if err := writeFrame(c.w, hello, encode(held)); err != nil {
+		return err
+	}
+	f, err := c.r.next()
+	if err == io.EOF {
+		return nil // it was not needed
+	}
+	var r request
+	if err == nil {
+		err = f.decode(evaluate, &r)
+	}
+	if err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	c.file = r.File
+	result, err := starlark.Evaluate(context.Background(), c.request(&r))
+	if err := c.send(result, nil, err); err != nil || result.Expand == nil {
+		return err
+	}
+	for {
+		f, err := c.r.next()
+		if err == io.EOF {
+			return nil
+		}
+		var x call
+		if err == nil {
+			err = f.decode(expand, &x)
+		}
+		if err != nil {
+			return fmt.Errorf("read a call: %w", err)
+		}
+		found, err := result.Expand(context.Background(), x.Node, asTexts(x.Outputs))
+		if err := c.send(starlark.Result{}, &found, err); err != nil {
+			return err
+		}
+	}
+}
+
+// request is r with the parent behind all that it asks for.
+func (c *child) request(r *request) starlark.Request {
+	full := starlark.Request{
+		Tree: remoteTree{c}, File: r.File, Source: r.Source,
+		CatalogOnly: r.CatalogOnly, Pipeline: r.Pipeline, Params: asTexts(r.Params), Environment: r.Environment,
+		Event: r.Event, Piper: r.Piper, Limits: r.Limits,
+	}
+	if !r.Read && full.Source == nil {
+		full.Source = []byte{}
+	}
+	if r.Git {
+		full.Git = remoteGit{c}
+	}
+	if r.Environ {
+		full.Environ = func(name string) (string, bool) {
+			said := c.ask(query{Ask: askEnviron, Name: name}, nil)
+			return string(said.Text), said.Yes
+		}
+	}
+	if r.Print {
+		full.Print = func(pos plan.Pos, message string) {
+			c.write(printed, encode(line{pos, message}))
+		}
+	}
+	return full
+}
+
+// write writes a frame. A parent that does not read is gone, and so is the
+// reason to live.
+func (c *child) write(kind byte, payload []byte) {
+	if err := writeFrame(c.w, kind, payload); err != nil {
+		os.Exit(1)
+	}
+}
+
+// ask asks the parent, and writes the data of its answer to into.
+func (c *child) ask(q query, into *bytes.Buffer) reply {
+	payload := encode(q)
+	if len(payload) > maxChunk {
+		return reply{Error: newFault(fmt.Errorf("is asked for with more than %d bytes", maxChunk))}
+	}
+	c.write(question, payload)
+	for {
+		f, err := c.r.next()
+		if err != nil {
+			os.Exit(1) // likewise
+		}
+		if f.kind == data && into != nil {
+			into.Write(f.payload)
+			continue
+		}
+		var said reply
+		if f.decode(answer, &said) != nil {
+			os.Exit(1)
+		}
+		return said
+	}
+}
+
+// list asks for a list of names, each of which ends with a NUL.
+func (c *child) list(q query) ([]string, error) {
+	var b bytes.Buffer
+	if err := c.ask(q, &b).Error.err(); err != nil {
+		return nil, err
+	}
+	names := strings.Split(b.String(), "\x00")
+	return names[:len(names)-1], nil
+}
+
+// text asks for a text.
+func (c *child) text(q query) (string, error) {
+	said := c.ask(q, nil)
+	return string(said.Text), said.Error.err()
+}
+
+// A remoteTree is the parent's tree.
+type remoteTree struct{ *child }
+
+var _ starlark.Tree = remoteTree{}
+
+func (t remoteTree) Files() ([]string, error) { return t.list(query{Ask: askFiles}) }
+
+func (t remoteTree) Open(name string) (io.ReadCloser, error) {
+	var b bytes.Buffer
+	if err := t.ask(query{Ask: askOpen, Name: name}, &b).Error.err(); err != nil {
+		return nil, err
+	}
+	return io.NopCloser(&b), nil
+}
+
+func (t remoteTree) Names(dir string) ([]string, error) {
+	return t.list(query{Ask: askNames, Name: dir})
+}
+
+// A remoteGit is the parent's repository.
+type remoteGit struct{ *child }
+
+var _ builtins.Git = remoteGit{}
+
+func (g remoteGit) Commit() (string, error) { return g.text(query{Ask: askCommit}) }
+func (g remoteGit) Branch() (string, error) { return g.text(query{Ask: askBranch}) }
+func (g remoteGit) Tag() (string, error)    { return g.text(query{Ask: askTag}) }
+
+func (g remoteGit) Dirty() (bool, error) {
+	said := g.ask(query{Ask: askDirty}, nil)
+	return said.Yes, said.Error.err()
+}
+
+func (g remoteGit) Describe(flags ...string) (string, error) {
+	return g.text(query{Ask: askDescribe, Flags: flags})
+}
+
+func (g remoteGit) Changed(base string) ([]string, error) {
+	return g.list(query{Ask: askChanged, Name: base})
+}

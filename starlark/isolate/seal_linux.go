@@ -1,0 +1,115 @@
+package isolate
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// seal takes from this process what evaluating does not need, for good. It may
+// take memory bytes beyond what it has now, and seconds of processor time. What
+// the kernel does not know is left out, and what holds is told.
+func seal(memory, seconds int) (Held, error) {
+	unix.CloseRange(3, math.MaxUint32, 0) // nothing is meant to be there
+	size, err := addressSpace()
+	if err != nil {
+		return Held{}, err
+	}
+	for _, l := range []struct {
+		resource int
+		unix.Rlimit
+	}{
+		{unix.RLIMIT_AS, unix.Rlimit{Cur: size + uint64(memory), Max: size + uint64(memory)}},
+		{unix.RLIMIT_CPU, unix.Rlimit{Cur: uint64(seconds), Max: unix.RLIM_INFINITY}}, // the parent raises it
+		{unix.RLIMIT_NOFILE, unix.Rlimit{Cur: maxFiles, Max: maxFiles}},
+		{unix.RLIMIT_FSIZE, unix.Rlimit{}},
+		{unix.RLIMIT_CORE, unix.Rlimit{}},
+	} {
+		if err := unix.Prlimit(0, l.resource, &l.Rlimit, nil); err != nil {
+			return Held{}, fmt.Errorf("set limit %d: %w", l.resource, err)
+		}
+	}
+	// The Go runtime ignores SIGXCPU. To the kernel it is the end.
+	var byDefault [64]byte
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXCPU), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
+		return Held{}, fmt.Errorf("set the default for SIGXCPU: %w", errno)
+	}
+	held := Held{Memory: true, Time: true, Landlock: landlock()}
+	held.Seccomp = seccomp() == nil
+	return held, nil
+}
+
+// maxFiles is how many files a child may have open: its streams, and two of
+// the Go runtime.
+const maxFiles = 8
+
+// addressSpace returns how many bytes this process has mapped.
+func addressSpace() (uint64, error) {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, fmt.Errorf("find the size of this process: %w", err)
+	}
+	pages, err := strconv.ParseUint(string(bytes.Fields(statm)[0]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("find the size of this process: %w", err)
+	}
+	return pages * uint64(os.Getpagesize()), nil
+}
+
+// allowTime lets a child have more processor time: so many seconds since it
+// began.
+func allowTime(pid, seconds int) error {
+	err := unix.Prlimit(pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: uint64(seconds), Max: unix.RLIM_INFINITY}, nil)
+	if err != nil {
+		return fmt.Errorf("raise limit of processor time: %w", err)
+	}
+	return nil
+}
+
+// landlock bars this process from every file and from TCP, as far as the
+// kernel's Landlock goes, and returns its version; 0 when it does not hold. A
+// thread is barred by itself before version 8, and a program that is linked
+// with C cannot be made to do the same in all its threads.
+func landlock() int {
+	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 || version < 1 {
+		return 0
+	}
+	rights := [...]uint64{1<<13 - 1, 1<<14 - 1, 1<<15 - 1, 1<<15 - 1, 1<<16 - 1} // of versions 1 to 5
+	ruleset := struct{ files, network, scoped uint64 }{files: rights[min(version, 5)-1]}
+	size := unsafe.Sizeof(ruleset.files)
+	if version >= 4 {
+		ruleset.network = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+		size += unsafe.Sizeof(ruleset.network)
+	}
+	if version >= 6 {
+		ruleset.scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
+		size += unsafe.Sizeof(ruleset.scoped)
+	}
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&ruleset)), size, 0)
+	if errno != 0 {
+		return 0
+	}
+	defer unix.Close(int(fd))
+	if version >= 8 {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != nil {
+			return 0
+		}
+		_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, unix.LANDLOCK_RESTRICT_SELF_TSYNC, 0)
+	} else if _, _, errno = syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno == 0 {
+		_, _, errno = syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
+	}
+	if errno != 0 {
+		return 0
+	}
+	return int(version)
+}

@@ -1,0 +1,76 @@
+package isolate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/plan"
+)
+
+// lost says why a conversation has ended early. err is how that was noticed.
+func (s *session) lost(ctx context.Context, err error) error {
+	s.finish()
+	s.mu.Lock()
+	why := s.why
+	s.mu.Unlock()
+	file := s.request.File
+	var found plan.Diagnostics
+	switch gone := cmp.Or(ctx.Err(), s.ctx.Err()); {
+	case why == cancelled || gone != nil:
+		return fmt.Errorf("evaluate %s: %w", file, gone)
+	case why == tooLate:
+		return s.tooSlow("")
+	case errors.Is(err, errFrame):
+		return fmt.Errorf("evaluate %s: the process that evaluates: %w", file, err)
+	case errors.As(s.end, &found):
+		return found
+	}
+	return fmt.Errorf("evaluate %s: the process that evaluates %w", file, s.end)
+}
+
+// exitTime is what a child exits with when it has no processor time left, where
+// the kernel does not end it.
+const exitTime = 124
+
+// verdict says what the end of a child means that had not said all.
+func (s *session) verdict(status syscall.WaitStatus, stderr string) error {
+	said, _, _ := strings.Cut(builtins.Visible(stderr), "\n")
+	switch {
+	case status.Signaled() && status.Signal() == syscall.SIGXCPU, status.Exited() && status.ExitStatus() == exitTime:
+		return s.tooSlow(" of processor time")
+	case status.Exited() && status.ExitStatus() == 2 && outOfMemory(stderr):
+		limit := s.request.Limits.Memory
+		return s.limit("too-much-memory", fmt.Sprintf("evaluation runs into the memory limit of %d MiB", limit>>20),
+			fmt.Sprintf("is there a value that grows without bound? Or raise the setting max_memory (%d)", limit))
+	case status.Exited():
+		return fmt.Errorf("exited with status %d: %s", status.ExitStatus(), said)
+	}
+	return fmt.Errorf("ended without an answer (%s)", status.Signal())
+}
+
+// outOfMemory reports whether the Go runtime says that it ends the program for
+// want of memory. It has no other way to tell, and always the same words.
+func outOfMemory(stderr string) bool {
+	for _, words := range []string{"out of memory", "cannot allocate memory", "stack overflow", "failed to create new OS thread", "makeslice: len out of range"} {
+		if strings.Contains(stderr, words) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) tooSlow(of string) plan.Diagnostics {
+	limit := s.request.Limits.Time
+	return s.limit("too-slow", fmt.Sprintf("evaluation takes longer than %s%s", limit, of),
+		fmt.Sprintf("is there a loop that is too long? Or raise the setting max_time (%s)", limit))
+}
+
+// limit is that a child hit a limit. Where it was by then is not known.
+func (s *session) limit(code, message, hint string) plan.Diagnostics {
+	return plan.Diagnostics{{File: s.request.File, Severity: "error", Code: code, Message: message, Hint: hint}}
+}
