@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -127,6 +129,36 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 			}
 		})
 	}
+}
+
+// A service is gone when piper is, however that came about.
+func TestKillTakesServicesAlong(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "PIPER.star", `
+db = service("db", run = "trap '' INT TERM; echo $$ > pid; while :; do sleep 1; done", ready = ready.run("test -s pid"))
+pipeline(name = "build", steps = [step("use", run = "echo up; sleep 1000", services = [db])])
+`)
+	cmd := exec.Command("piper", "exec", "--progress=plain")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
+	seen := &watched{}
+	cmd.Stderr = seen
+	require.NoError(t, cmd.Start())
+	seen.wait(t, "│ up")
+	text, err := os.ReadFile(filepath.Join(dir, "pid"))
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, 0))
+	require.NoError(t, cmd.Process.Kill())
+	cmd.Wait()
+	require.Eventually(t, func() bool { return gone(pid) }, time.Minute, 10*time.Millisecond)
+}
+
+// gone reports whether a process has ended, though nobody may have asked how.
+func gone(pid int) bool {
+	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err != nil || strings.HasPrefix(string(out), "Z")
 }
 
 // A machine at fault is told from a build at fault.

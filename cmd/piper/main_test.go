@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +22,7 @@ import (
 
 // TestMain makes this test binary a piper too, for scripts and shells to run.
 // It is piper in all but one thing: it has the patience for a slow machine.
+// Beside it there is "listen PORT", a server that says nothing.
 func TestMain(m *testing.M) {
 	if process.IsGuard() {
 		os.Exit(process.GuardMain())
@@ -29,7 +33,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"piper": func() {
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
-	}})
+	}, "listen": listen})
 }
 
 var update = flag.Bool("update", false, "rewrite the files that scripts compare output with")
@@ -49,10 +53,37 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_CONFIG_DIRS", filepath.Join(env.WorkDir, ".system"))
 			env.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, ".gitconfig"))
+			env.Setenv("PORT", strconv.Itoa(freePort()))
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each piper under -race lingers for a second
 			return os.Mkdir(home, 0o777)
 		},
 	})
+}
+
+// listen takes connections at a port of this machine until it is told to end.
+func listen() {
+	l, err := net.Listen("tcp", "127.0.0.1:"+os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for {
+		if conn, err := l.Accept(); err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// freePort is a port that nobody listens at, of those that no system gives to
+// who does not ask for it.
+func freePort() int {
+	for {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
 }
 
 func status(ts *testscript.TestScript, neg bool, args []string) {

@@ -276,3 +276,111 @@ func TestPreviewIsWhatRuns(t *testing.T) {
 	require.Equal(t, len(ran.Env), len(shown.Env))
 	require.Subset(t, shown.Env, ran.Env[:len(ran.Env)-1], "all but $PIPER_OUTPUT")
 }
+
+// What is recorded of a build that grew, and of its services, folds to what
+// happened.
+func TestRecordedExpansionFolds(t *testing.T) {
+	p := scripts("printf 'x y' >\"$PIPER_OUTPUT/names\"", "", "true")
+	p.Nodes[0].Step.Services = []string{"db"}
+	p.Nodes[1].Step, p.Nodes[1].Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
+	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{Script: "echo up; exec sleep 1000",
+		Service: &plan.Service{Ready: plan.Ready{Log: "^up$"}}}})
+	o := options(t, p)
+	s := &screen{}
+	o.Display = s
+	o.Secrets = secret.Remember(secret.Values(map[string]string{"pw": "hunter22"}))
+	o.Expand = func(_ context.Context, node *plan.Node, outputs map[string]string) (x plan.Expansion, err error) {
+		require.Equal(t, "s2", node.Name)
+		for _, name := range strings.Fields(outputs["names"]) {
+			x.Nodes = append(x.Nodes, plan.Node{Name: name, Step: &plan.Step{Script: "echo " + name + " $PW", Services: []string{"db"},
+				Env: plan.Env{{Name: "PW", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}}})
+		}
+		return x, nil
+	}
+	b, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, build.Success, b.State())
+	require.Contains(t, s.output.String(), "x ***\n")
+	require.NotContains(t, s.output.String(), "hunter22")
+
+	runs, err := filepath.Glob(filepath.Join(o.RunsDir, "*-*-*"))
+	require.NoError(t, err)
+	events, err := runner.Events(runs[0])
+	require.NoError(t, err)
+	require.Equal(t, s.events, events)
+	stored, err := os.ReadFile(filepath.Join(runs[0], "plan.json"))
+	require.NoError(t, err)
+	require.Equal(t, p.Canonical(), stored, "the plan as it was written")
+	folded, err := build.Fold(p, events)
+	require.NoError(t, err)
+	require.True(t, b.Equal(folded))
+	require.Equal(t, b.Steps(), folded.Steps())
+	require.Contains(t, folded.Steps(), "y")
+	archive, err := logs.Open(runs[0])
+	require.NoError(t, err)
+	defer archive.Close()
+	for line, err := range archive.Tail("db", 1, 1) {
+		require.NoError(t, err)
+		require.Equal(t, "up", strings.TrimSuffix(string(line.Text), "\n"))
+	}
+}
+
+// A secret that nobody knew of when a service began is masked in what the
+// service writes from then on.
+func TestServiceLearnsSecrets(t *testing.T) {
+	p := scripts("true", "")
+	p.Nodes[0].Step.Services = []string{"db"}
+	p.Nodes[1].Step, p.Nodes[1].Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
+	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{
+		Script:  "echo hunter22 before; until test -e told; do sleep 0.02; done; echo hunter22; touch done; exec sleep 1000",
+		Service: &plan.Service{}}})
+	o := options(t, p)
+	s := &screen{}
+	o.Display = s
+	o.Secrets = secret.Remember(secret.Values(map[string]string{"pw": "hunter22"}))
+	o.Expand = func(context.Context, *plan.Node, map[string]string) (x plan.Expansion, err error) {
+		for { // what was written before is not masked, as nobody knew
+			s.mu.Lock()
+			heard := strings.Contains(s.output.String(), "before")
+			s.mu.Unlock()
+			if heard {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		x.Nodes = []plan.Node{{Name: "x", Step: &plan.Step{Script: "touch told; until test -e done; do sleep 0.02; done", Services: []string{"db"},
+			Env: plan.Env{{Name: "PW", Value: plan.Text{Parts: []plan.Part{{Secret: "pw"}}}}}}}}
+		return x, nil
+	}
+	b, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, build.Success, b.State())
+	require.Equal(t, "hunter22 before\n***\n", s.output.String())
+}
+
+// What a service leaves behind is killed, and so is one that does not listen.
+func TestServiceThatDoesNotGo(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		reason string
+	}{
+		"deaf":   {"trap '' TERM; sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.1; done'", "killed, as it did not end within 200ms"},
+		"forks":  {"(trap '' TERM; setsid sh -c 'while :; do sleep 0.1; done' >/dev/null 2>&1 &) ; echo up; exec sleep 1000", "killed, as it did not end within 200ms"},
+		"listen": {"echo up; exec sleep 1000", ""},
+		"floods": {"dd if=/dev/zero bs=65536 count=512 2>/dev/null; echo; echo up; exec sleep 1000", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := scripts("true")
+			p.Nodes[0].Step.Services = []string{"db"}
+			p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{Script: c.script, Grace: plan.Duration(time.Minute),
+				Service: &plan.Service{Ready: plan.Ready{Log: "^up$"}}}})
+			if c.reason != "" {
+				p.Nodes[1].Step.Grace = plan.Duration(200 * time.Millisecond)
+			}
+			b, err := runner.Run(t.Context(), options(t, p))
+			require.NoError(t, err)
+			require.Equal(t, build.Success, b.State())
+			require.Equal(t, c.reason, b.Node(1).Reason)
+		})
+	}
+}
