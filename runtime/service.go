@@ -211,7 +211,7 @@ func (s *service) ask(ctx context.Context, argv []string) (lacks string) {
 	default:
 		lacks += "did not end"
 	}
-	if words := said.String(); words != "" {
+	if words := said.line(s.Mask); words != "" {
 		lacks += ": " + words
 	}
 	return lacks
@@ -274,10 +274,15 @@ func (w *lastWords) Write(_ time.Time, p []byte) error {
 
 func (w *lastWords) Close() error { return nil }
 
-// String is the last line that is not empty, or the end of it.
-func (w *lastWords) String() string {
+// line is the last line that is not empty, or the end of it. It is masked as a
+// whole: half a secret is nothing that mask would know.
+func (w *lastWords) line(mask func(string) string) string {
 	const most = 200
-	text := strings.TrimSpace(string(w.text))
+	text := strings.ToValidUTF8(string(w.text), "?")
+	if mask != nil {
+		text = mask(text)
+	}
+	text = strings.TrimSpace(text)
 	text = strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
 	if n := len(text) - most; n > 0 {
 		text = "…" + strings.ToValidUTF8(text[n:], "")

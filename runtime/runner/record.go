@@ -139,8 +139,8 @@ func locked(file string) bool {
 // matters neither for the order of a plan nor for when it is done.
 const shortest = 50 * time.Millisecond
 
-// History is how long each node of a pipeline took when it last succeeded, if
-// that was at least 50 ms. It is a hint: what is missing or broken is empty.
+// History is how long each node of a pipeline, services apart, took when it last
+// succeeded, if that was at least 50 ms. It is a hint: what is missing or broken is empty.
 func History(runs, pipeline string) map[string]time.Duration {
 	data, err := os.ReadFile(historyFile(runs, pipeline))
 	if err != nil {
@@ -162,7 +162,7 @@ func remember(runs string, b *build.Build, before map[string]time.Duration) erro
 	ms := map[string]int64{}
 	for i, node := range b.Plan().Nodes {
 		took, ok := before[node.Name]
-		if step := b.Node(i); step.State == build.Success {
+		if step := b.Node(i); step.State == build.Success && !node.IsService() {
 			took, ok = step.Ended.Sub(step.Started), true
 		}
 		if ok && took >= shortest {

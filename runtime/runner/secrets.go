@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 // A mask hides the secrets of a build. It learns: an expand may find steps with
 // secrets that the plan did not name.
 type mask struct {
-	secrets *secret.Memory
-	known   atomic.Pointer[logs.Redactor]
+	secrets  *secret.Memory
+	learning sync.Mutex // who learns last knows most
+	known    atomic.Pointer[logs.Redactor]
 }
 
 // learn looks up every secret that what is given asks for, as masking has to
@@ -38,6 +40,8 @@ func (m *mask) learn(env plan.Env, environments []plan.Environment, nodes []plan
 			find(step.Env)
 		}
 	}
+	m.learning.Lock()
+	defer m.learning.Unlock()
 	redactor, err := logs.NewRedactor(m.secrets.Given())
 	if err == nil {
 		m.known.Store(redactor)

@@ -36,6 +36,12 @@ func plans() map[string]*plan.Plan {
 	slow.Step.Timeout = plan.Duration(time.Minute)
 	cleanup := step("cleanup", 11, "integration", "slow")
 	cleanup.RunOn = plan.Always
+	db := step("db", 1)
+	db.Step.Service = &plan.Service{Ready: plan.Ready{Log: "ready"}}
+	cache := step("cache", 2)
+	cache.Step.Service = &plan.Service{Ready: plan.Ready{Port: 6379}}
+	list := step("list", 3)
+	list.Step.Services = []string{"db"}
 	late := step("tidy", 4, "compile")
 	late.RunOn = plan.Always
 
@@ -49,6 +55,13 @@ func plans() map[string]*plan.Plan {
 		}},
 		"cancel": {Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{
 			step("compile", 1), step("test", 2), step("package", 3, "compile", "test"), late,
+		}},
+		"growing": {Format: plan.Format, Pipeline: "test", Nodes: []plan.Node{
+			db, cache, list,
+			{Name: "list/expand", Pos: at(5), Needs: []string{"list"}, Expand: &plan.Expand{After: "list", Services: []string{"db", "cache"}}},
+			{Name: "nothing", Pos: at(6), Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
+			{Name: "broken", Pos: at(7), Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
+			step("report", 8, "list/expand"),
 		}},
 		"ok": {Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{step("compile", 1), step("test", 2, "compile")}},
 	}
@@ -93,7 +106,7 @@ func play(t *testing.T, d Display, p *plan.Plan, records []record) {
 		if r.Kind == "output" {
 			i, ok := b.Lookup(r.Node)
 			require.True(t, ok)
-			d.Output(&p.Nodes[i], r.Attempt, r.Time, r.output(t))
+			d.Output(&b.Plan().Nodes[i], r.Attempt, r.Time, r.output(t))
 			continue
 		}
 		require.NoError(t, b.Apply(r.Event), "%+v", r.Event)

@@ -1,12 +1,15 @@
 package progress
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 // maxLive is how many of its last lines a running step shows at most.
@@ -43,11 +46,12 @@ func (s *status) fold(ev build.Event, n note) {
 	}
 }
 
-// live is the live area: what runs, the longest-running first, and the status
-// at its foot.
+// live is the live area: what runs, the longest-running first and the services
+// last, and the status at its foot.
 func (d *tty) live(running []*attempt, st status, left time.Duration, known bool, now time.Time, cols, rows int) []string {
 	cols = max(cols-1, 1)      // a full line would wrap
 	room := max(rows-2, 1) - 1 // for what runs: the cursor and the status have a line each, and one stays for what scrolls
+	slices.SortStableFunc(running, func(a, b *attempt) int { return cmp.Compare(behind(a.node), behind(b.node)) })
 	shown := running
 	if len(running) > room {
 		shown = running[:max(room-1, 0)] // one for the rest
@@ -65,6 +69,14 @@ func (d *tty) live(running []*attempt, st status, left time.Duration, known bool
 		lines = append(lines, fit(fmt.Sprintf("  … and %d more", rest), cols))
 	}
 	return append(lines, d.paint(bold, st.line(left, known, now, cols)))
+}
+
+// behind is 1 for what is shown after the others.
+func behind(node *plan.Node) int {
+	if node.IsService() {
+		return 1
+	}
+	return 0
 }
 
 // running is a running attempt: its name and time, and below them at most n of
