@@ -58,7 +58,10 @@ type Evaluation struct {
 
 	thread   *starlark.Thread // the last one that asked for a secret or an output
 	problems []Problem
+	reports  int // of problems, known ones too: by the top level, and since Plan or Expand began
 	seen     recorder
+	top      *scope            // what the top level left; nil while it runs
+	wrong    int               // how many reports the top level made
 	late     recorder          // takes the place of seen while an expand runs
 	expands  map[string]*scope // by the names of the expands that were found
 	marked   []plan.Part       // what markers stand for
@@ -92,6 +95,7 @@ const maxProblems = 100
 
 // report records a problem, once.
 func (e *Evaluation) report(p Problem) {
+	e.reports++
 	for i := range e.problems {
 		q := &e.problems[i]
 		if q.Call == p.Call && q.Message == p.Message && q.Param == p.Param {

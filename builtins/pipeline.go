@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -246,11 +247,22 @@ func (e *Evaluation) Catalog() plan.Catalog {
 	return c
 }
 
+// Sound reports whether nothing was found to be wrong by the top level and since
+// the last call of Plan or Expand began: so that it is worth while to look at
+// what came of that.
+func (e *Evaluation) Sound() bool { return e.reports == 0 }
+
 // Plan evaluates p with params, each of which p declares, and returns its plan.
 // environment replaces p's own unless it is "". An error is the interpreter's;
 // everything else that is wrong is among e.Problems. No check of the whole plan
-// is made.
+// is made. Each call begins with what the top level left.
 func (e *Evaluation) Plan(thread *starlark.Thread, p *Pipeline, params map[string]any, environment string, maxNodes int) (*plan.Plan, error) {
+	if e.top == nil {
+		e.top = &scope{marked: slices.Clip(e.marked), environments: slices.Clip(e.environments), seen: e.seen}
+		e.wrong = e.reports
+	}
+	e.marked, e.environments, e.seen, e.expands = e.top.marked, e.top.environments, maps.Clone(e.top.seen), nil
+	e.reports = e.wrong
 	out := p.rest
 	out.Format, out.Pipeline, out.Params = plan.Format, p.Name, params
 	if e.project != nil {
@@ -273,10 +285,11 @@ func (e *Evaluation) Plan(thread *starlark.Thread, p *Pipeline, params map[strin
 	if flow != nil {
 		f.flatten(&out, flow)
 	}
-	e.checkTriggers(p, f.nodes)
+	if e.Sound() {
+		e.checkTriggers(p, f.nodes)
+	}
 	e.place(&out, p, environment, f.nodes)
 	out.Inputs = e.seen.inputs()
-	e.expands = nil
 	e.keep(&scope{flow: f, params: params, marked: e.marked, environments: e.environments, seen: e.seen})
 	return &out, nil
 }

@@ -38,10 +38,11 @@ func (e *Evaluation) CheckAfter() {
 	}
 }
 
-// checkTriggers looks at what the nodes of p's flow trigger. What another commit
-// or another project has to offer is not known here.
+// checkTriggers looks at what the nodes of p's flow trigger, when nothing else is
+// wrong: a pipeline that is not there may be one that could not be registered.
+// What another commit or another project has to offer is not known here.
 func (e *Evaluation) checkTriggers(p *Pipeline, nodes []*node) {
-	if e.triggers == 0 || len(e.problems) > 0 {
+	if e.triggers == 0 {
 		return
 	}
 	for _, n := range nodes {

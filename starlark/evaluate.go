@@ -57,6 +57,7 @@ type evaluation struct {
 	thread  *starlark.Thread
 	main    *source
 	printed int
+	taken   uint64 // steps of the interpreter, by the top level
 
 	stopped  atomic.Pointer[stop] // why the thread was cancelled
 	found    plan.Diagnostics
@@ -97,7 +98,7 @@ func (e *evaluation) run(ctx context.Context) (Result, error) {
 	defer stop()
 	e.load()
 	e.execute()
-	e.choose()
+	e.choose(ctx)
 	return e.result(ctx)
 }
 
@@ -134,7 +135,8 @@ func (e *evaluation) bound(ctx context.Context) func() {
 		e.stopped.CompareAndSwap(nil, &why)
 		thread.Cancel(why.message)
 	}
-	thread.SetMaxExecutionSteps(e.Coverage.steps(e.Limits.Steps))
+	steps := e.Coverage.steps(e.Limits.Steps)
+	thread.SetMaxExecutionSteps(steps - min(e.taken, steps))
 	thread.OnMaxSteps = func(*starlark.Thread) {
 		halt(stop{"too-many-steps", fmt.Sprintf("%s takes more than %d steps of the interpreter", e.subject, e.Limits.Steps),
 			fmt.Sprintf("is there a loop that is too long? Or raise the setting max_steps (%d)", e.Limits.Steps)})
@@ -217,16 +219,36 @@ func (e *evaluation) module(thread *starlark.Thread, label string) (starlark.Str
 	return nil, errors.New("not loaded")
 }
 
-// choose evaluates the pipeline that was asked for.
-func (e *evaluation) choose() {
+// choose evaluates the pipeline that was asked for, or all of them.
+func (e *evaluation) choose(ctx context.Context) {
 	if e.CatalogOnly || e.main == nil || e.main.globals == nil || len(e.found) > 0 {
 		return
 	}
-	p := e.pipeline()
-	if p == nil {
+	if !e.All || len(e.words.Pipelines()) == 0 {
+		if p := e.pipeline(); p != nil {
+			e.plan = e.make(p, e.Params)
+		}
 		return
 	}
-	params := e.params(p)
+	e.taken = e.thread.ExecutionSteps()
+	for _, p := range e.words.Pipelines() {
+		if !p.Complete(e.Params) {
+			continue
+		}
+		given := maps.Clone(e.Params)
+		maps.DeleteFunc(given, func(name, _ string) bool {
+			return !slices.ContainsFunc(p.Params, func(param plan.Param) bool { return param.Name == name })
+		})
+		stop := e.bound(ctx) // as if it was the only one
+		e.make(p, given)
+		stop()
+	}
+}
+
+// make returns the plan of p with the parameters that are given.
+func (e *evaluation) make(p *builtins.Pipeline, given map[string]string) *plan.Plan {
+	before := len(e.found)
+	params := e.params(p, given)
 	environment := e.Environment
 	if environment == "local" {
 		environment = ""
@@ -234,15 +256,15 @@ func (e *evaluation) choose() {
 	made, err := e.words.Plan(e.thread, p, params, environment, e.Limits.Nodes)
 	if err != nil {
 		e.failed(err)
-		return
+		return nil
 	}
 	if environment != "" && !slices.ContainsFunc(made.Environments, func(v plan.Environment) bool { return v.Name == environment }) {
 		e.unknownEnvironment(environment)
 	}
-	if len(e.words.Problems()) == 0 && len(e.found) == 0 {
+	if e.words.Sound() && len(e.found) == before {
 		e.found = append(e.found, e.excerpts(plan.Validate(made, e.Limits.Nodes))...)
 	}
-	e.plan = made
+	return made
 }
 
 // usage reports a request that the file cannot answer. The file is not at
@@ -304,8 +326,8 @@ func (e *evaluation) pipeline() *builtins.Pipeline {
 }
 
 // params returns the value of each of p's parameters.
-func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
-	if len(p.Params) == 0 && len(e.Params) == 0 {
+func (e *evaluation) params(p *builtins.Pipeline, given map[string]string) map[string]any {
+	if len(p.Params) == 0 && len(given) == 0 {
 		return nil
 	}
 	definition := fmt.Sprintf("pipeline %q (%s)", p.Name, p.Pos)
@@ -313,9 +335,9 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 	names := make([]string, len(p.Params))
 	for i, param := range p.Params {
 		names[i] = param.Name
-		text, given := e.Params[param.Name]
+		text, ok := given[param.Name]
 		switch {
-		case given:
+		case ok:
 			v, err := param.Parse(text)
 			if err != nil {
 				e.usage("bad-param", fmt.Sprintf("%s was given a bad value: %v", definition, err), param.Doc)
@@ -332,7 +354,7 @@ func (e *evaluation) params(p *builtins.Pipeline) map[string]any {
 		}
 		values[param.Name] = builtins.Zero(param)
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.Params)) {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if slices.Contains(names, name) {
 			continue
 		}
@@ -367,12 +389,29 @@ func (e *evaluation) result(ctx context.Context) (Result, error) {
 		e.found = append(e.found, e.locate(p))
 	}
 	if len(e.found) > 0 {
-		e.found.Sort()
-		return r, e.found
+		return r, once(e.found)
 	}
 	r.Plan = e.plan
 	r.Expand = e.expander(ctx)
 	return r, nil
+}
+
+// once returns list in order, without what stands in it twice: two pipelines may
+// have a mistake in common.
+func once(list plan.Diagnostics) plan.Diagnostics {
+	type place struct {
+		file         string
+		line, column int
+		message      string
+	}
+	known := make(map[place]bool, len(list))
+	list.Sort()
+	return slices.DeleteFunc(list, func(d plan.Diagnostic) bool {
+		at := place{d.File, d.Line, d.Column, d.Message}
+		had := known[at]
+		known[at] = true
+		return had
+	})
 }
 
 // print passes on what a file prints, up to the limit.

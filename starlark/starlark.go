@@ -29,6 +29,7 @@ type Request struct {
 	Source []byte // the text of File when it is not to be read from the tree; nil reads it
 
 	CatalogOnly bool              // stop after the top level
+	All         bool              // look at every pipeline that is Complete with Params, each with those that it has, and return no plan
 	Pipeline    string            // "" is "build", or the only one there is
 	Params      map[string]string // as text
 	Environment string            // replaces the pipeline's; "" and "local" keep it
@@ -60,7 +61,7 @@ type Limits struct {
 // A Result is what an evaluation gave.
 type Result struct {
 	Catalog  plan.Catalog
-	Plan     *plan.Plan // nil when CatalogOnly, or when there was an error
+	Plan     *plan.Plan // nil when CatalogOnly or All, or when there was an error
 	Warnings plan.Diagnostics
 
 	// Expand runs the function of an expand; nil when the plan has none. It

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/piper-build/piper/runtime/plan"
-	"github.com/piper-build/piper/starlark"
 )
 
 func (a *app) checkCommand() *command {
@@ -69,77 +68,41 @@ func (a *app) check(ctx context.Context, q *question, args []string) (found plan
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	printed := map[string]bool{} // the top level runs for each pipeline, and prints each time
-	show := r.Print
-	r.Print = func(pos plan.Pos, message string) {
-		if key := pos.String() + " " + message; !printed[key] {
-			printed[key] = true
-			show(pos, message)
-		}
-	}
-	try := func(r starlark.Request) (starlark.Result, error) {
-		result, err := a.evaluator()(ctx, r)
-		var wrong plan.Diagnostics
-		if err != nil && !errors.As(err, &wrong) {
-			return result, err
-		}
-		for _, d := range append(wrong, result.Warnings...) {
-			if !slices.ContainsFunc(found, func(known plan.Diagnostic) bool { return same(known, d) }) {
-				found = append(found, d)
-			}
-		}
-		return result, nil
-	}
-
-	var requests []starlark.Request
 	if len(args) > 0 {
 		r.Pipeline = args[0]
-		requests = append(requests, r)
 	} else {
-		all := r
-		all.CatalogOnly = true
-		result, err := try(all)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		requests, left, err = forEach(result.Catalog.Pipelines, r)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if len(result.Catalog.Pipelines) == 0 {
-			requests = append(requests, r) // to be told what exec would tell
-		}
+		r.All = true
 	}
-	for _, r := range requests {
-		result, err := try(r)
+	result, err := a.evaluator()(ctx, r)
+	if err != nil && !errors.As(err, &found) {
+		return nil, nil, nil, err
+	}
+	if r.All && len(found) == 0 {
+		planned, left, err = divide(result.Catalog.Pipelines, r.Params)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		if result.Plan != nil {
-			planned = append(planned, r.Pipeline)
+	} else if result.Plan != nil {
+		planned = []string{result.Plan.Pipeline}
+	}
+	for _, d := range result.Warnings {
+		if !slices.ContainsFunc(found, func(known plan.Diagnostic) bool { return same(known, d) }) {
+			found = append(found, d)
 		}
 	}
 	return found, planned, left, nil
 }
 
-// forEach asks r of each pipeline for which it has all that is required, with
-// the parameters that the pipeline has. The others are left.
-func forEach(pipelines []plan.Pipeline, r starlark.Request) (requests []starlark.Request, left []string, err error) {
-	unused := maps.Clone(r.Params)
+// divide returns the pipelines that params has enough for, and the others. Each
+// of params must be one of some pipeline.
+func divide(pipelines []plan.Pipeline, params map[string]string) (complete, left []string, err error) {
+	unused := maps.Clone(params)
 	for _, pipeline := range pipelines {
-		one := r
-		one.Pipeline, one.Params = pipeline.Name, map[string]string{}
-		complete := true
 		for _, param := range pipeline.Params {
-			value, given := r.Params[param.Name]
 			delete(unused, param.Name)
-			if given {
-				one.Params[param.Name] = value
-			}
-			complete = complete && (given || !param.Required)
 		}
-		if complete {
-			requests = append(requests, one)
+		if pipeline.Complete(params) {
+			complete = append(complete, pipeline.Name)
 		} else {
 			left = append(left, pipeline.Name)
 		}
@@ -147,7 +110,7 @@ func forEach(pipelines []plan.Pipeline, r starlark.Request) (requests []starlark
 	for _, name := range slices.Sorted(maps.Keys(unused)) {
 		return nil, nil, usagef("no pipeline has a parameter %q", name)
 	}
-	return requests, left, nil
+	return complete, left, nil
 }
 
 // same reports whether two diagnostics are one problem, found twice.

@@ -20,6 +20,16 @@ type Pipeline struct {
 	Pos    Pos     `json:"pos,omitzero"`
 }
 
+// Complete reports whether params has all that p requires.
+func (p *Pipeline) Complete(params map[string]string) bool {
+	for i := range p.Params {
+		if _, given := params[p.Params[i].Name]; p.Params[i].Required && !given {
+			return false
+		}
+	}
+	return true
+}
+
 // A Param is a typed parameter of a pipeline.
 type Param struct {
 	Name     string   `json:"name"`

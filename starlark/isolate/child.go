@@ -102,7 +102,7 @@ func (c *child) serve(held Held) error {
 func (c *child) request(r *request) starlark.Request {
 	full := starlark.Request{
 		Tree: remoteTree{c}, File: r.File, Source: r.Source,
-		CatalogOnly: r.CatalogOnly, Pipeline: r.Pipeline, Params: asTexts(r.Params), Environment: r.Environment,
+		CatalogOnly: r.CatalogOnly, All: r.All, Pipeline: r.Pipeline, Params: asTexts(r.Params), Environment: r.Environment,
 		Event: r.Event, Piper: r.Piper, Limits: r.Limits,
 	}
 	if !r.Read && full.Source == nil {

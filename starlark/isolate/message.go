@@ -19,6 +19,7 @@ type request struct {
 	Source      []byte            `json:"source,omitempty"`
 	Read        bool              `json:"read,omitempty"` // the source is to be read
 	CatalogOnly bool              `json:"catalog_only,omitempty"`
+	All         bool              `json:"all,omitempty"`
 	Pipeline    string            `json:"pipeline,omitempty"`
 	Params      map[string][]byte `json:"params,omitempty"` // bytes, where the text may be no UTF-8
 	Environment string            `json:"environment,omitempty"`

@@ -49,7 +49,7 @@ func (s *session) evaluate() (starlark.Result, error) {
 		r := s.request
 		return writeFrame(s.process, evaluate, encode(request{
 			File: r.File, Source: r.Source, Read: r.Source == nil,
-			CatalogOnly: r.CatalogOnly, Pipeline: r.Pipeline, Params: asBytes(r.Params), Environment: r.Environment,
+			CatalogOnly: r.CatalogOnly, All: r.All, Pipeline: r.Pipeline, Params: asBytes(r.Params), Environment: r.Environment,
 			Event: r.Event, Piper: r.Piper, Limits: r.Limits,
 			Git: r.Git != nil, Environ: r.Environ != nil, Print: r.Print != nil,
 		}))
