@@ -25,9 +25,9 @@
 // seen, and is killed when the last of those ends.
 //
 // When this process is itself killed, its guard does the same: a second process
-// of the same program that waits for the end of a pipe, see GuardMain. It finds
-// what is left by what the ledger, memory that both share, tells of leaders and
-// orphans, and by $PIPER_BUILD in the environment.
+// that waits for the end of a pipe and becomes the same program then, see
+// GuardMain. It finds what is left by what the ledger, memory that both share,
+// tells of leaders and orphans, and by $PIPER_BUILD in the environment.
 //
 // Other systems have no subreaper and do not show environments. There the tree
 // is the session of the leader and what can be traced to it by its parents. A

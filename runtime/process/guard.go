@@ -119,6 +119,11 @@ func bears(env []byte, entries ...string) bool {
 	return false
 }
 
+// sleeping is the script of a shell that becomes a guard when its input is at
+// its end. A guard has nothing to do before that and mostly never, and a shell
+// starts in a fifth of the time, and waits in a fifth of the memory.
+const sleeping = `trap "" INT TERM HUP QUIT; read end; exec "$@"`
+
 // A guard is the guarded process's side of a guard.
 type guard struct {
 	once sync.Once
@@ -156,14 +161,27 @@ func (g *guard) spawn(argv []string) error {
 		return fmt.Errorf("start guard: %w", err)
 	}
 	defer in.Close()
+	self, name, err := heldProgram(argv[0], 3)
+	if err != nil {
+		pipe.Close()
+		return fmt.Errorf("start guard: %w", err)
+	}
+	defer self.Close()
+	argv = append(argv[:len(argv):len(argv)], strconv.Itoa(family.session))
+	attr := &syscall.ProcAttr{
+		Dir:   "/",
+		Env:   []string{},
+		Files: []uintptr{in.Fd(), family.ledger.file.Fd(), null.Fd(), self.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
 	t := &tree{role: watch}
 	err = family.fork(t, func() (int, error) {
-		return syscall.ForkExec(argv[0], append(argv[:len(argv):len(argv)], strconv.Itoa(family.session)), &syscall.ProcAttr{
-			Dir:   "/",
-			Env:   []string{},
-			Files: []uintptr{in.Fd(), family.ledger.file.Fd(), null.Fd()},
-			Sys:   &syscall.SysProcAttr{Setsid: true},
-		})
+		shell := append([]string{"sh", "-c", sleeping, argv[0], name}, argv[1:]...)
+		pid, err := syscall.ForkExec("/bin/sh", shell, attr)
+		if err == syscall.ENOENT { // a machine without a shell
+			return syscall.ForkExec(argv[0], argv, attr)
+		}
+		return pid, err
 	})
 	if err != nil {
 		pipe.Close()

@@ -111,6 +111,12 @@ func TestGuard(t *testing.T) {
 			killPiper(t, c, "exec env -i "+self()+" helper wait $D $T", c.n+1)
 		})
 	}
+	if goruntime.GOOS == "linux" {
+		t.Run("whose program has gone", func(t *testing.T) {
+			t.Parallel()
+			killPiper(t, escapes[0], `rm "$PIPER_TEST_GUARD"; exec env -i `+self()+" helper wait $D $T", escapes[0].n+1)
+		})
+	}
 }
 
 // killPiper runs an escape in a process of its own, followed by another

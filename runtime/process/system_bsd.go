@@ -34,10 +34,16 @@ func closingPipe(p *[2]int) error {
 func widen(int) {}
 
 // nap sleeps for a moment.
-func nap(...int) { time.Sleep(100 * time.Microsecond) }
+func nap(...int) { time.Sleep(200 * time.Microsecond) }
 
 // heldDir is a path to a directory that is open. Here it is its name.
 func heldDir(_ *os.File, name string) string { return name }
+
+// heldProgram opens a program. Here a child can start it by its own name alone.
+func heldProgram(program string, _ int) (held *os.File, name string, err error) {
+	held, err = os.Open(program)
+	return held, program, err
+}
 
 // watchExit returns a file descriptor that is readable once a child has ended.
 func watchExit(pid int) (int, error) {

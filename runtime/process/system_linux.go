@@ -35,13 +35,23 @@ func nap(fds ...int) {
 	for i, fd := range fds {
 		set[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	}
-	unix.Ppoll(set[:len(fds)], &unix.Timespec{Nsec: 100_000}, nil)
+	unix.Ppoll(set[:len(fds)], &unix.Timespec{Nsec: 200_000}, nil)
 }
 
 // heldDir is a path to a directory that is open, by which a child can change
 // to it whatever has become of its name.
 func heldDir(dir *os.File, name string) string {
 	return "/proc/self/fd/" + strconv.Itoa(int(dir.Fd()))
+}
+
+// heldProgram opens a program, for a child that gets it as fd: there it can be
+// started by the name that is returned, whatever has become of its own.
+func heldProgram(program string, fd int) (held *os.File, name string, err error) {
+	n, err := unix.Open(program, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, "", &os.PathError{Op: "open", Path: program, Err: err}
+	}
+	return os.NewFile(uintptr(n), program), "/proc/self/fd/" + strconv.Itoa(fd), nil
 }
 
 // watchExit returns a file descriptor that is readable once a child has ended,
