@@ -66,6 +66,9 @@ func makeEnvironment(c *call) (starlark.Value, error) {
 		c.bad(name, nil, "bad-name", `"local" stands for the environment that a pipeline chose itself`)
 	}
 	if had := c.ev.environment(v.Name); had != nil && v.Name != "" {
+		if replace(c.ev, c.ev.environments, had, v) {
+			return v, nil
+		}
 		c.bad(name, nil, "duplicate-name", "there are two environments named %s (the other is defined at %s)", quote(v.Name), positionText(had.Pos))
 	} else {
 		c.ev.environments = append(c.ev.environments, v)

@@ -49,6 +49,10 @@ type Evaluation struct {
 	// pipeline are errors at any other time.
 	MayRegister bool
 
+	// Replace lets what is registered a second time take the place of the
+	// first, as in a session; otherwise that is a problem.
+	Replace bool
+
 	planning     bool                // an impl was called
 	names        starlark.StringDict // what Predeclared returned
 	t            starlark.Value      // what a test is given

@@ -65,7 +65,7 @@ func makeProject(c *call) (starlark.Value, error) {
 	}
 	switch {
 	case !c.mayRegister():
-	case c.ev.project != nil:
+	case c.ev.project != nil && !c.ev.Replace:
 		c.report(Problem{Index: -1, Code: "duplicate-name",
 			Message: fmt.Sprintf("project is called twice (first at %s)", positionText(c.ev.position(c.ev.project.call)))})
 	default:
@@ -122,6 +122,9 @@ func makePipeline(c *call) (starlark.Value, error) {
 		return starlark.None, nil
 	}
 	if had := c.ev.Pipeline(p.Name); had != nil {
+		if replace(c.ev, c.ev.pipelines, had, p) {
+			return starlark.None, nil
+		}
 		c.bad(pipelineName, nil, "duplicate-name", "there are two pipelines named %s (the other is defined at %s)", quote(p.Name), positionText(had.Pos))
 		return starlark.None, nil
 	}

@@ -1,0 +1,257 @@
+// Package repl is a conversation about pipelines: somebody types, a
+// starlark.Session evaluates, and what comes of it is shown.
+//
+// An input is one or several lines of the language, or a command, which begins
+// with a colon. A statement that is not complete (an open bracket, the body of a
+// def, for or if) goes on over the lines that follow; a body ends with an empty
+// line, or with a line that is no part of it. What an input cannot do is
+// reported, and the conversation goes on.
+//
+// Lines come from an Editor: a Terminal, with a prompt, history and completion,
+// or a Pipe, without. Beside its own commands a REPL has those that its owner
+// gives it: the package knows nothing of running or drawing plans.
+package repl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
+)
+
+// An Editor reads lines from a person or a pipe.
+type Editor interface {
+	// Line returns the next line, without its end. prompt asks for it.
+	// ErrInterrupted drops what was typed so far; io.EOF ends the conversation.
+	Line(prompt string) (string, error)
+}
+
+var (
+	// ErrInterrupted says that somebody pressed Ctrl-C.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrTooLong says that a line is longer than an input may be. It was
+	// dropped.
+	ErrTooLong = errors.New("the line is too long")
+)
+
+// A REPL is one conversation. All fields but Commands must be set.
+type REPL struct {
+	Session  *starlark.Session
+	Editor   Editor
+	Out      io.Writer
+	Report   func(error) // tells what went wrong: a plan.Diagnostics, or what a command returned
+	Commands []Command   // beside its own
+
+	lines   int     // that were read
+	begun   *scan   // the input that is being typed
+	held    *string // a line that was read and belongs to the next input
+	column  int     // how many characters of a command stand before its arguments
+	leaving bool
+}
+
+// A Command is what a line that begins with ":" and its name does.
+type Command struct {
+	Name string // without the colon
+	Args string // how its arguments are written: "[pipeline]"
+	Doc  string // one line
+	Run  func(ctx context.Context, args string) error
+	// Complete returns what the last word of the arguments may become. nil
+	// completes as in the language.
+	Complete func(ctx context.Context, word string) []string
+}
+
+// The prompts.
+const (
+	first  = ">>> "
+	follow = "... "
+)
+
+// Run has the conversation. It returns when the other side has nothing more to
+// say, or said ":quit". The error is the Editor's.
+func (r *REPL) Run(ctx context.Context) error {
+	r.Commands = append(r.own(), r.Commands...)
+	for !r.leaving {
+		text, err := r.input()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, ErrInterrupted):
+			continue
+		case errors.Is(err, ErrTooLong):
+			r.Report(plan.Diagnostics{r.problem("too-large", err.Error(), "put it into a file, and :load that")})
+			continue
+		case err != nil:
+			return fmt.Errorf("read a line: %w", err)
+		}
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		if err := r.do(ctx, text); err != nil {
+			r.Report(err)
+		}
+	}
+	return nil
+}
+
+// input reads lines until they make a complete input.
+func (r *REPL) input() (string, error) {
+	r.begun = &scan{}
+	var text strings.Builder
+	for {
+		prompt := first
+		if text.Len() > 0 {
+			prompt = follow
+		}
+		line, err := r.line(prompt)
+		if errors.Is(err, io.EOF) && text.Len() > 0 {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if text.Len() > 0 && r.begun.endsBefore(line) {
+			r.held = &line
+			r.lines--
+			return text.String(), nil
+		}
+		text.WriteString(line + "\n")
+		if text.Len() == len(line)+1 && strings.HasPrefix(strings.TrimLeft(line, " "), ":") {
+			return line, nil
+		}
+		if r.begun.add(line); !r.begun.open() {
+			return text.String(), nil
+		}
+	}
+}
+
+// line reads one line.
+func (r *REPL) line(prompt string) (string, error) {
+	var line string
+	var err error
+	if r.held != nil {
+		line, r.held = *r.held, nil
+	} else {
+		line, err = r.Editor.Line(prompt)
+	}
+	if err == nil || errors.Is(err, ErrTooLong) {
+		r.lines++
+	}
+	return line, err
+}
+
+// problem is a diagnostic about the line that was read last.
+func (r *REPL) problem(code, message, hint string) plan.Diagnostic {
+	return plan.Diagnostic{File: starlark.Typed, Line: r.lines, Column: 1, Severity: "error", Code: code, Message: message, Hint: hint}
+}
+
+// do carries out an input. In a terminal Ctrl-C ends it.
+func (r *REPL) do(ctx context.Context, text string) error {
+	if _, terminal := r.Editor.(*Terminal); terminal {
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
+	}
+	err := r.carryOut(ctx, text)
+	if errors.Is(err, context.Canceled) {
+		return ErrInterrupted
+	}
+	return err
+}
+
+func (r *REPL) carryOut(ctx context.Context, text string) error {
+	if rest, ok := strings.CutPrefix(strings.TrimLeft(text, " "), ":"); ok {
+		name, args, _ := strings.Cut(rest, " ")
+		c, err := r.command(name)
+		if err != nil {
+			return err
+		}
+		r.column = len(text) - len(args)
+		return c.Run(ctx, strings.TrimSpace(args))
+	}
+	v, err := r.Session.Run(ctx, text, r.Line(text))
+	if err == nil && len(r.Session.Warnings()) > 0 {
+		err = r.Session.Warnings()
+	}
+	if v.Text != "" {
+		fmt.Fprintln(r.Out, v.Text)
+	}
+	return err
+}
+
+// Line returns the line in which text, the input that is being carried out,
+// begins.
+func (r *REPL) Line(text string) int {
+	return r.lines - strings.Count(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// InPlace returns the arguments of the command that is being carried out with
+// as much space before them as there is in its line, for the Session to say
+// where something is.
+func (r *REPL) InPlace(args string) string { return strings.Repeat(" ", r.column) + args }
+
+// command finds a command by its name, or by how that begins.
+func (r *REPL) command(name string) (Command, error) {
+	var found []Command
+	var names []string
+	for _, c := range r.Commands {
+		if c.Name == name {
+			return c, nil
+		}
+		if name != "" && strings.HasPrefix(c.Name, name) {
+			found = append(found, c)
+		}
+		names = append(names, c.Name)
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	hint := ":help lists the commands"
+	if near, ok := plan.Nearest(name, names); ok {
+		hint = "did you mean :" + near + "?"
+	}
+	if len(found) > 1 {
+		hint = "it could be :" + found[0].Name + " or :" + found[1].Name
+	}
+	return Command{}, plan.Diagnostics{r.problem("unknown-command", fmt.Sprintf("there is no command %q", ":"+name), hint)}
+}
+
+// own returns the commands that every REPL has.
+func (r *REPL) own() []Command {
+	none := func(context.Context, string) []string { return nil }
+	return []Command{
+		{Name: "help", Doc: "list the commands", Complete: none, Run: func(context.Context, string) error { return r.help() }},
+		{Name: "type", Args: "EXPRESSION", Doc: "say what type a value is of", Run: func(ctx context.Context, args string) error {
+			text, err := r.Session.Type(ctx, r.InPlace(args), r.lines)
+			if err == nil {
+				fmt.Fprintln(r.Out, text)
+			}
+			return err
+		}},
+		{Name: "load", Args: "FILE", Doc: "bind all that a file of the tree defines", Complete: r.starFiles, Run: func(ctx context.Context, args string) error {
+			return r.Session.Load(ctx, args)
+		}},
+		{Name: "reload", Doc: "read PIPER.star again, and what was loaded", Complete: none, Run: func(ctx context.Context, _ string) error {
+			return r.Session.Reload(ctx)
+		}},
+		{Name: "quit", Doc: "leave (as does Ctrl-D)", Complete: none, Run: func(context.Context, string) error {
+			r.leaving = true
+			return nil
+		}},
+	}
+}
+
+func (r *REPL) help() error {
+	w := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', 0)
+	for _, c := range r.Commands {
+		fmt.Fprintf(w, ":%s\t%s\n", strings.TrimSpace(c.Name+" "+c.Args), c.Doc)
+	}
+	fmt.Fprint(w, "\nAnything else is evaluated; _ is the last value, ctx what a pipeline is given.\n")
+	return w.Flush()
+}
