@@ -13,11 +13,11 @@ import (
 
 // The bounds of what Show writes.
 const (
-	showWidth   = 80       // columns, where a line can be cut
-	showMembers = 200      // of one list, dict or the like
-	showAll     = 2000     // members in all
-	showDepth   = 50       // of lists within lists
-	showBytes   = 10 << 10 // of one string
+	showWidth   = 80      // columns, where a line can be cut
+	showMembers = 200     // of one list, dict or the like
+	showAll     = 2000    // members in all
+	showDepth   = 50      // of lists within lists
+	showBytes   = 2 << 10 // of one string
 )
 
 // Show returns v for people: the way it is written in a file, over several
@@ -60,14 +60,25 @@ func (f *form) write(b *strings.Builder, indent int) {
 		b.WriteString(line.String())
 		return
 	}
-	b.WriteString(f.label + f.open + "\n")
-	inner := strings.Repeat(" ", indent+4)
+	b.WriteString(f.label + f.open)
+	inner := "\n" + strings.Repeat(" ", indent+4)
+	column := showWidth
 	for i := range f.members {
-		b.WriteString(inner)
-		f.members[i].write(b, indent+4)
-		b.WriteString(",\n")
+		m := &f.members[i]
+		if m.label+m.open == "" && column+len(m.word) < showWidth { // numbers and names go beside each other
+			b.WriteByte(' ')
+		} else {
+			b.WriteString(inner)
+			column = indent + 4
+		}
+		m.write(b, indent+4)
+		b.WriteByte(',')
+		column += len(m.word) + 2
+		if m.open != "" {
+			column = showWidth
+		}
 	}
-	b.WriteString(inner[4:] + f.close)
+	b.WriteString("\n" + strings.Repeat(" ", indent) + f.close)
 }
 
 // A show makes forms of values.
@@ -85,6 +96,10 @@ func (s *show) value(v starlark.Value) form {
 		return literal(plan.Text{Parts: []plan.Part{{Secret: v.name}}})
 	case *deferred:
 		return literal(textOf(v.parts))
+	case *view:
+		return form{word: fields(v.name, v.attrs)}
+	case *namespace:
+		return form{word: fields(v.Name, v.AttrNames())}
 	case *node:
 		return showNode(v)
 	case *environment:
@@ -134,6 +149,14 @@ func (s *show) value(v starlark.Value) form {
 		})
 	}
 	return form{word: unescapeMarkers(v.String())}
+}
+
+// fields is a value of which there is nothing to see but what it has.
+func fields(name string, attrs []string) string {
+	if len(attrs) == 0 {
+		return "<" + name + ">"
+	}
+	return "<" + name + " with ." + strings.Join(attrs, " .") + ">"
 }
 
 // string quotes text; a marker in it is told as what it stands for.
@@ -239,6 +262,19 @@ func literal(v any) form {
 		}
 		f.members = append(f.members, literals("", v.Of, "").members...)
 		return f.with("reason", v.Reason)
+	case plan.Ready:
+		f := form{open: "ready.run(", close: ")", members: []form{literal(v.Script)}}
+		switch {
+		case v.Argv != nil:
+			f.members[0] = literal(v.Argv)
+		case v.Port != 0:
+			f.open, f.members[0] = "ready.port(", literal(v.Port)
+		case v.Log != "":
+			f.open, f.members[0] = "ready.log(", literal(v.Log)
+		case v.Script == "":
+			return form{}
+		}
+		return f
 	case *plan.Retry:
 		if v != nil {
 			return form{open: "retry(", close: ")"}.with("attempts", v.Attempts).with("backoff", v.Backoff).with("on", v.On)
@@ -288,22 +324,35 @@ func showNode(n *node) form {
 	case n.Approve != nil:
 		f.open = "approve("
 		f = f.with("prompt", n.Approve.Prompt)
+	case n.Expand != nil:
+		f = form{open: "expand(", close: ")", members: []form{literal(n.Expand.After)}}
+		if impl := n.links.impl; impl != nil {
+			f.members = append(f.members, form{word: impl.Name()})
+		}
+		f = f.with("name", n.Name).with("services", n.Expand.Services)
 	case n.Step != nil:
 		t := n.Step
-		f = f.with("run", t.Script).with("run", t.Argv).with("doc", t.Doc).with("shell", t.Shell).with("dir", t.Dir).
+		f = f.with("run", t.Script).with("run", t.Argv)
+		if t.Service != nil {
+			f.open = "service("
+			f = f.with("ready", t.Service.Ready).with("ready_timeout", t.Service.ReadyTimeout)
+		}
+		f = f.with("doc", t.Doc).with("shell", t.Shell).with("dir", t.Dir).
 			with("env", t.Env).with("pass_env", t.PassEnv).with("environment", t.Environment).with("requires", t.Requires).
 			with("timeout", t.Timeout).with("grace", t.Grace).with("retry", t.Retry).with("concurrency", t.Concurrency).
-			with("once", t.Once).with("tty", t.TTY).with("inputs", t.Inputs).with("outputs", t.Outputs)
+			with("once", t.Once).with("tty", t.TTY).with("services", t.Services).with("inputs", t.Inputs).with("outputs", t.Outputs)
 	}
 	var before []string
-	for _, v := range n.dependsOn {
-		switch v := v.(type) {
-		case *node:
-			before = append(before, v.Name)
-		case *group:
-			before = append(before, v.name)
-		case starlark.String:
-			before = append(before, string(v))
+	if n.links != nil {
+		for _, v := range n.links.dependsOn {
+			switch v := v.(type) {
+			case *node:
+				before = append(before, v.Name)
+			case *group:
+				before = append(before, v.name)
+			case starlark.String:
+				before = append(before, string(v))
+			}
 		}
 	}
 	return f.with("depends_on", before).with("run_on", string(n.RunOn)).with("allow_failure", n.AllowFailure)

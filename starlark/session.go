@@ -2,9 +2,7 @@ package starlark
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -30,7 +28,7 @@ const Typed = "<stdin>"
 type Session struct {
 	asked    Request
 	e        *evaluation
-	root     *os.Root
+	close    func() error
 	typed    *source             // all inputs, each in the lines where it was typed
 	names    starlark.StringDict // what the next input can name
 	fromFile starlark.StringDict // those of names that came from files
@@ -47,13 +45,18 @@ type Value struct {
 // Open begins a session on the tree of r, with nothing evaluated: Reload does
 // that. Source is not looked at. Close ends it.
 func Open(r Request) (*Session, error) {
-	root, err := os.OpenRoot(r.Root)
-	if err != nil {
-		return nil, fmt.Errorf("open the tree: %w", err)
-	}
 	r.Source = nil
-	s := &Session{asked: r, root: root, typed: &source{name: Typed, file: &syntax.File{}, globals: starlark.StringDict{}, lines: []int{0}}}
-	s.e = newEvaluation(&r, root)
+	s := &Session{close: func() error { return nil }}
+	if r.Tree == nil {
+		dir, err := OpenDir(r.Root, r.Files)
+		if err != nil {
+			return nil, err
+		}
+		r.Tree, s.close = dir, dir.Close
+	}
+	s.asked = r
+	s.typed = &source{name: Typed, file: &syntax.File{}, globals: starlark.StringDict{}, lines: []int{0}}
+	s.e = newEvaluation(&r)
 	s.e.words.KeepStacks = true
 	s.e.main = s.typed
 	s.e.loader.sources[Typed] = s.typed
@@ -63,13 +66,13 @@ func Open(r Request) (*Session, error) {
 }
 
 // Close gives back what s holds. It cannot be used any more.
-func (s *Session) Close() error { return s.root.Close() }
+func (s *Session) Close() error { return s.close() }
 
 // Reload reads the file again, and all that was loaded. What was typed stays,
 // unless the file has something of the same name now. After an error all is as
 // it was before, or, the first time, as if the file were empty.
 func (s *Session) Reload(ctx context.Context) error {
-	return s.try(ctx, func() {
+	_, err := s.try(ctx, func() {
 		e := s.e
 		e.loader.sources, e.loader.order = map[string]*source{Typed: s.typed}, nil
 		again := e.words.Restart(Typed)
@@ -96,6 +99,7 @@ func (s *Session) Reload(ctx context.Context) error {
 		again()
 		s.bindContext()
 	})
+	return err
 }
 
 // bindContext makes ctx what the pipeline that the request names is given, or
@@ -125,7 +129,10 @@ func (s *Session) Load(ctx context.Context, name string) error {
 	if problem != "" {
 		return plan.Diagnostics{{Severity: "error", Code: "bad-label", Message: "load: " + problem, Hint: hint}}
 	}
-	err := s.try(ctx, func() { s.load(file) })
+	if file == s.e.File {
+		return s.Reload(ctx)
+	}
+	_, err := s.try(ctx, func() { s.load(file) })
 	if err == nil && !slices.Contains(s.loaded, file) {
 		s.loaded = append(s.loaded, file)
 	}
@@ -169,10 +176,12 @@ func (s *Session) execute() bool {
 		}
 		e.words.SawDigest("file", file.name, file.digest())
 		globals, err := file.program.Init(e.thread, e.names)
-		globals.Freeze()
 		file.globals = globals
 		if err != nil {
 			e.failed(err)
+			return false
+		}
+		if e.freeze(file); len(e.found) > 0 {
 			return false
 		}
 	}
@@ -184,7 +193,7 @@ func (s *Session) execute() bool {
 // it is None.
 func (s *Session) Run(ctx context.Context, text string, line int) (Value, error) {
 	var last starlark.Value
-	err := s.input(ctx, text, line, func(v starlark.Value) { last = v })
+	_, err := s.input(ctx, text, line, func(v starlark.Value) { last = v })
 	if err != nil || last == nil || last == starlark.None {
 		return Value{}, err
 	}
@@ -195,7 +204,7 @@ func (s *Session) Run(ctx context.Context, text string, line int) (Value, error)
 func (s *Session) Type(ctx context.Context, text string, line int) (string, error) {
 	defer s.back()()
 	found := "NoneType"
-	err := s.input(ctx, text, line, func(v starlark.Value) {
+	_, err := s.input(ctx, text, line, func(v starlark.Value) {
 		found = v.Type()
 		if f, ok := v.(*starlark.Function); ok {
 			found += " " + signature(f)
@@ -211,27 +220,25 @@ type Question struct {
 	Environment string
 }
 
-// Plan plans a pipeline, of the file or typed.
+// Plan plans a pipeline, of the file or typed. The Result's Expand works until
+// ctx is done or s is asked for something else.
 func (s *Session) Plan(ctx context.Context, q Question) (Result, error) {
 	defer s.back()()
 	e := s.e
 	e.Pipeline, e.Params, e.Environment = q.Pipeline, q.Params, q.Environment
 	defer func() { e.Pipeline, e.Params, e.Environment = s.asked.Pipeline, s.asked.Params, s.asked.Environment }()
-	err := s.try(ctx, e.choose)
-	if err != nil {
-		return Result{Warnings: e.warnings}, err
-	}
-	return Result{Catalog: e.words.Catalog(), Plan: e.plan, Warnings: e.warnings}, nil
+	return s.try(ctx, e.choose)
 }
 
-// PlanFlow plans a flow that an expression gives: a step, a list of some.
+// PlanFlow plans a flow that an expression gives: a step, a list of some. The
+// Result is as Plan's.
 func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, error) {
 	defer s.back()()
 	e := s.e
-	err := s.input(ctx, text, line, func(v starlark.Value) {
+	return s.input(ctx, text, line, func(v starlark.Value) {
 		p := e.words.Flow("repl", v)
 		if p == nil {
-			e.found = append(e.found, s.typed.diagnose(place{int32(line), 1}, "wrong-type",
+			e.found = append(e.found, s.typed.diagnose(place{int32(line), int32(1 + strings.IndexFunc(text, notSpace))}, "wrong-type",
 				"this is of type "+v.Type()+", want a step", `such as step("hello", run = "echo hello")`))
 			return
 		}
@@ -245,8 +252,9 @@ func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, 
 		}
 		e.plan = made
 	})
-	return Result{Catalog: e.words.Catalog(), Plan: e.plan, Warnings: e.warnings}, err
 }
+
+func notSpace(r rune) bool { return r != ' ' }
 
 // Catalog returns what is registered.
 func (s *Session) Catalog() plan.Catalog { return s.e.words.Catalog() }
@@ -268,20 +276,24 @@ func (s *Session) back() func() {
 
 // try does work within the limits of one input, and takes it back when anything
 // was wrong.
-func (s *Session) try(ctx context.Context, work func()) error {
+func (s *Session) try(ctx context.Context, work func()) (Result, error) {
 	back := s.back()
 	s.fromFile = maps.Clone(s.fromFile)
 	e := s.e
-	e.found, e.warnings, e.loader.found, e.machine, e.plan, e.printed = nil, nil, nil, nil, nil, 0
-	e.stopped.Store(nil)
+	e.found, e.warnings, e.loader.found, e.machine, e.plan = nil, nil, nil, nil, nil
 	e.loader.tree.known = false // it may have other files by now
-	e.thread = &starlark.Thread{Name: "session", Load: e.module}
 	stop := e.bound(ctx)
 	defer stop()
 	work()
-	_, err := e.result(ctx)
+	result, err := e.result(ctx)
 	if err != nil {
 		back()
 	}
-	return err
+	if expand := result.Expand; expand != nil {
+		result.Expand = func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
+			defer s.back()()
+			return expand(ctx, node, outputs)
+		}
+	}
+	return result, err
 }

@@ -19,9 +19,9 @@ import (
 
 // input executes text and hands the value of the expression at its end, if
 // there is one, to last.
-func (s *Session) input(ctx context.Context, text string, line int, last func(starlark.Value)) error {
+func (s *Session) input(ctx context.Context, text string, line int, last func(starlark.Value)) (Result, error) {
 	parsed := false
-	err := s.try(ctx, func() {
+	result, err := s.try(ctx, func() {
 		file := s.parse(text, line)
 		if file == nil {
 			return
@@ -56,7 +56,7 @@ func (s *Session) input(ctx context.Context, text string, line int, last func(st
 	if !parsed {
 		s.typed.blank(line)
 	}
-	return err
+	return result, err
 }
 
 // keepLast has the expression that file ends with, if it does, bound to _.
@@ -85,8 +85,11 @@ func typing() *syntax.FileOptions {
 // nil when something is wrong.
 func (s *Session) parse(text string, line int) *syntax.File {
 	e := s.e
-	wrong := func(d ...plan.Diagnostic) *syntax.File {
-		e.found = append(e.found, d...)
+	wrong := func(list ...plan.Diagnostic) *syntax.File {
+		for _, d := range list {
+			d.Message = strings.Replace(d.Message, "the file ", "the input ", 1)
+			e.found = append(e.found, d)
+		}
 		return nil
 	}
 	if len(text) > e.Limits.Source {
@@ -96,7 +99,7 @@ func (s *Session) parse(text string, line int) *syntax.File {
 	}
 	start := s.typed.extend(line, text)
 	if at, problem, hint := unreadable([]byte(text)); at >= 0 {
-		return wrong(s.typed.diagnose(s.typed.place(start+at), "bad-encoding", strings.Replace(problem, "the file", "the input", 1), hint))
+		return wrong(s.typed.diagnose(s.typed.place(start+at), "bad-encoding", problem, hint))
 	}
 	begins := strings.TrimLeft(text, " ") // space before it says nothing
 	read := func() (*syntax.File, error) {

@@ -13,6 +13,9 @@ import (
 // holds no secret: a value is left to be filled
 // in.
 func (e *execution) rerun(j *job, p *plan.Plan, node *plan.Node) string {
+	if j.typed {
+		return ":run " + node.Name
+	}
 	words := append([]string{"piper", "exec", j.plan.Pipeline}, j.args[min(1, len(j.args)):]...)
 	if here, err := os.Getwd(); err == nil && here != e.dir {
 		words = append(words, "-C", e.dir)

@@ -34,6 +34,7 @@ func commands() []entry {
 		{"fmt", "format .star files", (*app).fmtCommand},
 		{"lint", "look for what is most likely a mistake in .star files", (*app).lintCommand},
 		{"test", "test the pipelines", (*app).testCommand},
+		{"repl", "try things out in the language", (*app).replCommand},
 		{"doc", "explain a word of the language", (*app).docCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},
 		{"completion", "print a completion script for a shell", (*app).completionCommand},

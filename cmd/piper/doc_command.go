@@ -22,34 +22,49 @@ piper doc --json      # for programs
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON array")
 	c.max, c.args = 1, builtinWords
 	c.Exec = func(ctx context.Context, args []string) error {
-		picked := builtins.Table()
-		if len(args) > 0 {
-			if picked = pickBuiltins(args[0]); len(picked) == 0 {
-				return &usageError{
-					message: fmt.Sprintf("no word %q in the language", args[0]),
-					hint:    didYouMean(nearest(args[0], builtinNames()), `"piper doc" lists them`),
-				}
-			}
-		}
+		picked, err := askedBuiltins(args)
 		switch {
+		case err != nil:
+			return err
 		case *asJSON:
 			return a.printBuiltinsJSON(picked)
-		case len(args) > 0 && picked[0].Name == args[0], len(picked) == 1:
-			for i, b := range picked {
-				if i > 0 {
-					fmt.Fprintln(a.stdout)
-				}
-				a.printBuiltin(b)
-			}
-			return nil
 		}
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		for _, b := range picked {
-			row(w, b.Name, firstLine(b.Summary()))
-		}
-		return w.Flush()
+		return a.printBuiltins(args, picked)
 	}
 	return c
+}
+
+// askedBuiltins returns the builtins that the arguments of doc name.
+func askedBuiltins(args []string) ([]builtins.Builtin, error) {
+	if len(args) == 0 {
+		return builtins.Table(), nil
+	}
+	picked := pickBuiltins(args[0])
+	if len(picked) == 0 {
+		return nil, &usageError{
+			message: fmt.Sprintf("no word %q in the language", args[0]),
+			hint:    didYouMean(nearest(args[0], builtinNames()), `"piper doc" lists them`),
+		}
+	}
+	return picked, nil
+}
+
+// printBuiltins explains what the arguments of doc name, or lists it.
+func (a *app) printBuiltins(args []string, picked []builtins.Builtin) error {
+	if len(args) > 0 && (picked[0].Name == args[0] || len(picked) == 1) {
+		for i, b := range picked {
+			if i > 0 {
+				fmt.Fprintln(a.stdout)
+			}
+			a.printBuiltin(b)
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for _, b := range picked {
+		row(w, b.Name, firstLine(b.Summary()))
+	}
+	return w.Flush()
 }
 
 // pickBuiltins returns the builtin called name, or those of the namespace

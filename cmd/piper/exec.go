@@ -49,7 +49,8 @@ type execution struct {
 	life    context.Context // of the evaluations, which expands ask while their builds run
 	project *project
 	source  *secret.Memory
-	runs    string // where runs of the project are recorded; "" is nowhere
+	given   []string // the values of secrets that the command line and its files hold
+	runs    string   // where runs of the project are recorded; "" is nowhere
 	signals *signals
 	answer  <-chan lineRead // of standard input, when somebody was asked
 }
@@ -85,9 +86,8 @@ piper exec deploy --secret-file .env --yes  # secrets from a file, approvals giv
 	c.FlagSet.BoolVar(&e.asJSON, "json", false, "print the build as a JSON object when it has ended")
 	c.FlagSet.StringVar(&e.logDir, "log-dir", "", "write a file per step into `DIR`")
 	c.choice(&e.triggers, "triggers", "show", "`WHAT` to do with the pipelines that this one triggers: show or run", "show", "run")
-	c.list(&e.secrets, "secret", "the value of a secret: `NAME=VALUE`; others on this machine may see it, so better use a file", false)
-	c.list(&e.secretFiles, "secret-file", "read secrets from `FILE`, with lines of NAME=VALUE, or one from NAME=FILE", false)
-	c.lists["log-dir"], c.lists["secret-file"] = directories, files
+	e.takesSecrets(c)
+	c.lists["log-dir"] = directories
 	c.max, c.args = 2, pipelineWords
 	c.Exec = e.run
 	return c
@@ -211,6 +211,7 @@ type job struct {
 	args     []string          // pipeline and environment, as far as they were given
 	parent   *job
 	later    bool // it runs after its parent, which does not wait for it
+	typed    bool // it was asked for in a repl
 	commit   string
 	logDir   string
 	build    *build.Build // nil until it has ended

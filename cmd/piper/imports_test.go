@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"starlark/format":         {"starlark", "runtime/plan"},
 	"starlark/lint":           {"starlark", "builtins", "runtime/plan"},
 	"starlark/test":           {"starlark", "builtins", "runtime/plan", "runtime/simulate"},
+	"starlark/repl":           {"starlark", "runtime/plan"},
 	"runtime":                 {"runtime/plan", "runtime/build"},
 	"runtime/secret":          {},
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
@@ -39,12 +40,13 @@ var mayImport = map[string][]string{
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
-		"runtime/process", "runtime/runner", "runtime/secret", "runtime/plan", "runtime/build", "cmd/piper/progress"},
+	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.
 var onlyIn = map[string][]string{
+	"github.com/peterh/liner":     {"starlark/repl"},
 	"go.starlark.net/":            {"builtins", "starlark"},
 	"os/exec":                     {"runtime/process"},
 	"testing":                     {"runtime/store/storetest"},

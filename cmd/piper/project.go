@@ -60,6 +60,12 @@ func (a *app) openProject(ctx context.Context, file string) (*project, error) {
 		p.root = root
 	}
 
+	p.openRepository(ctx)
+	return p, nil
+}
+
+// openRepository looks for the repository that p stands in.
+func (p *project) openRepository(ctx context.Context) {
 	repo, err := git.Open(p.root)
 	switch {
 	case err == nil:
@@ -68,7 +74,6 @@ func (a *app) openProject(ctx context.Context, file string) (*project, error) {
 	case !errors.Is(err, git.ErrNotRepository):
 		p.git = brokenRepository{err}
 	}
-	return p, nil
 }
 
 // projectDir is the project's root, or the current directory outside of one.

@@ -4,10 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/runtime/secret"
 )
+
+// takesSecrets gives c the flags that hand over secrets.
+func (e *execution) takesSecrets(c *command) {
+	c.list(&e.secrets, "secret", "the value of a secret: `NAME=VALUE`; others on this machine may see it, so better use a file", false)
+	c.list(&e.secretFiles, "secret-file", "read secrets from `FILE`, with lines of NAME=VALUE, or one from NAME=FILE", false)
+	c.lists["secret-file"] = files
+}
 
 // secretSource is where the secrets of a build come from: --secret first, then
 // --secret-file NAME=FILE, then the lines of --secret-file FILE, then the
@@ -41,6 +49,9 @@ func (e *execution) secretSource() (secret.Source, error) {
 			return nil, usagef("--secret-file: %w", err)
 		}
 		maps.Copy(lines, read)
+	}
+	for _, values := range []map[string]string{given, whole, lines} {
+		e.given = slices.AppendSeq(e.given, maps.Values(values))
 	}
 	source := secret.First(secret.Values(given), secret.Values(whole), secret.Values(lines), secret.Environ(e.lookupEnv))
 	return func(name string) (string, error) {

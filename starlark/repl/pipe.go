@@ -6,10 +6,6 @@ import (
 	"strings"
 )
 
-// maxLine is how many bytes a line of a Pipe may have: as many as there may be
-// in an input, unless a setting says otherwise.
-const maxLine = 1 << 20
-
 // A Pipe is an Editor of lines that nobody edits: those of a file, a program or
 // a terminal that can do no more.
 type Pipe struct {
@@ -33,7 +29,7 @@ func (p *Pipe) Line(prompt string) (string, error) {
 	for {
 		piece, err := p.in.ReadSlice('\n')
 		any = any || len(piece) > 0
-		if long = long || line.Len()+len(piece) > maxLine; !long {
+		if long = long || line.Len()+len(piece) > maxInput; !long {
 			line.Write(piece)
 		}
 		switch {

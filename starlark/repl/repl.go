@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/starlark"
@@ -36,10 +37,13 @@ type Editor interface {
 var (
 	// ErrInterrupted says that somebody pressed Ctrl-C.
 	ErrInterrupted = errors.New("interrupted")
-	// ErrTooLong says that a line is longer than an input may be. It was
-	// dropped.
-	ErrTooLong = errors.New("the line is too long")
+	// ErrTooLong says that a line is longer than anybody types. It was dropped.
+	ErrTooLong = errors.New("the input is too long")
 )
+
+// maxInput is how many bytes of one input are kept in memory. What an input may
+// have is for the Session to say, and far less.
+const maxInput = 16 << 20
 
 // A REPL is one conversation. All fields but Commands must be set.
 type REPL struct {
@@ -85,7 +89,8 @@ func (r *REPL) Run(ctx context.Context) error {
 		case errors.Is(err, ErrInterrupted):
 			continue
 		case errors.Is(err, ErrTooLong):
-			r.Report(plan.Diagnostics{r.problem("too-large", err.Error(), "put it into a file, and :load that")})
+			r.Report(plan.Diagnostics{{File: starlark.Typed, Line: r.lines, Column: 1, Severity: "error", Code: "too-large",
+				Message: err.Error(), Hint: "put it into a file, and :load that"}})
 			continue
 		case err != nil:
 			return fmt.Errorf("read a line: %w", err)
@@ -115,6 +120,9 @@ func (r *REPL) input() (string, error) {
 		}
 		if err != nil {
 			return "", err
+		}
+		if text.Len()+len(line) > maxInput {
+			return "", ErrTooLong
 		}
 		if text.Len() > 0 && r.begun.endsBefore(line) {
 			r.held = &line
@@ -146,16 +154,11 @@ func (r *REPL) line(prompt string) (string, error) {
 	return line, err
 }
 
-// problem is a diagnostic about the line that was read last.
-func (r *REPL) problem(code, message, hint string) plan.Diagnostic {
-	return plan.Diagnostic{File: starlark.Typed, Line: r.lines, Column: 1, Severity: "error", Code: code, Message: message, Hint: hint}
-}
-
 // do carries out an input. In a terminal Ctrl-C ends it.
 func (r *REPL) do(ctx context.Context, text string) error {
 	if _, terminal := r.Editor.(*Terminal); terminal {
 		var stop func()
-		ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
+		ctx, stop = interruptible(ctx)
 		defer stop()
 	}
 	err := r.carryOut(ctx, text)
@@ -165,15 +168,34 @@ func (r *REPL) do(ctx context.Context, text string) error {
 	return err
 }
 
+// interruptible returns a context that is done at Ctrl-C, as long as stop was
+// not called.
+func interruptible(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, os.Interrupt)
+	go func() {
+		select {
+		case <-caught:
+			cancel(ErrInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(caught)
+		cancel(nil)
+	}
+}
+
 func (r *REPL) carryOut(ctx context.Context, text string) error {
 	if rest, ok := strings.CutPrefix(strings.TrimLeft(text, " "), ":"); ok {
 		name, args, _ := strings.Cut(rest, " ")
 		c, err := r.command(name)
-		if err != nil {
-			return err
+		if err == nil {
+			r.column = len(text) - len(args)
+			err = c.Run(ctx, strings.TrimSpace(args))
 		}
-		r.column = len(text) - len(args)
-		return c.Run(ctx, strings.TrimSpace(args))
+		return r.inLine(text, err)
 	}
 	v, err := r.Session.Run(ctx, text, r.Line(text))
 	if err == nil && len(r.Session.Warnings()) > 0 {
@@ -181,6 +203,19 @@ func (r *REPL) carryOut(ctx context.Context, text string) error {
 	}
 	if v.Text != "" {
 		fmt.Fprintln(r.Out, v.Text)
+	}
+	return err
+}
+
+// inLine has err, about a command, show all of the line that it stands in.
+func (r *REPL) inLine(line string, err error) error {
+	var found plan.Diagnostics
+	if errors.As(err, &found) {
+		for i := range found {
+			if found[i].File == starlark.Typed && found[i].Line == r.lines {
+				found[i].Excerpt = line
+			}
+		}
 	}
 	return err
 }
@@ -219,7 +254,8 @@ func (r *REPL) command(name string) (Command, error) {
 	if len(found) > 1 {
 		hint = "it could be :" + found[0].Name + " or :" + found[1].Name
 	}
-	return Command{}, plan.Diagnostics{r.problem("unknown-command", fmt.Sprintf("there is no command %q", ":"+name), hint)}
+	return Command{}, plan.Diagnostics{{File: starlark.Typed, Line: r.lines, Column: 1, End: 2 + utf8.RuneCountInString(name),
+		Severity: "error", Code: "unknown-command", Message: fmt.Sprintf("there is no command %q", ":"+name), Hint: hint}}
 }
 
 // own returns the commands that every REPL has.

@@ -62,7 +62,7 @@ func (t *Terminal) Line(prompt string) (string, error) {
 		return "", ErrInterrupted
 	case err != nil:
 		return "", err
-	case len(line) > maxLine:
+	case len(line) > maxInput:
 		return "", ErrTooLong
 	case line == "" || line[0] == ' ' && prompt == first || t.secret(line):
 		return line, nil

@@ -1,0 +1,286 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
+
+// TestTranscripts has each conversation of testdata/*.txt again. Lines that
+// begin with a prompt are typed; the others are what is to be shown for them.
+// The files after it are the tree.
+func TestTranscripts(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			archive := txtar.Parse(text)
+			s := &script{}
+			for line := range strings.Lines(string(archive.Comment)) {
+				for _, prompt := range []string{first, follow} {
+					if typed, ok := strings.CutPrefix(line, prompt); ok {
+						s.lines = append(s.lines, strings.TrimSuffix(typed, "\n"))
+					}
+				}
+			}
+			r := open(t, archive.Files, s)
+			require.NoError(t, r.Run(context.Background()))
+			if *update {
+				archive.Comment = []byte(s.shown.String())
+				require.NoError(t, os.WriteFile(name, txtar.Format(archive), 0o666))
+				return
+			}
+			require.Equal(t, string(archive.Comment), s.shown.String())
+		})
+	}
+}
+
+// A script is an Editor of lines that are known before, and shows all.
+type script struct {
+	lines []string
+	shown strings.Builder
+}
+
+func (s *script) Line(prompt string) (string, error) {
+	if len(s.lines) == 0 {
+		return "", io.EOF
+	}
+	line := s.lines[0]
+	s.lines = s.lines[1:]
+	if line == "^C" {
+		s.shown.WriteString(prompt + line + "\n")
+		return "", ErrInterrupted
+	}
+	s.shown.WriteString(prompt + line + "\n")
+	return line, nil
+}
+
+// open begins a conversation in a tree of files.
+func open(t *testing.T, files []txtar.File, s *script) *REPL {
+	t.Helper()
+	dir := t.TempDir()
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
+		require.NoError(t, os.WriteFile(path, f.Data, 0o666))
+	}
+	session, err := starlark.Open(starlark.Request{Root: dir, Event: plan.Event{Branch: "main"}, Limits: starlark.Limits{Steps: 100_000},
+		Print: func(_ plan.Pos, message string) { fmt.Fprintln(&s.shown, message) }})
+	require.NoError(t, err)
+	t.Cleanup(func() { session.Close() })
+	if len(files) > 0 {
+		require.NoError(t, session.Reload(context.Background()))
+	}
+	r := &REPL{Session: session, Editor: s, Out: &s.shown, Report: func(err error) {
+		fmt.Fprintln(&s.shown, strings.TrimRight(err.Error(), "\n"))
+	}}
+	r.Commands = []Command{
+		{Name: "plan", Doc: "show the plan", Run: func(ctx context.Context, args string) error {
+			result, err := session.Plan(ctx, starlark.Question{Pipeline: args})
+			if err != nil {
+				return err
+			}
+			for _, n := range result.Plan.Nodes {
+				fmt.Fprintln(&s.shown, n.Name, n.Needs)
+			}
+			return nil
+		}},
+		{Name: "flow", Doc: "plan a flow", Run: func(ctx context.Context, args string) error {
+			result, err := session.PlanFlow(ctx, r.InPlace(args), r.Line(args))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(&s.shown, len(result.Plan.Nodes), "nodes")
+			return nil
+		}},
+		{Name: "broken", Doc: "fail", Run: func(context.Context, string) error { return errors.New("it is broken") }},
+	}
+	return r
+}
+
+const projectFile = `
+project(name = "shop")
+lint = step("lint", run = "true")
+_private = 1
+def helper(first, second = 2):
+    "Helps."
+    return first
+pipeline(name = "build", params = {"level": param.int(default = 3)}, steps = [lint])
+`
+
+func TestComplete(t *testing.T) {
+	r := open(t, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}, {Name: "ci/go.star", Data: []byte("x = 1\n")}, {Name: "main.go"}}, &script{})
+	r.Commands = append(r.own(), r.Commands...)
+	for _, test := range []struct {
+		begun  string // lines before
+		before string
+		head   string
+		want   []string // among what is found
+		not    []string
+		only   bool // nothing but want
+	}{
+		{before: "st", head: "", want: []string{"step", "str", "struct"}, only: true},
+		{before: "hel", want: []string{"helper"}, only: true},
+		{before: "", want: []string{"lint", "ctx", "def", "len"}, not: []string{"_private"}},
+		{before: "_p", want: []string{"_private"}, only: true},
+		{before: "ctx.", head: "ctx.", want: []string{"event", "params"}},
+		{before: "x = ctx.params.", head: "x = ctx.params.", want: []string{"level"}, only: true},
+		{before: "ctx.project.na", head: "ctx.project.", want: []string{"name"}, only: true},
+		{before: "fs.g", head: "fs.", want: []string{"glob"}, only: true},
+		{before: "lint.o", head: "lint.", want: []string{"output"}, only: true},
+		{before: "nothing.", head: "nothing.", only: true},
+		{before: `step("a", ti`, head: `step("a", `, want: []string{"timeout = ", "time"}, only: true},
+		{before: `step("a", run = "b", ru`, head: `step("a", run = "b", `, want: []string{"run_on = "}, not: []string{"run = "}},
+		{before: `step("a", run = li`, head: `step("a", run = `, want: []string{"lint", "list"}, only: true},
+		{before: `step("a", env = {"A": li`, head: `step("a", env = {"A": `, want: []string{"lint", "list"}, only: true},
+		{begun: `step("a",`, before: "  ti", head: "  ", want: []string{"timeout = ", "time"}, only: true},
+		{before: "helper(se", head: "helper(", want: []string{"second = ", "secret", "sequence", "semver", "set"}, only: true},
+		{before: "param.string(de", head: "param.string(", want: []string{"default = ", "def"}, only: true},
+		{before: `"st`, head: `"st`, only: true},
+		{begun: `x = """`, before: "st", head: "st", only: true},
+		{begun: "def f():", before: "", head: "", want: []string{"    "}, only: true},
+		{before: ":", want: []string{":help ", ":load ", ":quit ", ":reload ", ":type ", ":plan "}},
+		{before: ":re", want: []string{":reload "}, only: true},
+		{before: ":nope x", head: ":nope x", only: true},
+		{before: ":type ctx.pa", head: ":type ctx.", want: []string{"params"}, only: true},
+		{before: ":load ci", head: ":load ", want: []string{"ci/go.star"}, only: true},
+		{before: ":load ", head: ":load ", want: []string{"ci/go.star", "PIPER.star"}, not: []string{"main.go"}},
+	} {
+		r.begun = &scan{}
+		if test.begun != "" {
+			r.begun.add(test.begun)
+		}
+		head, found := r.Complete(test.before)
+		require.Equal(t, test.head, head, "%s|", test.before)
+		for _, want := range test.want {
+			require.Contains(t, found, want, "%s|", test.before)
+		}
+		for _, not := range test.not {
+			require.NotContains(t, found, not, "%s|", test.before)
+		}
+		if test.only {
+			require.Len(t, found, len(test.want), "%s| %q", test.before, found)
+		}
+	}
+}
+
+// TestCompleteLeavesNoTrace: what completion looks at is not read by the plan.
+func TestCompleteLeavesNoTrace(t *testing.T) {
+	r := open(t, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}}, &script{})
+	inputs := func() []plan.Input {
+		result, err := r.Session.Plan(context.Background(), starlark.Question{})
+		require.NoError(t, err)
+		return result.Plan.Inputs
+	}
+	before := inputs()
+	_, found := r.Complete("ctx.event.branch.up")
+	require.Equal(t, []string{"upper"}, found)
+	require.Equal(t, before, inputs())
+	_, err := r.Session.Run(context.Background(), "ctx.event.branch", 1)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(inputs(), func(i plan.Input) bool { return i.Kind == "event" && i.Key == "branch" }), "what an input reads is")
+}
+
+func TestInterrupted(t *testing.T) {
+	r := open(t, nil, &script{})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.ErrorIs(t, r.do(ctx, "1 + 1"), ErrInterrupted)
+	_, err := r.Session.Run(context.Background(), "1 + 1", 2)
+	require.NoError(t, err)
+}
+
+func TestReadFails(t *testing.T) {
+	broken := errors.New("broken")
+	r := open(t, nil, &script{})
+	r.Editor = failing{broken}
+	require.ErrorIs(t, r.Run(context.Background()), broken)
+}
+
+type failing struct{ err error }
+
+func (f failing) Line(string) (string, error) { return "", f.err }
+
+func TestPipe(t *testing.T) {
+	long := strings.Repeat("x", maxInput)
+	var asked strings.Builder
+	p := NewPipe(strings.NewReader("a\r\n\n"+long+"y\nb\n"+long+"\nlast"), &asked)
+	for _, want := range []string{"a", "", "too long", "b", "fits", "last"} {
+		line, err := p.Line("> ")
+		switch want {
+		case "too long":
+			require.ErrorIs(t, err, ErrTooLong)
+		case "fits":
+			require.ErrorIs(t, err, ErrTooLong) // with its end
+		default:
+			require.NoError(t, err)
+			require.Equal(t, want, line)
+		}
+	}
+	_, err := p.Line("> ")
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, strings.Repeat("> ", 7), asked.String())
+}
+
+func TestTooLong(t *testing.T) {
+	s := &script{lines: []string{`x = """` + strings.Repeat("x", maxInput), "1 + 1"}}
+	r := open(t, nil, s)
+	require.NoError(t, r.Run(context.Background()))
+	shown := s.shown.String()
+	require.Contains(t, shown, "<stdin>:1:1: error: the input is too long\nhint: put it into a file, and :load that\n")
+	require.True(t, strings.HasSuffix(shown, ">>> 1 + 1\n2\n"))
+}
+
+func TestHistory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "history")
+	h := &history{path: path}
+	require.Empty(t, h.read())
+	h.add("first")
+	require.NoError(t, os.Chmod(path, 0o644))
+	h.add("second é")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	require.Equal(t, []string{"first", "second é"}, h.read())
+
+	var many strings.Builder
+	for i := range 2500 {
+		fmt.Fprintf(&many, "line %d\n\xff\n\n", i)
+	}
+	require.NoError(t, os.WriteFile(path, []byte(many.String()), 0o600))
+	lines := h.read()
+	require.Len(t, lines, 1000)
+	require.Equal(t, "line 2499", lines[999])
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, strings.Join(lines, "\n")+"\n", string(data), "what is too old is gone")
+	info, err = os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+
+	nowhere := &history{}
+	nowhere.add("x")
+	require.Empty(t, nowhere.read())
+	under := &history{path: filepath.Join(path, "below a file")}
+	under.add("x")
+	under.replace("x")
+	require.Empty(t, under.read())
+}
