@@ -25,7 +25,7 @@ const (
 // runs stands in angle brackets, and what is very long is cut.
 func (e *Evaluation) Show(v starlark.Value) string {
 	var b strings.Builder
-	s := show{ev: e, left: showAll}
+	s := shaper{ev: e, left: showAll}
 	f := s.value(v)
 	f.write(&b, 0)
 	return Visible(b.String())
@@ -81,14 +81,14 @@ func (f *form) write(b *strings.Builder, indent int) {
 	b.WriteString("\n" + strings.Repeat(" ", indent) + f.close)
 }
 
-// A show makes forms of values.
-type show struct {
+// A shaper makes forms of values.
+type shaper struct {
 	ev     *Evaluation
 	left   int              // how many members may still be shown
 	around []starlark.Value // the lists, dicts and the like that hold what is being shown
 }
 
-func (s *show) value(v starlark.Value) form {
+func (s *shaper) value(v starlark.Value) form {
 	switch v := v.(type) {
 	case starlark.String:
 		return s.string(string(v))
@@ -160,7 +160,7 @@ func fields(name string, attrs []string) string {
 }
 
 // string quotes text; a marker in it is told as what it stands for.
-func (s *show) string(text string) form {
+func (s *shaper) string(text string) form {
 	if marked, err := s.ev.unmark(text); err == nil && marked.parts != nil {
 		return literal(plan.Text{Parts: marked.parts})
 	}
@@ -170,12 +170,12 @@ func (s *show) string(text string) form {
 	return literal(text)
 }
 
-func (s *show) list(v starlark.Value, open, close string, members starlark.Iterable) form {
+func (s *shaper) list(v starlark.Value, open, close string, members starlark.Iterable) form {
 	return inside(s, v, open, close, slices.Collect(starlark.Elements(members)), s.value)
 }
 
 // inside shows the members of v, as many as there is room for.
-func inside[T any](s *show, v starlark.Value, open, close string, members []T, member func(T) form) form {
+func inside[T any](s *shaper, v starlark.Value, open, close string, members []T, member func(T) form) form {
 	if len(s.around) > showDepth || slices.ContainsFunc(s.around, func(a starlark.Value) bool { return same(a, v) }) {
 		return form{word: open + "…" + close}
 	}

@@ -30,6 +30,8 @@
 // [github.com/piper-build/piper/starlark/format] lays them out,
 // [github.com/piper-build/piper/starlark/lint] finds what is most likely a
 // mistake.
+// A Session evaluates on and on what somebody types, and
+// [github.com/piper-build/piper/starlark/repl] is the conversation about it.
 //
 // # Running: a plan in, events out
 //

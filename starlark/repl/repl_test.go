@@ -152,7 +152,7 @@ func TestComplete(t *testing.T) {
 		{before: `step("a", run = li`, head: `step("a", run = `, want: []string{"lint", "list"}, only: true},
 		{before: `step("a", env = {"A": li`, head: `step("a", env = {"A": `, want: []string{"lint", "list"}, only: true},
 		{begun: `step("a",`, before: "  ti", head: "  ", want: []string{"timeout = ", "time"}, only: true},
-		{before: "helper(se", head: "helper(", want: []string{"second = ", "secret", "sequence", "semver", "set"}, only: true},
+		{before: "helper(se", head: "helper(", want: []string{"second = ", "secret"}, not: []string{"first"}},
 		{before: "param.string(de", head: "param.string(", want: []string{"default = ", "def"}, only: true},
 		{before: `"st`, head: `"st`, only: true},
 		{begun: `x = """`, before: "st", head: "st", only: true},
