@@ -111,7 +111,7 @@ func (s *Session) bindContext() {
 	all := e.words.Pipelines()
 	if e.Pipeline != "" || len(all) == 1 || e.words.Pipeline("build") != nil {
 		if p := e.pipeline(); p != nil {
-			params = e.params(p)
+			params = e.params(p, e.Params)
 		}
 	}
 	e.found = slices.DeleteFunc(e.found, func(d plan.Diagnostic) bool { return d.Code == "missing-param" })
@@ -227,7 +227,7 @@ func (s *Session) Plan(ctx context.Context, q Question) (Result, error) {
 	e := s.e
 	e.Pipeline, e.Params, e.Environment = q.Pipeline, q.Params, q.Environment
 	defer func() { e.Pipeline, e.Params, e.Environment = s.asked.Pipeline, s.asked.Params, s.asked.Environment }()
-	return s.try(ctx, e.choose)
+	return s.try(ctx, func() { e.choose(ctx) })
 }
 
 // PlanFlow plans a flow that an expression gives: a step, a list of some. The
@@ -242,15 +242,7 @@ func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, 
 				"this is of type "+v.Type()+", want a step", `such as step("hello", run = "echo hello")`))
 			return
 		}
-		made, err := e.words.Plan(e.thread, p, nil, "", e.Limits.Nodes)
-		if err != nil {
-			e.failed(err)
-			return
-		}
-		if len(e.words.Problems()) == 0 {
-			e.found = append(e.found, e.excerpts(plan.Validate(made, e.Limits.Nodes))...)
-		}
-		e.plan = made
+		e.plan = e.make(p, nil)
 	})
 }
 
