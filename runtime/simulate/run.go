@@ -38,9 +38,12 @@ type run struct {
 type attempt struct {
 	node    int
 	number  int
-	outcome Outcome
-	slot    bool // it holds one
-	void    int  // what was put on the agenda up to this number does not happen
+	started time.Time
+	stopped bool    // it was asked to end,
+	forced  bool    // and by force
+	outcome Outcome // its State is set
+	slot    bool    // it holds one
+	void    int     // what was put on the agenda up to this number does not happen
 }
 
 // loop takes the build to its end.
@@ -101,7 +104,6 @@ func (r *run) advance(wake time.Time) error {
 		r.cancelAt = time.Time{}
 		return r.cancel(*r.Cancel)
 	case due(r.stopAt):
-		r.stopAt = time.Time{}
 		return r.cancel(Cancel{Reason: fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), Force: true})
 	case due(r.deadline):
 		r.deadline = time.Time{}
@@ -144,7 +146,9 @@ func (r *run) act(ctx context.Context) (wake time.Time, err error) {
 
 // cancel asks the build to end.
 func (r *run) cancel(c Cancel) error {
-	if !c.Force && r.stopAt.IsZero() {
+	if c.Force {
+		r.stopAt = time.Time{}
+	} else if r.stopAt.IsZero() {
 		r.stopAt = r.now.Add(build.CleanupLimit)
 	}
 	return r.apply(build.Event{Kind: build.CancelRequested, By: c.By, Reason: c.Reason, Force: c.Force})
@@ -163,8 +167,8 @@ func (r *run) apply(ev build.Event) error {
 // start begins an attempt, and puts on the agenda what will come of it.
 func (r *run) start(ctx context.Context, i int) error {
 	node := &r.b.Plan().Nodes[i]
-	a := &attempt{node: i, number: r.b.Node(i).Attempt + 1}
-	if node.Step != nil && node.Step.Service == nil {
+	a := &attempt{node: i, number: r.b.Node(i).Attempt + 1, started: r.now}
+	if node.Step != nil && !node.IsService() {
 		a.slot = true
 		r.busy++
 	}
@@ -196,20 +200,28 @@ func (r *run) start(ctx context.Context, i int) error {
 	return r.step(ctx, a, node)
 }
 
-// stop ends a running attempt now, as one that was asked to. How an attempt
-// ends that is cancelled anyway is left to its outcome.
+// stop ends a running attempt that is to end: now, unless its outcome tells of
+// such an end and says when.
 func (r *run) stop(node int) {
 	a := r.attempts[node]
-	if a == nil || a.outcome.State == build.Cancelled {
+	_, forced := r.b.Cancelled()
+	if a == nil || a.stopped && a.forced == forced {
 		return
 	}
+	a.stopped, a.forced = true, forced
 	ev := build.Event{State: build.Cancelled}
-	if step := r.b.Plan().Nodes[node].Step; step != nil && step.Service != nil {
+	if !forced && r.b.Plan().Nodes[node].IsService() {
 		ev.State = build.Success
 	}
+	in := time.Duration(0)
+	if a.outcome.State == ev.State {
+		ev = a.ended()
+		if a.outcome.Duration != nil && !forced {
+			in = max(0, a.started.Add(a.took()).Sub(r.now))
+		}
+	}
 	a.void = r.made
-	a.outcome.State = build.Cancelled // it is not stopped again
-	r.end(a, 0, ev)
+	r.end(a, in, ev)
 }
 
 // A happening is something that an attempt will do.
@@ -241,6 +253,11 @@ func (r *run) happen(h happening) error {
 		delete(r.attempts, h.attempt.node)
 		if h.attempt.slot {
 			r.busy--
+		}
+	}
+	if ev.Expansion != nil {
+		if err := r.b.CheckExpansion(ev.Node, ev.Expansion, r.MaxNodes); err != nil {
+			ev.State, ev.Final, ev.Reason, ev.Expansion = build.Failed, true, err.Error(), nil
 		}
 	}
 	return r.apply(ev)

@@ -46,6 +46,8 @@ type Options struct {
 	Secret func(name string) error
 	// Expand runs the function of an expand node; nil fails it.
 	Expand func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
+	// MaxNodes is how many nodes the plan may grow to; 0 is plan.MaxNodes.
+	MaxNodes int
 
 	Cancel *Cancel // nil is nobody
 }
@@ -66,9 +68,12 @@ type Outcome struct {
 	// asks for: "<step.output key>".
 	Outputs map[string]string
 
-	// Duration is from the start of the attempt to its end; nil is Took, and for
-	// a service that it runs until it is stopped. A step that takes longer than
-	// its time-out ends TimedOut.
+	// Duration is from the start of the attempt to its end; nil is Took. A step
+	// that takes longer than its time-out ends TimedOut. A service that succeeds
+	// runs until it is stopped when it is nil.
+	//
+	// What is asked to stop ends at once, Cancelled, a service with Success. When
+	// that is the outcome's State, the other fields say how, and when.
 	Duration *time.Duration
 
 	Ready   time.Duration // until a service is ready, or the build of a waiting trigger is made

@@ -42,6 +42,13 @@ func trigger(wait bool, params ...plan.Var) func(*plan.Node) {
 		n.Step, n.Trigger = nil, &plan.Trigger{Pipeline: "deploy", Wait: wait, Params: params}
 	}
 }
+func service(n *plan.Node)                  { n.Step.Service = &plan.Service{} }
+func uses(names ...string) func(*plan.Node) { return step(func(s *plan.Step) { s.Services = names }) }
+func expand(after string) func(*plan.Node) {
+	return func(n *plan.Node) {
+		n.Step, n.Needs, n.Expand = nil, []string{after}, &plan.Expand{After: after}
+	}
+}
 func approve(n *plan.Node) { n.Step, n.Approve = nil, &plan.Approve{} }
 
 func plans(nodes ...plan.Node) *plan.Plan {
@@ -190,6 +197,23 @@ func TestRun(t *testing.T) {
 0s node skipped z cancelled cancelled
 0s build ended cancelled cancelled
 `},
+		"a forced cancel of what ends as it wants": {
+			func() *plan.Plan {
+				p := plans(node("a"))
+				p.Timeout = plan.Duration(time.Minute)
+				return p
+			}(),
+			simulate.Options{
+				Outcomes: outcomes("a", simulate.Outcome{State: build.Cancelled, Signal: "killed", Duration: lasts(time.Hour)}),
+				Cancel:   &simulate.Cancel{After: 2 * time.Minute, Force: true},
+			}, `
+0s build started
+0s attempt started a
+1m0s deadline passed timed out after 1m0s
+2m0s cancel requested
+2m0s attempt ended a cancelled
+2m0s build ended timed_out the build ran longer than 1m
+`},
 		"fail_fast": {
 			func() *plan.Plan {
 				in := func(n *plan.Node) { n.Group = "g" }
@@ -243,6 +267,111 @@ func TestRun(t *testing.T) {
 1s attempt ended c failed parameter v: step a wrote no output "url": it has to write a file of that name into $PIPER_OUTPUT
 1s build ended failed b failed and 1 more
 `},
+		"a service runs beside the steps that list it": {
+			plans(node("db", service), node("a", uses("db")), node("b", needs("a"), uses("db"))),
+			simulate.Options{Slots: 1, Outcomes: outcomes("db", simulate.Outcome{Ready: 4 * time.Second})}, `
+0s build started
+0s attempt started db
+4s node ready db
+4s attempt started a
+5s attempt ended a success
+5s attempt started b
+6s attempt ended b success
+6s attempt ended db success
+6s build ended success
+`},
+		"a service that does not become ready": {
+			plans(node("db", service), node("a", uses("db"))),
+			simulate.Options{Outcomes: outcomes("db", simulate.Outcome{Unready: true, State: build.Failed, Exit: exits(1)})}, `
+0s build started
+0s attempt started db
+1s attempt ended db failed ended before it was ready
+1s node skipped a skipped needs db, which failed
+1s build ended failed db failed
+`},
+		"a service that is ready too late": {
+			plans(node("db", service), node("a", uses("db"))),
+			simulate.Options{Outcomes: outcomes("db", simulate.Outcome{Ready: time.Hour})}, `
+0s build started
+0s attempt started db
+1m0s attempt ended db failed was not ready within 1m
+1m0s node skipped a skipped needs db, which failed
+1m0s build ended failed db failed
+`},
+		"a service that ends by itself": {
+			plans(node("db", service), node("a", uses("db")), node("b", needs("a"), uses("db"))),
+			simulate.Options{Outcomes: outcomes("db", simulate.Outcome{Duration: lasts(500 * time.Millisecond)})}, `
+0s build started
+0s attempt started db
+0s node ready db
+0s attempt started a
+500ms attempt ended db failed ended by itself
+1s attempt ended a success
+1s node skipped b skipped needs db, which failed
+1s build ended failed db failed
+`},
+		"a service in a build that is cancelled": {
+			plans(node("db", service), node("a", uses("db")), node("z", needs("a"), uses("db"), runOn(plan.Always))),
+			simulate.Options{Cancel: &simulate.Cancel{During: "a"}}, `
+0s build started
+0s attempt started db
+0s node ready db
+0s attempt started a
+0s cancel requested
+0s attempt ended a cancelled
+0s attempt started z
+1s attempt ended z success
+1s attempt ended db success
+1s build ended cancelled cancelled
+`},
+		"an expand that finds nothing, and what it cannot find": {
+			plans(node("a"), node("more", expand("a")), node("none", expand("a"))),
+			simulate.Options{Expand: func(_ context.Context, name string, _ map[string]string) (plan.Expansion, error) {
+				if name == "none" {
+					return plan.Expansion{}, errors.New("gone")
+				}
+				return plan.Expansion{}, nil
+			}}, `
+0s build started
+0s attempt started a
+1s attempt ended a success
+1s attempt started more
+1s attempt started none
+2s attempt ended more success
+2s attempt ended none failed gone
+2s build ended failed none failed
+`},
+		"an expand where nobody can run it": {
+			plans(node("a"), node("more", expand("a"))), simulate.Options{}, `
+0s build started
+0s attempt started a
+1s attempt ended a success
+1s attempt started more
+2s attempt ended more failed there is nothing here that could run its function
+2s build ended failed more failed
+`},
+		"an expand that is to fail is not asked": {
+			plans(node("a"), node("more", expand("a"))), simulate.Options{Outcomes: outcomes("more", fails)}, `
+0s build started
+0s attempt started a
+1s attempt ended a success
+1s attempt started more
+2s attempt ended more failed
+2s build ended failed more failed
+`},
+		"an agent that is lost": {
+			plans(node("a", retry(2, 0, "7")), node("once", retry(2, 0), step(func(s *plan.Step) { s.Once = true }))),
+			simulate.Options{Outcomes: outcomes("a", simulate.Outcome{State: build.Failed, Infra: true, Lost: true}, simulate.Outcome{},
+				"once", simulate.Outcome{State: build.Failed, Infra: true, Lost: true})}, `
+0s build started
+0s attempt started a
+0s attempt started once
+1s attempt ended a failed
+1s attempt started a
+1s attempt ended once failed
+2s attempt ended a success
+2s build ended failed once failed
+`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, plan.Validate(test.plan, 0).Err())
@@ -271,6 +400,36 @@ func TestResult(t *testing.T) {
 	b, _ := r.Build.Step("b")
 	require.Equal(t, map[string]string{"url": "<b.output url>"}, b.Outputs)
 	require.Equal(t, 2, b.Attempt)
+}
+
+// TestGrow has a plan that grows: outcomes of nodes that are found count too.
+func TestGrow(t *testing.T) {
+	p := plans(node("list"), node("list/expand", expand("list")), node("end", needs("list/expand")))
+	p.Nodes[0].Step.Concurrency = "x"
+	asked := func(_ context.Context, name string, outputs map[string]string) (plan.Expansion, error) {
+		var x plan.Expansion
+		for _, shard := range strings.Fields(outputs["shards"]) {
+			x.Nodes = append(x.Nodes, node("test/"+shard, needs(name)))
+		}
+		return x, nil
+	}
+	o := simulate.Options{Expand: asked, Outcomes: outcomes(
+		"list", simulate.Outcome{Outputs: map[string]string{"shards": "a b c"}}, "test/b", fails)}
+	r, err := simulate.Run(t.Context(), p, o)
+	require.NoError(t, err)
+	require.Equal(t, []string{"list", "list/expand", "test/a", "test/b", "test/c"}, r.Order)
+	require.Len(t, r.Build.Plan().Nodes, 6)
+	require.Equal(t, "test/b failed", r.Build.Reason())
+	b, err := build.Fold(p, r.Events)
+	require.NoError(t, err)
+	require.True(t, b.Equal(r.Build))
+
+	o.MaxNodes = 5
+	r, err = simulate.Run(t.Context(), p, o)
+	require.Equal(t, &simulate.UnknownNodeError{Node: "test/b"}, err)
+	more, _ := r.Build.Step("list/expand")
+	require.Equal(t, build.Failed, more.State)
+	require.Contains(t, more.Reason, "has 6 nodes, and the limit is 5")
 }
 
 // TestMachine has a machine that meets not everything, and knows not every

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -46,7 +47,7 @@ func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) error {
 		}
 	}
 	if step.Service != nil {
-		r.serve(a)
+		r.serve(a, step.Service)
 		return nil
 	}
 	took, ev := a.took(), a.ended()
@@ -77,14 +78,37 @@ func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) error {
 
 // serve begins an attempt of a service: it is ready, and then runs until it is
 // stopped, unless its outcome ends it.
-func (r *run) serve(a *attempt) {
+func (r *run) serve(a *attempt, service *plan.Service) {
+	limit := time.Duration(service.ReadyTimeout)
+	if limit == 0 {
+		limit = time.Duration(plan.DefaultReadyTimeout)
+	}
 	o := &a.outcome
-	if !o.Unready {
+	ev := a.ended()
+	if !ev.Infra {
+		ev.State = build.Failed
+	}
+	switch {
+	case !o.Unready && o.Ready > limit:
+		r.end(a, limit, build.Event{State: build.Failed, Reason: also(fmt.Sprintf("was not ready within %s", plan.Duration(limit)), o.Reason)})
+	case o.Unready:
+		ev.Reason = also("ended before it was ready", ev.Reason)
+		r.end(a, a.took(), ev)
+	default:
 		r.later(a, o.Ready, build.NodeReady, build.Event{})
+		if o.Duration != nil || o.State != build.Success {
+			ev.Reason = also("ended by itself", ev.Reason)
+			r.end(a, max(a.took(), o.Ready), ev)
+		}
 	}
-	if o.Unready || o.Duration != nil || o.State != build.Success {
-		r.end(a, max(a.took(), o.Ready), a.ended())
+}
+
+// also puts two reasons into one.
+func also(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
 	}
+	return a + "; " + b
 }
 
 // trigger makes the downstream build of a node, and waits for it if the node
@@ -126,23 +150,24 @@ func (r *run) trigger(a *attempt, node *plan.Node) error {
 	return nil
 }
 
-// expand runs the function of a node, unless its outcome says that it fails.
+// expand runs the function of a node, unless its outcome says how it ends.
 func (r *run) expand(ctx context.Context, a *attempt, node *plan.Node) error {
 	ev := a.ended()
+	if ev.State == build.Success && r.Expand == nil {
+		ev = hopeless("there is nothing here that could run its function")
+	}
 	if ev.State == build.Success {
 		before, _ := r.b.Step(node.Expand.After)
-		found, err := plan.Expansion{}, error(nil)
-		if r.Expand == nil {
-			err = errors.New("there is nobody to expand it here")
-		} else {
-			found, err = r.Expand(ctx, node.Name, before.Outputs)
-		}
-		if err == nil {
-			ev.Expansion = &found
-		} else if ctx.Err() != nil {
+		found, err := r.Expand(ctx, node.Name, maps.Clone(before.Outputs))
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		} else {
+		case errors.As(err, new(plan.Diagnostics)):
 			ev = hopeless(err.Error())
+		case err != nil:
+			ev = build.Event{State: build.Failed, Reason: err.Error(), Infra: true, Final: true}
+		case len(found.Nodes)+len(found.Groups)+len(found.Environments)+len(found.Inputs) > 0:
+			ev.Expansion = &found
 		}
 	}
 	r.end(a, a.took(), ev)
@@ -154,6 +179,13 @@ func (r *run) resolve(step *plan.Step) error {
 	for _, arg := range step.Argv {
 		if _, err := r.text(arg); err != nil {
 			return err
+		}
+	}
+	if step.Service != nil {
+		for _, arg := range step.Service.Ready.Argv {
+			if _, err := r.text(arg); err != nil {
+				return fmt.Errorf("ready: %w", err)
+			}
 		}
 	}
 	p := r.b.Plan()
