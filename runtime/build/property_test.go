@@ -1,8 +1,8 @@
 package build
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +18,7 @@ func TestAnyBuild(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPlan(t)
 		require.Empty(t, plan.Validate(p, 0))
-		r := &run{T: t, p: p, b: New(p), now: time.UnixMilli(1_000_000).UTC(), above: ancestors(p)}
+		r := &run{T: t, first: p, p: p, b: New(p), now: time.UnixMilli(1_000_000).UTC(), above: ancestors(p)}
 		r.slots = rapid.IntRange(1, 4).Draw(t, "slots")
 		r.apply(Event{Kind: BuildStarted})
 		for r.b.State() == Running {
@@ -44,51 +44,112 @@ func drawPlan(t *rapid.T) *plan.Plan {
 		}
 		p.Groups = append(p.Groups, g)
 	}
-	rare := func(what string) bool { return rapid.IntRange(0, 4).Draw(t, what) == 0 }
+	for i := range rapid.IntRange(0, 2).Draw(t, "services") {
+		p.Nodes = append(p.Nodes, drawService(t, i))
+	}
 	for i := range rapid.IntRange(0, 12).Draw(t, "nodes") {
-		n := plan.Node{Name: fmt.Sprintf("n%d", i)}
-		n.RunOn = rapid.SampledFrom([]plan.RunOn{"", "", "", plan.Success, plan.Failure, plan.Always}).Draw(t, "run_on")
-		if rare("allow") {
-			n.AllowFailure = "known"
-		}
-		switch rapid.IntRange(0, 9).Draw(t, "kind") {
-		case 0:
-			n.Trigger = &plan.Trigger{Pipeline: "x", Wait: rapid.Bool().Draw(t, "wait")}
-		case 1:
-			n.Approve = &plan.Approve{}
-		default:
-			n.Step = &plan.Step{Script: "true"}
-			if rare("key") {
-				n.Step.Concurrency = rapid.SampledFrom([]string{"db", "net"}).Draw(t, "key name")
-			}
-			if rare("retry") {
-				n.Step.Retry = &plan.Retry{
-					Attempts: rapid.IntRange(1, 3).Draw(t, "attempts"),
-					Backoff:  plan.Duration(rapid.IntRange(0, 3).Draw(t, "backoff")) * plan.Duration(time.Second),
-					On:       rapid.SampledFrom([][]string{nil, {"timeout"}, {"signal", "7"}}).Draw(t, "on"),
-				}
-			}
-		}
-		for j := range i {
-			if rare("edge") {
-				n.Needs = append(n.Needs, fmt.Sprintf("n%d", j))
-			}
-		}
-		if len(p.Groups) > 0 {
-			if rapid.Bool().Draw(t, "grouped") {
-				n.Group = rapid.SampledFrom(p.Groups).Draw(t, "group").Name
-			}
-			// A group may be needed from outside, by what comes after all of it.
-			if rare("needs group") {
-				n.Needs = append(n.Needs, rapid.SampledFrom(p.Groups).Draw(t, "needed").Name)
-			}
-		}
+		n := drawNode(t, p, i)
 		p.Nodes = append(p.Nodes, n)
 		if g := plan.NewGraph(p); len(g.Order()) < g.Len() { // it closed a cycle
-			p.Nodes[i].Group, p.Nodes[i].Needs = "", nil
+			n := &p.Nodes[len(p.Nodes)-1]
+			n.Group, n.Needs = "", nil
+			if n.Expand != nil {
+				n.Needs = []string{n.Expand.After}
+			}
 		}
 	}
 	return p
+}
+
+func drawService(t *rapid.T, number int) plan.Node {
+	return plan.Node{Name: fmt.Sprintf("s%d", number), Step: &plan.Step{Script: "true", Service: &plan.Service{}}}
+}
+
+func rare(t *rapid.T, what string) bool { return rapid.IntRange(0, 4).Draw(t, what) == 0 }
+
+// drawNode draws the node of that number, which may need any node and group of
+// p and stand in any group.
+func drawNode(t *rapid.T, p *plan.Plan, number int) plan.Node {
+	n := plan.Node{Name: fmt.Sprintf("n%d", number)}
+	n.RunOn = rapid.SampledFrom([]plan.RunOn{"", "", "", plan.Success, plan.Failure, plan.Always}).Draw(t, "run_on")
+	if rare(t, "allow") {
+		n.AllowFailure = "known"
+	}
+	var services, others []string
+	for _, m := range p.Nodes {
+		switch {
+		case !m.IsService():
+			others = append(others, m.Name)
+		case rare(t, "lists"):
+			services = append(services, m.Name)
+		}
+	}
+	switch kind := rapid.IntRange(0, 10).Draw(t, "kind"); {
+	case kind == 0:
+		n.Trigger = &plan.Trigger{Pipeline: "x", Wait: rapid.Bool().Draw(t, "wait")}
+	case kind == 1:
+		n.Approve = &plan.Approve{}
+	case kind <= 3 && len(others) > 0:
+		n.Expand = &plan.Expand{After: rapid.SampledFrom(others).Draw(t, "after"), Services: services}
+		n.RunOn = ""
+		n.Needs = append(n.Needs, n.Expand.After)
+	default:
+		n.Step = &plan.Step{Script: "true", Services: services}
+		if rare(t, "key") {
+			n.Step.Concurrency = rapid.SampledFrom([]string{"db", "net"}).Draw(t, "key name")
+		}
+		if rare(t, "retry") {
+			n.Step.Retry = &plan.Retry{
+				Attempts: rapid.IntRange(1, 3).Draw(t, "attempts"),
+				Backoff:  plan.Duration(rapid.IntRange(0, 3).Draw(t, "backoff")) * plan.Duration(time.Second),
+				On:       rapid.SampledFrom([][]string{nil, {"timeout"}, {"signal", "7"}}).Draw(t, "on"),
+			}
+		}
+	}
+	for _, other := range others {
+		if rare(t, "edge") {
+			n.Needs = append(n.Needs, other)
+		}
+	}
+	if len(p.Groups) > 0 {
+		if rapid.Bool().Draw(t, "grouped") {
+			n.Group = rapid.SampledFrom(p.Groups).Draw(t, "group").Name
+		}
+		// A group may be needed from outside, by what comes after all of it.
+		if rare(t, "needs group") {
+			n.Needs = append(n.Needs, rapid.SampledFrom(p.Groups).Draw(t, "needed").Name)
+		}
+	}
+	return n
+}
+
+// drawExpansion draws what an expand of p may find. It fits into p but for the
+// services that it lists, which may have ended.
+func drawExpansion(t *rapid.T, p *plan.Plan, expand string) *plan.Expansion {
+	x := &plan.Expansion{}
+	if rare(t, "finds a group") {
+		x.Groups = append(x.Groups, plan.Group{
+			Name: fmt.Sprintf("g%d", len(p.Groups)), Limit: rapid.IntRange(0, 1).Draw(t, "limit"), FailFast: rapid.Bool().Draw(t, "fail fast"),
+		})
+	}
+	if rare(t, "finds a service") {
+		x.Nodes = append(x.Nodes, drawService(t, len(p.Nodes)))
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "finds") {
+		// Everything that it may need or list, with its own groups alone to stand in.
+		n := drawNode(t, &plan.Plan{Nodes: append(slices.Clone(p.Nodes), x.Nodes...), Groups: x.Groups}, len(p.Nodes)+i+1)
+		x.Nodes = append(x.Nodes, n)
+		grown, err := plan.Grow(p, expand, *x)
+		require.NoError(t, err)
+		if len(plan.Validate(grown, 0)) > 0 { // it closed a cycle
+			n.Group, n.Needs = "", nil
+			if n.Expand != nil {
+				n.Expand.After = expand
+			}
+			x.Nodes[len(x.Nodes)-1] = n
+		}
+	}
+	return x
 }
 
 // encloses reports whether a node or group named inner stands, directly or
@@ -137,7 +198,8 @@ func ancestors(p *plan.Plan) [][]bool {
 
 type run struct {
 	*rapid.T
-	p      *plan.Plan
+	first  *plan.Plan // as it was before any expand
+	p      *plan.Plan // as it is
 	b      *Build
 	now    time.Time
 	slots  int
@@ -151,13 +213,43 @@ type run struct {
 func (r *run) apply(ev Event) {
 	ev.Seq, ev.Time = r.b.Seq()+1, r.now
 	require.NoError(r, r.b.Apply(ev))
+	r.applied(ev)
+}
+
+// applied notes an event, and holds a plan that has grown against the one
+// before it.
+func (r *run) applied(ev Event) {
 	r.events = append(r.events, ev)
+	if r.b.Plan() == r.p {
+		return
+	}
+	expand, ok := r.b.Lookup(ev.Node)
+	require.True(r, ok && ev.Expansion != nil, "the plan has grown by nothing")
+	was, before := r.p, r.above
+	r.p = r.b.Plan()
+	r.above = ancestors(r.p)
+	require.Empty(r, plan.Validate(r.p, 0))
+	for i, n := range was.Nodes {
+		require.Equal(r, n.Name, r.p.Nodes[i].Name, "a node has lost its place")
+		for j := range was.Nodes {
+			require.True(r, r.above[i][j] || !before[i][j], "%s does not wait for %s any more", n.Name, was.Nodes[j].Name)
+		}
+	}
+	for found := len(was.Nodes); found < len(r.p.Nodes); found++ {
+		if r.p.Nodes[found].IsService() {
+			continue
+		}
+		require.True(r, r.above[found][expand], "%s does not wait for the expand that found it", r.p.Nodes[found].Name)
+		for i := range was.Nodes {
+			require.True(r, r.above[i][found] || !before[i][expand], "%s does not wait for what was found", was.Nodes[i].Name)
+		}
+	}
 }
 
 func (r *run) free() int {
 	free := r.slots
 	for i, n := range r.p.Nodes {
-		if n.Step != nil && r.b.Node(i).State == Running {
+		if n.Step != nil && !n.IsService() && r.b.Node(i).State == Running {
 			free--
 		}
 	}
@@ -171,7 +263,7 @@ func (r *run) turn() {
 	again, wakeAgain := r.b.Next(r.now, r.free())
 	require.Equal(r, actions, again)
 	require.Equal(r, wake, wakeAgain)
-	folded, err := Fold(r.p, r.events)
+	folded, err := Fold(r.first, r.events)
 	require.NoError(r, err)
 	require.True(r, r.b.Equal(folded))
 	elsewhere, wakeElsewhere := folded.Next(r.now, r.free())
@@ -247,6 +339,13 @@ func (r *run) happen(wake time.Time) {
 		r.apply(Event{Kind: NodeTriggered, Node: n.Name, Child: "child"})
 		return
 	}
+	if n.IsService() && step.Ready.IsZero() && rapid.IntRange(0, 3).Draw(r.T, "gets ready") > 0 {
+		r.apply(Event{Kind: NodeReady, Node: n.Name})
+		return
+	}
+	if n.IsService() && !r.stopped[i] && !rare(r.T, "ends by itself") {
+		return
+	}
 	ev := Event{Kind: AttemptEnded, Node: n.Name, Attempt: step.Attempt, State: Success}
 	if r.stopped[i] && rapid.IntRange(0, 3).Draw(r.T, "obeys") > 0 {
 		ev.State = Cancelled
@@ -259,256 +358,55 @@ func (r *run) happen(wake time.Time) {
 		} else {
 			ev.Signal = "killed"
 		}
+	} else if n.Expand != nil && rapid.IntRange(0, 3).Draw(r.T, "finds anything") > 0 {
+		ev.Expansion = drawExpansion(r.T, r.p, n.Name)
+		err := r.b.CheckExpansion(n.Name, ev.Expansion, 0)
+		require.Equal(r, r.listsEnded(ev.Expansion), err != nil, "%v", err)
+		if err != nil {
+			ev.Seq, ev.Time = r.b.Seq()+1, r.now
+			require.ErrorIs(r, r.b.Apply(ev), ErrExpansion)
+			ev.State, ev.Reason, ev.Final, ev.Expansion = Failed, err.Error(), true, nil
+		}
 	}
+	held, forced := r.isHeld(i), r.forced
 	r.apply(ev)
+	if n.IsService() {
+		switch state := r.b.Node(i).State; {
+		case held && !forced:
+			require.Equal(r, Failed, state)
+			require.NotEmpty(r, r.b.Node(i).Reason)
+		case !forced:
+			require.Equal(r, Success, state)
+		default: // unless it had done its duty before that
+			require.Contains(r, []State{Cancelled, Success}, state)
+		}
+	}
 }
 
 // nonsense tries an event that may or may not be possible. When it is refused
 // nothing may have changed.
 func (r *run) nonsense() {
 	ev := Event{
-		Kind:    rapid.SampledFrom([]Kind{BuildStarted, AttemptStarted, AttemptEnded, NodeSkipped, NodeTriggered, BuildEnded, "x"}).Draw(r.T, "kind"),
-		Node:    fmt.Sprintf("n%d", rapid.IntRange(0, 12).Draw(r.T, "node")),
+		Kind:    rapid.SampledFrom([]Kind{BuildStarted, AttemptStarted, AttemptEnded, NodeReady, NodeSkipped, NodeTriggered, BuildEnded, "x"}).Draw(r.T, "kind"),
+		Node:    rapid.SampledFrom([]string{"n", "n", "n", "s"}).Draw(r.T, "of") + fmt.Sprint(rapid.IntRange(0, 12).Draw(r.T, "node")),
 		Attempt: rapid.IntRange(0, 3).Draw(r.T, "attempt"),
 		State:   rapid.SampledFrom([]State{Success, Failed, Skipped, Cancelled, Waiting, ""}).Draw(r.T, "state"),
 		Seq:     r.b.Seq() + int64(rapid.SampledFrom([]int{1, 1, 1, 0, 2}).Draw(r.T, "seq")),
 		Time:    r.now,
 	}
-	before, err := Fold(r.p, r.events)
+	if rare(r.T, "with an expansion") {
+		ev.Expansion = &plan.Expansion{Nodes: []plan.Node{{Name: rapid.SampledFrom([]string{"n0", "new"}).Draw(r.T, "found"), Step: &plan.Step{Script: "true"}}}}
+	}
+	before, err := Fold(r.first, r.events)
 	require.NoError(r, err)
 	if r.b.Apply(ev) != nil {
 		require.True(r, r.b.Equal(before), "an error has changed the state")
 		return
 	}
-	r.events = append(r.events, ev)
+	r.applied(ev)
 	if ev.Kind == AttemptStarted {
 		i, _ := r.b.Lookup(ev.Node)
 		r.checkDecided(i)
 		require.True(r, r.fits(-1), "a limit is broken") // slots are no business of Apply's
 	}
-}
-
-func ended(s State) bool { return s != Waiting && s != Running }
-
-// bad reports whether what happened to a node keeps success-nodes from running.
-func (r *run) bad(i int) bool {
-	s := r.b.Node(i)
-	if s.State == Skipped {
-		// Cut off by its group; other skips only hand on what was before.
-		return r.failedGroup(i) && r.p.Nodes[i].RunOn != plan.Failure && !r.badAbove(i)
-	}
-	return (s.State == Failed || s.State == TimedOut || s.State == Cancelled) && !s.Allowed
-}
-
-func (r *run) badAbove(i int) bool {
-	for j, above := range r.above[i] {
-		if above && r.bad(j) {
-			return true
-		}
-	}
-	return false
-}
-
-// failedGroup reports whether a fail_fast group around a node was stopped.
-func (r *run) failedGroup(i int) bool {
-	for _, g := range r.p.Groups {
-		if !g.FailFast || !encloses(r.p, g.Name, r.p.Nodes[i].Group) {
-			continue
-		}
-		for j, m := range r.p.Nodes {
-			s := r.b.Node(j)
-			asked := s.State == Cancelled && r.wasAsked(j)
-			if encloses(r.p, g.Name, m.Group) && (s.State == Failed || s.State == TimedOut || s.State == Cancelled && !asked) && !s.Allowed {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// wasAsked reports whether a cancelled node had been asked to stop, which only
-// the state itself knows.
-func (r *run) wasAsked(i int) bool { return r.b.nodes[i].verdict != free }
-
-// calledOff reports whether the build was, as far as a node is concerned.
-func (r *run) calledOff(i int) bool {
-	return r.forced || (r.cancelled || r.late) && r.p.Nodes[i].RunOn != plan.Always
-}
-
-// checkDecided checks that a node may run for all that its ancestors did.
-func (r *run) checkDecided(i int) {
-	for j, above := range r.above[i] {
-		if above {
-			require.True(r, ended(r.b.Node(j).State), "%s runs before %s has ended", r.p.Nodes[i].Name, r.p.Nodes[j].Name)
-		}
-	}
-	require.False(r, r.calledOff(i), "%s starts though the build was called off", r.p.Nodes[i].Name)
-	switch r.p.Nodes[i].RunOn {
-	case plan.Always:
-	case plan.Failure:
-		require.True(r, r.badAbove(i), "%s runs on no failure", r.p.Nodes[i].Name)
-	default:
-		require.False(r, r.badAbove(i), "%s runs after a failure", r.p.Nodes[i].Name)
-		require.False(r, r.failedGroup(i), "%s runs in a group that was stopped", r.p.Nodes[i].Name)
-	}
-}
-
-// checkSkip checks that a node must not run (again).
-func (r *run) checkSkip(i int) {
-	wanted := true
-	switch r.p.Nodes[i].RunOn {
-	case plan.Always:
-	case plan.Failure:
-		wanted = r.badAbove(i)
-	default:
-		wanted = !r.badAbove(i) && !r.failedGroup(i)
-	}
-	require.True(r, !wanted || r.calledOff(i), "%s is skipped for nothing: %s", r.p.Nodes[i].Name, r.b.Why(i))
-}
-
-func (r *run) checkStart(i int) {
-	require.Equal(r, Waiting, r.b.Node(i).State)
-	require.False(r, r.b.Node(i).NotBefore.After(r.now), "%s is tried again too soon", r.p.Nodes[i].Name)
-	r.checkDecided(i)
-}
-
-// fits reports whether the limits leave room for one more of like, or hold as
-// it is when like is -1.
-func (r *run) fits(like int) bool {
-	inside := map[string]int{}
-	keys := map[string]int{}
-	for i, n := range r.p.Nodes {
-		if r.b.Node(i).State != Running && i != like {
-			continue
-		}
-		for _, g := range r.p.Groups {
-			if encloses(r.p, g.Name, n.Group) {
-				inside[g.Name]++
-			}
-		}
-		if n.Step != nil && n.Step.Concurrency != "" {
-			keys[n.Step.Concurrency]++
-		}
-	}
-	for _, g := range r.p.Groups {
-		if g.Limit > 0 && inside[g.Name] > g.Limit {
-			return false
-		}
-	}
-	return keys["db"] <= 1 && keys["net"] <= 1
-}
-
-func (r *run) checkLimits() {
-	require.True(r, r.fits(-1), "a limit is broken")
-	require.GreaterOrEqual(r, r.free(), 0, "too few slots")
-}
-
-// checkAnswer checks that what Next does not start could not start, and that
-// every action is one that the state calls for.
-func (r *run) checkAnswer(actions []Action, wake time.Time) {
-	phase := Verb(0)
-	order := map[Verb]Verb{Skip: 1, Stop: 2, Start: 3, End: 4}
-	starts, skips := 0, 0
-	for _, a := range actions {
-		require.GreaterOrEqual(r, order[a.Verb], phase, "out of order")
-		phase = order[a.Verb]
-		switch a.Verb {
-		case Start:
-			starts++
-		case Skip:
-			if skips == 0 { // what is above the others may be skipped only on paper
-				r.checkSkip(a.Node)
-			}
-			skips++
-			require.NotEmpty(r, a.Reason)
-			require.Equal(r, a.Reason, r.b.Why(a.Node))
-		case Stop:
-			require.NotEmpty(r, a.Reason)
-			require.Equal(r, Running, r.b.Node(a.Node).State)
-			require.True(r, r.calledOff(a.Node) || r.failedGroup(a.Node))
-		}
-	}
-	busy := 0
-	for i, n := range r.p.Nodes {
-		s := r.b.Node(i)
-		if s.State == Running {
-			busy++
-			if r.calledOff(i) {
-				require.Contains(r, stops(actions), i, "%s is not stopped", n.Name)
-			}
-		}
-		if s.State == Waiting {
-			require.NotEmpty(r, r.b.Why(i), n.Name)
-		}
-		if starts+skips > 0 || s.State != Waiting || s.NotBefore.After(r.now) || !r.fits(i) || n.Step != nil && r.free() <= 0 {
-			continue
-		}
-		blocked := false
-		for j, above := range r.above[i] {
-			blocked = blocked || above && !ended(r.b.Node(j).State)
-		}
-		require.True(r, blocked, "%s could start: %s", n.Name, r.b.Why(i))
-	}
-	if len(actions) == 0 {
-		require.True(r, busy > 0 || !wake.IsZero() || r.b.State() != Running, "nothing will ever happen")
-	}
-}
-
-func stops(actions []Action) []int {
-	var nodes []int
-	for _, a := range actions {
-		if a.Verb == Stop {
-			nodes = append(nodes, a.Node)
-		}
-	}
-	return nodes
-}
-
-func (r *run) checkEnd() {
-	bad := 0
-	var count Progress
-	for i, n := range r.p.Nodes {
-		s := r.b.Node(i)
-		require.True(r, ended(s.State), "%s has not ended", n.Name)
-		if n.RunOn == plan.Always && !r.forced {
-			require.NotZero(r, s.Attempt, "%s did not run: %s", n.Name, s.Reason)
-		}
-		count.Total++
-		count.Done++
-		if s.State == Skipped {
-			count.Skipped++
-		}
-		if !s.Allowed && (s.State == Failed || s.State == TimedOut || s.State == Cancelled && !r.wasAsked(i)) {
-			bad++
-		}
-	}
-	count.Failed = bad
-	require.Equal(r, count, r.b.Progress())
-	switch r.b.State() {
-	case TimedOut:
-		require.True(r, r.late)
-	case Cancelled:
-		require.True(r, r.cancelled)
-	case Failed:
-		require.NotZero(r, bad)
-		require.False(r, r.late)
-	case Success:
-		require.Zero(r, bad)
-		require.False(r, r.late)
-	default:
-		require.Fail(r, "ended in "+string(r.b.State()))
-	}
-	actions, wake := r.b.Next(r.now, 10)
-	require.Empty(r, actions)
-	require.Zero(r, wake)
-
-	// What was recorded is enough to know it all again.
-	data, err := json.Marshal(r.events)
-	require.NoError(r, err)
-	var events []Event
-	require.NoError(r, json.Unmarshal(data, &events))
-	folded, err := Fold(r.p, events)
-	require.NoError(r, err)
-	require.True(r, r.b.Equal(folded))
-	require.Equal(r, r.b.Steps(), folded.Steps())
 }
