@@ -126,6 +126,10 @@ func TestExpect(t *testing.T) {
 	// b is told nothing of: the mean of the others is more than c.
 	require.Equal(t, []string{"a", "b", "c"}, order(map[string]time.Duration{"a": 9 * time.Second, "c": time.Second, "d": time.Second}))
 
+	p = parsePlan(t, "a:\nb:\nc:\nd: a\ndb: kind=service\nweb: b services=db")
+	// A service takes as long as its steps, which says nothing of b.
+	require.Equal(t, []string{"c", "b", "a"}, order(map[string]time.Duration{"a": time.Second, "c": 5 * time.Second, "d": time.Second, "web": time.Second, "db": time.Hour}))
+
 	b := New(p)
 	require.NoError(t, b.Apply(Event{Seq: 1, Kind: BuildStarted}))
 	require.Panics(t, func() { b.Expect(nil) })

@@ -31,9 +31,6 @@ func (b *Build) grown(node string, x *plan.Expansion, maxNodes int) (*plan.Plan,
 		return nil, err
 	}
 	problems := plan.Validate(p, maxNodes)
-	if len(problems) > 0 {
-		return nil, problems
-	}
 	for i := len(b.nodes); i < len(p.Nodes); i++ {
 		n := &p.Nodes[i]
 		for _, name := range n.Services() {
@@ -95,10 +92,8 @@ func (b *Build) grow(v int32, p *plan.Plan) {
 		}
 	}
 	found, _ := b.graph.Lookup(plan.FoundBy(was.Nodes[v].Name))
-	for _, user := range b.graph.Users(found) {
-		if int(user) < nodes {
-			b.nodes[user].waits++
-		}
+	for _, user := range b.graph.Users(found) { // those of the expand; nothing inside can be one
+		b.nodes[user].waits++
 	}
 
 	b.addServices(nodes)

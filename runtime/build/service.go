@@ -137,7 +137,7 @@ func (b *Build) retire(v int32) {
 	case n.phase == running && n.verdict == free:
 		n.verdict = usedUp
 		b.stopping = append(b.stopping, v)
-	case n.phase != blocked && n.phase != ready:
+	case n.phase != blocked: // it has ended, is to be skipped, or was stopped before
 	case b.halted(v) != free:
 		b.doom(v, b.halted(v))
 	default:
