@@ -162,6 +162,9 @@ func (c Settle) Apply(b *Build) (bool, error) {
 		return false, nil
 	}
 	b.Pending = slices.Delete(b.Pending, i, i+1)
+	if len(b.Pending) == 0 {
+		b.Pending = nil // as it was before there was any
+	}
 	return true, nil
 }
 

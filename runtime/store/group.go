@@ -52,7 +52,7 @@ func (c Acquire) Apply(g *Group) bool {
 	case g.Holder == "" && i == 0:
 		g.Holder = c.Build
 		if waits {
-			g.Queue = slices.Delete(g.Queue, 0, 1)
+			g.drop(0)
 		}
 		return true
 	case waits:
@@ -73,9 +73,16 @@ func (c Leave) Apply(g *Group) bool {
 	}
 	i, waits := g.find(c.Waiter)
 	if waits {
-		g.Queue = slices.Delete(g.Queue, i, i+1)
+		g.drop(i)
 	}
 	return waits
+}
+
+// drop takes the i-th out of the queue.
+func (g *Group) drop(i int) {
+	if g.Queue = slices.Delete(g.Queue, i, i+1); len(g.Queue) == 0 {
+		g.Queue = nil // as it was before there was one
+	}
 }
 
 // find returns where w stands in the queue, or would.

@@ -350,6 +350,17 @@ func (m *Memory) ChunkAt(ctx context.Context, key ChunkKey, line int64) (int64, 
 	return key.Seq, nil
 }
 
+// Purge implements Purger.
+func (m *Memory) Purge(ctx context.Context, id build.ID) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.events, func(s stream, _ map[int64][]build.Event) bool { return s.build == id })
+	maps.DeleteFunc(m.chunks, func(k ChunkKey, _ Chunk) bool { return k.Build == id })
+	return nil
+}
+
 // Group implements Groups.
 func (m *Memory) Group(ctx context.Context, key string) (Group, error) {
 	if err := m.lock(ctx); err != nil {

@@ -44,6 +44,13 @@ var (
 	ErrInDoubt  = errors.New("in doubt") // no answer came: it may have happened; send the same again
 )
 
+// A Purger deletes what is kept of a build beside itself. It comes before
+// Collect: what is left of an interrupted collection is collected again.
+type Purger interface {
+	// Purge deletes the events and chunks of a build, of every fence.
+	Purge(ctx context.Context, id build.ID) error
+}
+
 // A Store keeps what agents share. Its methods are safe for many goroutines,
 // and as far as the store says so for many processes and machines. A write has
 // happened for good once it returned without an error.
@@ -56,6 +63,7 @@ type Store interface {
 	Agents
 	Projects
 	Tokens
+	Purger
 	io.Closer
 }
 
@@ -175,6 +183,7 @@ type Logs interface {
 	// Chunks returns the chunks of an attempt from seq on, at most limit.
 	Chunks(ctx context.Context, key ChunkKey, limit int) ([]Chunk, error)
 
-	// ChunkAt returns the seq of the chunk that holds a line.
+	// ChunkAt returns the seq of the chunk that holds the beginning of a line;
+	// the next seq that there will be when no chunk does.
 	ChunkAt(ctx context.Context, key ChunkKey, line int64) (seq int64, err error)
 }

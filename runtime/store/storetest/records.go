@@ -108,6 +108,28 @@ func chunks(s suite) {
 	}
 }
 
+func purged(s suite) {
+	for _, word := range []string{"x", "y"} {
+		for fence := range int64(2) {
+			require.NoError(s.t, s.AppendEvents(s.ctx, store.EventKey{Build: id(word), Fence: fence, Seq: 1}, []build.Event{{Seq: 1, Time: at, Kind: build.BuildStarted}}))
+			require.NoError(s.t, s.AppendChunks(s.ctx, []store.Chunk{{Key: store.ChunkKey{Build: id(word), Fence: fence, Node: "n", Attempt: 1}, Lines: 1, Data: []byte("x\n")}}))
+		}
+	}
+	for range 2 {
+		require.NoError(s.t, s.Purge(s.ctx, id("x")))
+	}
+	for word, want := range map[string]int{"x": 0, "y": 1} {
+		for fence := range int64(2) {
+			events, err := s.Events(s.ctx, id(word), fence, 1, 10)
+			require.NoError(s.t, err)
+			require.Len(s.t, events, want)
+			chunks, err := s.Chunks(s.ctx, store.ChunkKey{Build: id(word), Fence: fence, Node: "n", Attempt: 1}, 10)
+			require.NoError(s.t, err)
+			require.Len(s.t, chunks, want)
+		}
+	}
+}
+
 func groups(s suite) {
 	waiter := func(n int64) store.Waiter { return store.Waiter{Number: n, Build: id(fmt.Sprint(n))} }
 	acquire := func(n int64) bool {

@@ -80,6 +80,7 @@ var themes = []theme{
 	{"plans come back as they were put", plans},
 	{"events are appended once and read in order", events},
 	{"chunks are appended once and found by line", chunks},
+	{"what is purged is gone, and nothing else", purged},
 	{"a group is served in order", groups},
 	{"an agent that was buried is not there", agents},
 	{"a project changes by revision", projects},

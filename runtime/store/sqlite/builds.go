@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// NextNumber implements store.Builds.
+func (s *Store) NextNumber(ctx context.Context) (n int64, err error) {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "UPDATE counter SET value = value + 1 RETURNING value").Scan(&n)
+	})
+	return n, err
+}
+
+// Enqueue implements store.Builds.
+func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error) {
+	err := s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		had, err := one[store.Build](ctx, tx, "build", b.ID, "SELECT doc FROM builds WHERE id = ?", b.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		case had.Hash != b.Hash:
+			return fmt.Errorf("enqueue build %s: it was asked for with other words, as number %d: %w", b.ID, had.Number, store.ErrConflict)
+		default:
+			b = had
+			return nil
+		}
+		b.Rev = 1
+		return put(ctx, tx, b)
+	})
+	if err != nil {
+		return store.Build{}, err
+	}
+	s.watch.tell(b.ID)
+	return b, nil
+}
+
+// put writes b and the columns that its indexes need.
+func put(ctx context.Context, tx *sql.Tx, b store.Build) error {
+	doc, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO builds (number, id, state, project, pipeline, owner, choice, parent, priority, pending, collected, doc)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, owner = excluded.owner,
+		choice = excluded.choice, parent = excluded.parent, pending = excluded.pending, collected = excluded.collected, doc = excluded.doc`,
+		b.Number, b.ID, b.State, b.Request.Project, b.Request.Pipeline, b.Owner, b.FirstChoice, b.Request.Cause.Build, b.Priority(), len(b.Pending), b.Collected, doc)
+	return err
+}
+
+// Build implements store.Builds.
+func (s *Store) Build(ctx context.Context, id build.ID) (store.Build, error) {
+	return one[store.Build](ctx, s.reads, "build", id, "SELECT doc FROM builds WHERE id = ?", id)
+}
+
+// BuildNumbered implements store.Builds.
+func (s *Store) BuildNumbered(ctx context.Context, number int64) (store.Build, error) {
+	return one[store.Build](ctx, s.reads, "build", number, "SELECT doc FROM builds WHERE number = ?", number)
+}
+
+// Change implements store.Builds.
+func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (after store.Build, err error) {
+	differs := false
+	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		b, err := one[store.Build](ctx, tx, "build", id, "SELECT doc FROM builds WHERE id = ?", id)
+		if err != nil {
+			return err
+		}
+		if after, differs, err = b.Changed(c); err != nil || !differs {
+			return err
+		}
+		return put(ctx, tx, after)
+	})
+	if err != nil {
+		return store.Build{}, err
+	}
+	if differs {
+		s.watch.tell(id)
+	}
+	return after, nil
+}
+
+// List implements store.Builds. The cursor is the number of the last build of
+// the page before.
+func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Build, string, error) {
+	where, args := []string{"collected = 0"}, []any{}
+	add := func(condition string, value any) {
+		where, args = append(where, condition), append(args, value)
+	}
+	if cursor != "" {
+		before, err := strconv.ParseInt(cursor, 10, 64)
+		if err != nil || before <= 0 {
+			return nil, "", fmt.Errorf("list builds: %q: %w", cursor, store.ErrCursor)
+		}
+		add("number < ?", before)
+	}
+	if f.Project != "" {
+		add("project = ?", f.Project)
+	}
+	if f.Pipeline != "" {
+		add("pipeline = ?", f.Pipeline)
+	}
+	if f.State != "" {
+		add("state = ?", f.State)
+	}
+	if f.Owner != "" {
+		add("owner = ?", f.Owner)
+	}
+	if f.Parent != "" {
+		add("parent <> '' AND parent = ?", f.Parent)
+	}
+	found, err := many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE "+strings.Join(where, " AND ")+" ORDER BY number DESC LIMIT ?", append(args, limit+1)...)
+	if err != nil || len(found) <= limit {
+		return found, "", err
+	}
+	return found[:limit], strconv.FormatInt(found[limit-1].Number, 10), nil
+}
+
+// Queue implements store.Builds.
+func (s *Store) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
+	const order = " ORDER BY priority DESC, number LIMIT ?"
+	if choice == "" {
+		return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE state = 'queued'"+order, limit)
+	}
+	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE state = 'queued' AND choice = ?"+order, choice, limit)
+}
+
+// Running implements store.Builds.
+func (s *Store) Running(ctx context.Context, owner store.AgentID) ([]store.Build, error) {
+	if owner == "" {
+		return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE state = 'running' ORDER BY number")
+	}
+	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE state = 'running' AND owner = ? ORDER BY number", owner)
+}
+
+// Unsettled implements store.Builds.
+func (s *Store) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
+	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT ?", limit)
+}
+
+// Watch implements store.Builds.
+func (s *Store) Watch(ctx context.Context) (<-chan build.ID, error) { return s.watch.add(ctx) }

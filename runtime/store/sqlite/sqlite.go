@@ -1,0 +1,254 @@
+// Package sqlite is the Store of one machine: a database file, and beside it
+// the files that hold what steps wrote.
+//
+// All writes of a process go through one goroutine, which takes as many as wait
+// and commits them together, so that a hundred claims cost one fsync. Reads have
+// connections of their own and wait for nobody. Other processes may have the
+// same file open: each transaction takes the write lock at its beginning, and
+// what it decides on it reads under that lock.
+//
+// Of the output of steps the database holds only where it lies: the bytes go to
+// logs/<build>/<fence> beside it, and are on disk before the transaction that
+// tells of them commits.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"modernc.org/sqlite" // SQLite itself, without cgo
+	codes "modernc.org/sqlite/lib"
+
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// ErrNewer says that a newer piper wrote the database.
+var ErrNewer = errors.New("written by a newer piper")
+
+// ErrDamaged says that the database file is not sound.
+var ErrDamaged = errors.New("damaged")
+
+// A Store is an open database. It implements store.Store.
+type Store struct {
+	dir    string // of the log files
+	reads  *sql.DB
+	writes *writer
+	logs   *files
+	watch  *watch
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the database at path, and makes it if there is none, with all the
+// directories above it. Nobody else may read what it makes.
+func Open(ctx context.Context, path string) (s *Store, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open store %s: %w", path, err)
+		}
+	}()
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	// SQLite would make it as the umask says, and its companions alike.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+
+	db, err := open(path, "journal_mode(WAL)", "synchronous(FULL)")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(damaged(err), db.Close())
+	}
+	if err := prepare(ctx, conn); err != nil {
+		return nil, errors.Join(err, conn.Close(), db.Close())
+	}
+	reads, err := open(path, "query_only(1)")
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(), db.Close())
+	}
+	reads.SetMaxOpenConns(5) // one watches
+	reads.SetMaxIdleConns(5)
+
+	watching, err := reads.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(err, reads.Close(), conn.Close(), db.Close())
+	}
+	version, err := dataVersion(ctx, watching)
+	if err != nil {
+		return nil, errors.Join(err, watching.Close(), reads.Close(), conn.Close(), db.Close())
+	}
+
+	background, stop := context.WithCancel(context.Background())
+	s = &Store{dir: filepath.Join(filepath.Dir(path), "logs"), reads: reads, stop: stop, watch: newWatch()}
+	s.logs = newFiles(s.dir)
+	s.writes = &writer{db: db, conn: conn, requests: make(chan *request), over: make(chan struct{})}
+	s.done.Go(func() { s.writes.run(background) })
+	s.done.Go(func() { s.watch.run(background, watching, version) })
+	return s, nil
+}
+
+// open returns the database with the pragmas that every connection needs.
+func open(path string, pragmas ...string) (*sql.DB, error) {
+	query := url.Values{"_txlock": {"immediate"}}
+	for _, p := range append(pragmas, "busy_timeout(10000)", "foreign_keys(1)") {
+		query.Add("_pragma", p)
+	}
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
+}
+
+// prepare looks at the file, and brings its tables up to date.
+func prepare(ctx context.Context, conn *sql.Conn) error {
+	// The driver ignores a pragma that it does not understand.
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+		var got string
+		if err := conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
+			return damaged(err)
+		}
+		if got != want {
+			return fmt.Errorf("%s is %s, want %s: does the file system support shared memory? (a network file system does not)", pragma, got, want)
+		}
+	}
+	var verdict string
+	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return damaged(err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w: %s: restore a backup, or move the file away to start anew", ErrDamaged, verdict)
+	}
+	return migrate(ctx, conn)
+}
+
+// damaged tells a file that is no sound database from other errors.
+func damaged(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code()&0xff == codes.SQLITE_NOTADB || e.Code()&0xff == codes.SQLITE_CORRUPT) {
+		return fmt.Errorf("%w: %w: restore a backup, or move the file away to start anew", ErrDamaged, err)
+	}
+	return err
+}
+
+// migrate runs the migrations that the file has not seen. Another process may
+// be at it too.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return fmt.Errorf("%w: its tables have version %d, this piper knows %d: use the newer one", ErrNewer, version, len(migrations))
+	}
+	if version == len(migrations) {
+		return nil
+	}
+	for i, m := range migrations[version:] {
+		if _, err := tx.ExecContext(ctx, m); err != nil {
+			return fmt.Errorf("bring tables to version %d: %w", version+i+1, err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "PRAGMA user_version = "+strconv.Itoa(len(migrations))); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// migrations take the tables from each version to the next. What has been
+// released never changes.
+//
+// A table of documents holds each as JSON, and beside it the columns that an
+// index needs. The indexes of builds leave out what was collected, so that a
+// page costs the same however much there once was.
+var migrations = [...]string{`
+CREATE TABLE counter (value INTEGER NOT NULL);
+INSERT INTO counter VALUES (0);
+
+CREATE TABLE builds (
+	number    INTEGER PRIMARY KEY,
+	id        TEXT NOT NULL UNIQUE,
+	state     TEXT NOT NULL,
+	project   TEXT NOT NULL,
+	pipeline  TEXT NOT NULL,
+	owner     TEXT NOT NULL,
+	choice    TEXT NOT NULL,
+	parent    TEXT NOT NULL,
+	priority  INTEGER NOT NULL,
+	pending   INTEGER NOT NULL,
+	collected INTEGER NOT NULL,
+	doc       TEXT NOT NULL
+);
+CREATE INDEX builds_newest   ON builds (number) WHERE collected = 0;
+CREATE INDEX builds_project  ON builds (project, number) WHERE collected = 0;
+CREATE INDEX builds_pipeline ON builds (project, pipeline, number) WHERE collected = 0;
+CREATE INDEX builds_state    ON builds (state, number) WHERE collected = 0;
+CREATE INDEX builds_parent   ON builds (parent, number) WHERE collected = 0 AND parent <> '';
+CREATE INDEX builds_queue    ON builds (priority DESC, number) WHERE state = 'queued';
+CREATE INDEX builds_choice   ON builds (choice, priority DESC, number) WHERE state = 'queued';
+CREATE INDEX builds_running  ON builds (owner, number) WHERE state = 'running';
+CREATE INDEX builds_pending  ON builds (number) WHERE pending > 0;
+
+CREATE TABLE plans (digest TEXT PRIMARY KEY, canonical BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE events (
+	build TEXT NOT NULL,
+	fence INTEGER NOT NULL,
+	seq   INTEGER NOT NULL,
+	count INTEGER NOT NULL,
+	doc   TEXT NOT NULL,
+	PRIMARY KEY (build, fence, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE chunks (
+	build   TEXT NOT NULL,
+	fence   INTEGER NOT NULL,
+	node    TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	seq     INTEGER NOT NULL,
+	line    INTEGER NOT NULL,
+	lines   INTEGER NOT NULL,
+	start   INTEGER NOT NULL,
+	cut     INTEGER NOT NULL,
+	times   TEXT NOT NULL,
+	place   INTEGER NOT NULL,
+	size    INTEGER NOT NULL,
+	digest  BLOB NOT NULL,
+	PRIMARY KEY (build, fence, node, attempt, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE groups   (key TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE agents   (id TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE projects (name TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tokens   (hash TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL) WITHOUT ROWID;
+`}
+
+// Close ends what goes on in the background. What was acknowledged is kept.
+func (s *Store) Close() error {
+	s.stop()
+	s.done.Wait()
+	return errors.Join(s.logs.Close(), s.reads.Close(), s.writes.Close())
+}

@@ -1,0 +1,188 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+	"github.com/piper-build/piper/runtime/store/storetest"
+)
+
+func openAt(t *testing.T, path string) *Store {
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return openAt(t, filepath.Join(t.TempDir(), "deep", "piper.db")) })
+}
+
+// two is one file that is open twice, the way two processes have it: each call
+// goes to the other one.
+type two struct {
+	store.Store
+	other store.Store
+	turn  chan store.Store
+}
+
+func (s *two) next() store.Store {
+	now := <-s.turn
+	if now == s.Store {
+		s.turn <- s.other
+	} else {
+		s.turn <- s.Store
+	}
+	return now
+}
+
+func (s *two) Change(ctx context.Context, id build.ID, c store.Change) (store.Build, error) {
+	return s.next().Change(ctx, id, c)
+}
+
+func (s *two) Build(ctx context.Context, id build.ID) (store.Build, error) {
+	return s.next().Build(ctx, id)
+}
+
+func (s *two) NextNumber(ctx context.Context) (int64, error) { return s.next().NextNumber(ctx) }
+
+func (s *two) Enqueue(ctx context.Context, b store.Build) (store.Build, error) {
+	return s.next().Enqueue(ctx, b)
+}
+
+func (s *two) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
+	return s.next().AppendChunks(ctx, chunks)
+}
+
+func (s *two) ChangeGroup(ctx context.Context, key string, c store.GroupChange) (store.Group, error) {
+	return s.next().ChangeGroup(ctx, key, c)
+}
+
+func TestStoreThatIsOpenTwice(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		path := filepath.Join(t.TempDir(), "piper.db")
+		s := &two{Store: openAt(t, path), other: openAt(t, path), turn: make(chan store.Store, 1)}
+		s.turn <- s.Store
+		return s
+	})
+}
+
+func TestWhatWasAcknowledgedIsThereAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "piper.db")
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	b, err := s.Enqueue(t.Context(), store.NewBuild("x", 1, store.Request{Project: "p"}, time.Now().UTC()))
+	require.NoError(t, err)
+	chunk := store.Chunk{Key: store.ChunkKey{Build: "x", Fence: 1, Node: "n", Attempt: 1}, Lines: 1, Data: []byte("hello\n")}
+	require.NoError(t, s.AppendChunks(t.Context(), []store.Chunk{chunk}))
+	require.NoError(t, s.Close())
+	_, err = s.NextNumber(t.Context())
+	require.Error(t, err, "it is closed")
+
+	s = openAt(t, path)
+	again, err := s.Build(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, b, again)
+	chunks, err := s.Chunks(t.Context(), chunk.Key, 10)
+	require.NoError(t, err)
+	require.Equal(t, []store.Chunk{chunk}, chunks)
+}
+
+func TestNobodyElseMayReadIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep", "piper.db")
+	s := openAt(t, path)
+	require.NoError(t, s.AppendChunks(t.Context(), []store.Chunk{{Key: store.ChunkKey{Build: "x", Node: "n"}, Data: []byte("x")}}))
+	require.NoError(t, filepath.WalkDir(filepath.Dir(path), func(path string, d os.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := d.Info()
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, path)
+		return nil
+	}))
+}
+
+func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text.db")
+	require.NoError(t, os.WriteFile(text, []byte("this is a text, and long enough not to be taken for an empty database\n"), 0o600))
+	_, err := Open(t.Context(), text)
+	require.ErrorIs(t, err, ErrDamaged)
+
+	newer := filepath.Join(t.TempDir(), "newer.db")
+	s, err := Open(t.Context(), newer)
+	require.NoError(t, err)
+	_, err = s.writes.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", len(migrations)+1))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	_, err = Open(t.Context(), newer)
+	require.ErrorIs(t, err, ErrNewer)
+
+	torn := filepath.Join(t.TempDir(), "torn.db")
+	s, err = Open(t.Context(), torn)
+	require.NoError(t, err)
+	for i := range int64(200) {
+		_, err := s.Enqueue(t.Context(), store.NewBuild(build.ID(fmt.Sprint(i)), i+1, store.Request{Project: "p"}, time.Now()))
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	data, err := os.ReadFile(torn)
+	require.NoError(t, err)
+	for i := 4096 * 3; i < len(data)-4096; i += 64 {
+		data[i] ^= 0x5a
+	}
+	require.NoError(t, os.WriteFile(torn, data, 0o600))
+	_, err = Open(t.Context(), torn)
+	require.ErrorIs(t, err, ErrDamaged)
+
+	_, err = Open(t.Context(), filepath.Join(text, "piper.db"))
+	require.Error(t, err)
+}
+
+// A write that breaks its transaction fails alone.
+func TestOneBrokenWriteHarmsNoOther(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	good := func(id string) *request {
+		return &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *sql.Tx) error {
+			return put(ctx, tx, store.NewBuild(build.ID(id), int64(id[0]), store.Request{}, time.Now()))
+		}}
+	}
+	bad := &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO builds VALUES (1)")
+		return err
+	}}
+	refused := &request{ctx: t.Context(), done: make(chan struct{}), do: func(context.Context, *sql.Tx) error { return store.ErrConflict }}
+	s.writes.commit([]*request{good("a"), refused, bad, good("b")})
+	require.Error(t, bad.err)
+	require.ErrorIs(t, refused.err, store.ErrConflict)
+	for _, id := range []build.ID{"a", "b"} {
+		_, err := s.Build(t.Context(), id)
+		require.NoError(t, err)
+	}
+}
+
+func TestAPageIsReadFromAnIndex(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	for name, query := range map[string]string{
+		"builds_newest":   "SELECT doc FROM builds WHERE collected = 0 AND number < 9 ORDER BY number DESC LIMIT 50",
+		"builds_project":  "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' ORDER BY number DESC LIMIT 50",
+		"builds_pipeline": "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' AND pipeline = 'b' ORDER BY number DESC LIMIT 50",
+		"builds_parent":   "SELECT doc FROM builds WHERE collected = 0 AND parent <> '' AND parent = 'x' ORDER BY number DESC LIMIT 50",
+		"builds_queue":    "SELECT doc FROM builds WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 9",
+		"builds_choice":   "SELECT doc FROM builds WHERE state = 'queued' AND choice = 'a' ORDER BY priority DESC, number LIMIT 9",
+		"builds_running":  "SELECT doc FROM builds WHERE state = 'running' AND owner = 'a' ORDER BY number",
+		"builds_pending":  "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT 9",
+	} {
+		var id, parent, unused int
+		var detail string
+		require.NoError(t, s.reads.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+query).Scan(&id, &parent, &unused, &detail), name)
+		require.Contains(t, detail, name)
+	}
+}
