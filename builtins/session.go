@@ -18,13 +18,20 @@ func (e *Evaluation) Context(params map[string]any) starlark.Value { return e.co
 // Save forgets the problems and returns a function that takes back what is
 // registered, read and found after it.
 func (e *Evaluation) Save() (restore func()) {
-	e.problems = nil
+	e.forget()
 	project, planning := e.project, e.planning
 	pipelines, environments, seen := slices.Clone(e.pipelines), slices.Clone(e.environments), maps.Clone(e.seen)
 	return func() {
-		e.problems, e.project, e.planning = nil, project, planning
+		e.forget()
+		e.project, e.planning = project, planning
 		e.pipelines, e.environments, e.seen = pipelines, environments, seen
 	}
+}
+
+// forget forgets the problems, and that a plan was made: the next one begins
+// with what there is by then.
+func (e *Evaluation) forget() {
+	e.problems, e.reports, e.top, e.wrong = nil, 0, nil, 0
 }
 
 // Restart forgets what was registered and read. The function it returns
@@ -32,7 +39,8 @@ func (e *Evaluation) Save() (restore func()) {
 // registered anew.
 func (e *Evaluation) Restart(file string) (again func()) {
 	project, pipelines, environments := e.project, e.pipelines, e.environments
-	e.problems, e.project, e.pipelines, e.environments, e.seen = nil, nil, nil, nil, nil
+	e.forget()
+	e.project, e.pipelines, e.environments, e.seen = nil, nil, nil, nil
 	return func() {
 		if project != nil && project.call.Filename() == file && e.project == nil {
 			e.project = project

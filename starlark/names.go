@@ -99,6 +99,7 @@ func signature(f *starlark.Function) string {
 
 // lookup follows a path of names. What is read on the way is not recorded.
 func (s *Session) lookup(path string) starlark.Value {
+	s.settle()
 	defer s.e.words.Save()()
 	var v starlark.Value
 	for i, name := range strings.Split(path, ".") {

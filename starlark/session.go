@@ -34,6 +34,7 @@ type Session struct {
 	fromFile starlark.StringDict // those of names that came from files
 	loaded   []string            // the files that Load was told
 	opened   bool
+	after    func() // takes back what the last plan left, for expands to find
 }
 
 // A Value is what an expression gave, for people.
@@ -72,6 +73,7 @@ func (s *Session) Close() error { return s.close() }
 // unless the file has something of the same name now. After an error all is as
 // it was before, or, the first time, as if the file were empty.
 func (s *Session) Reload(ctx context.Context) error {
+	s.settle()
 	_, err := s.try(ctx, func() {
 		e := s.e
 		e.loader.sources, e.loader.order = map[string]*source{Typed: s.typed}, nil
@@ -132,6 +134,7 @@ func (s *Session) Load(ctx context.Context, name string) error {
 	if file == s.e.File {
 		return s.Reload(ctx)
 	}
+	s.settle()
 	_, err := s.try(ctx, func() { s.load(file) })
 	if err == nil && !slices.Contains(s.loaded, file) {
 		s.loaded = append(s.loaded, file)
@@ -192,6 +195,7 @@ func (s *Session) execute() bool {
 // the value of the expression that it ends with. That is _ from then on, unless
 // it is None.
 func (s *Session) Run(ctx context.Context, text string, line int) (Value, error) {
+	s.settle()
 	var last starlark.Value
 	_, err := s.input(ctx, text, line, func(v starlark.Value) { last = v })
 	if err != nil || last == nil || last == starlark.None {
@@ -202,6 +206,7 @@ func (s *Session) Run(ctx context.Context, text string, line int) (Value, error)
 
 // Type returns the type of an expression. Nothing is bound or registered.
 func (s *Session) Type(ctx context.Context, text string, line int) (string, error) {
+	s.settle()
 	defer s.back()()
 	found := "NoneType"
 	_, err := s.input(ctx, text, line, func(v starlark.Value) {
@@ -223,7 +228,8 @@ type Question struct {
 // Plan plans a pipeline, of the file or typed. The Result's Expand works until
 // ctx is done or s is asked for something else.
 func (s *Session) Plan(ctx context.Context, q Question) (Result, error) {
-	defer s.back()()
+	s.settle()
+	s.after = s.back()
 	e := s.e
 	e.Pipeline, e.Params, e.Environment = q.Pipeline, q.Params, q.Environment
 	defer func() { e.Pipeline, e.Params, e.Environment = s.asked.Pipeline, s.asked.Params, s.asked.Environment }()
@@ -233,7 +239,8 @@ func (s *Session) Plan(ctx context.Context, q Question) (Result, error) {
 // PlanFlow plans a flow that an expression gives: a step, a list of some. The
 // Result is as Plan's.
 func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, error) {
-	defer s.back()()
+	s.settle()
+	s.after = s.back()
 	e := s.e
 	return s.input(ctx, text, line, func(v starlark.Value) {
 		p := e.words.Flow("repl", v)
@@ -249,10 +256,21 @@ func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, 
 func notSpace(r rune) bool { return r != ' ' }
 
 // Catalog returns what is registered.
-func (s *Session) Catalog() plan.Catalog { return s.e.words.Catalog() }
+func (s *Session) Catalog() plan.Catalog {
+	s.settle()
+	return s.e.words.Catalog()
+}
 
 // Warnings returns the remarks about what was done last.
 func (s *Session) Warnings() plan.Diagnostics { return s.e.warnings }
+
+// settle puts away what the last plan left.
+func (s *Session) settle() {
+	if s.after != nil {
+		s.after()
+		s.after = nil
+	}
+}
 
 // back returns a function that puts s back to what it is now, but for the lines
 // that were typed.
@@ -280,12 +298,6 @@ func (s *Session) try(ctx context.Context, work func()) (Result, error) {
 	result, err := e.result(ctx)
 	if err != nil {
 		back()
-	}
-	if expand := result.Expand; expand != nil {
-		result.Expand = func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
-			defer s.back()()
-			return expand(ctx, node, outputs)
-		}
 	}
 	return result, err
 }

@@ -24,7 +24,7 @@ func (t *conversation) commands() []repl.Command {
 		{Name: "doc", Args: "[NAME]", Doc: "explain a word of the language, or a function", Run: t.doc, Complete: t.docNames},
 		{Name: "plan", Args: "[PIPELINE] [ENVIRONMENT] [NAME=VALUE...]", Doc: "show what a pipeline would do", Run: t.showPlan, Complete: t.pipelineNames},
 		{Name: "run", Args: "STEP [PIPELINE] [NAME=VALUE...]", Doc: "run one step of a pipeline, or what an expression gives", Run: t.runStep, Complete: t.stepNames},
-		{Name: "simulate", Args: "[PIPELINE] [NAME=VALUE...] [STEP:OUTCOME...]", Doc: "play a build; an outcome is ok, an exit code, timeout, or several with commas for one attempt each", Run: t.simulate, Complete: t.simulateWords},
+		{Name: "simulate", Args: "[PIPELINE] [NAME=VALUE...] [STEP:OUTCOME...]", Doc: "play a build; the outcome of an attempt is ok, fail, an exit code, timeout or OUTPUT=VALUE, with commas that of several", Run: t.simulate, Complete: t.simulateWords},
 	}
 }
 
@@ -41,14 +41,14 @@ func (t *conversation) order(words []string) (order, error) {
 	given := map[string]string{}
 	bare := 0
 	for _, word := range words {
-		if name, value, ok := strings.Cut(word, "="); ok {
-			given[name] = value
-			continue
-		}
-		if step, script, ok := strings.Cut(word, ":"); ok {
+		if step, script, ok := strings.Cut(word, ":"); ok && !strings.Contains(step, "=") {
 			if err := o.script(step, script); err != nil {
 				return o, err
 			}
+			continue
+		}
+		if name, value, ok := strings.Cut(word, "="); ok {
+			given[name] = value
 			continue
 		}
 		switch bare++; bare {
@@ -87,7 +87,10 @@ func repeatedWord(word string) []string {
 func (o *order) script(step, script string) error {
 	for word := range strings.SplitSeq(script, ",") {
 		var outcome simulate.Outcome
+		key, value, output := strings.Cut(word, "=")
 		switch code, err := strconv.Atoi(word); {
+		case output:
+			outcome.Outputs = map[string]string{key: value}
 		case word == "ok", err == nil && code == 0:
 		case word == "timeout":
 			outcome.State = build.TimedOut
@@ -98,7 +101,7 @@ func (o *order) script(step, script string) error {
 			outcome.State, outcome.Exit = build.Failed, &code
 			outcome.Reason = fmt.Sprintf("exit %d", code)
 		default:
-			return &usageError{message: fmt.Sprintf("%s:%s: %q is no outcome", step, script, word), hint: "want ok, fail, an exit code or timeout"}
+			return &usageError{message: fmt.Sprintf("%s:%s: %q is no outcome", step, script, word), hint: "want ok, fail, an exit code, timeout or OUTPUT=VALUE"}
 		}
 		if o.outcomes == nil {
 			o.outcomes = map[string][]simulate.Outcome{}
@@ -249,7 +252,7 @@ func (t *conversation) simulate(ctx context.Context, args string) error {
 	w := tabwriter.NewWriter(t.stdout, 0, 0, 2, ' ', 0)
 	for i, node := range b.Plan().Nodes {
 		step := b.Node(i)
-		remark := step.Reason
+		remark := firstLine(step.Reason)
 		if step.Attempt > 1 {
 			remark = strings.TrimPrefix(fmt.Sprintf("%s; %d attempts", remark, step.Attempt), "; ")
 		}
