@@ -22,22 +22,49 @@ piper plan release --param version=v1.2
 piper plan release --from publish                # as exec would narrow it
 piper plan release --format=dot | dot -Tsvg > release.svg
 piper plan release --json | jq .digest
+piper plan release --diff main                   # what this tree does and main does not
 `
 	q := c.asks()
 	c.selects(q)
 	var format string
 	c.choice(&format, "format", "text", "print as `FORMAT`: text, json, dot or mermaid", "text", "json", "dot", "mermaid")
 	asJSON := c.FlagSet.Bool("json", false, "the same as --format=json")
+	against := c.FlagSet.String("diff", "", "show what the pipeline gains, loses and changes against `REV`, a branch, a tag or a commit")
+	exitCode := c.FlagSet.Bool("exit-code", false, "with --diff, exit with 1 when there is a difference")
+	c.lists["diff"] = branchWords
 	c.max, c.args = 2, pipelineWords
 	c.Exec = func(ctx context.Context, args []string) error {
 		if *asJSON {
 			format = "json"
+		}
+		switch narrowed := len(q.narrow.Only) + len(q.narrow.From) + len(q.narrow.Skip); {
+		case *against == "" && *exitCode:
+			return usagef("--exit-code is for --diff")
+		case *against != "" && narrowed > 0:
+			return usagef("--diff compares whole plans: leave out --only, --from and --skip")
+		case *against != "" && format != "text" && format != "json":
+			return usagef("--diff is printed as text or json, not as %s", format)
 		}
 		if format == "json" {
 			a.problems = asArray
 		}
 		project, err := a.openProject(ctx, q.file)
 		if err != nil {
+			return err
+		}
+		if *against != "" {
+			d, err := a.diffPlans(ctx, project, q, args, *against)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				err = a.printJSON(d)
+			} else {
+				err = a.writeDiff(a.stdout, d)
+			}
+			if err == nil && *exitCode && len(d.Changes) > 0 {
+				err = exitStatus(exitFailed)
+			}
 			return err
 		}
 		p, err := a.plan(ctx, project, q, args)

@@ -31,7 +31,7 @@ var _ interface {
 // TestScripts runs testdata/*.txt: each makes repositories with the git
 // program, and asks about them.
 //
-//	ask [-C dir] [-files] [-cancelled] commit|branch|tag|dirty|root|branches|files|describe flag...|changed base...
+//	ask [-C dir] [-files] [-cancelled] commit|branch|tag|dirty|root|branches|files|describe flag...|changed base...|at REV files|at REV read FILE|at REV names DIR
 //
 // opens the repository of dir and prints the answers, each on a line; several
 // questions to one Repo are parted by a comma. With -files the program cannot
@@ -106,6 +106,31 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// at asks a revision.
+func at(repo *git.Repo, question []string) (string, error) {
+	v, err := repo.Revision(question[0])
+	if err != nil {
+		return "", err
+	}
+	switch question[1] {
+	case "files":
+		files, err := v.Files()
+		return fmt.Sprintf("%q", files), err
+	case "names":
+		names, err := v.Names(question[2])
+		return fmt.Sprintf("%q", names), err
+	case "commit":
+		return v.Commit(), nil
+	}
+	f, err := v.Open(question[2])
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	return fmt.Sprintf("%q", data), err
+}
+
 func answer(w io.Writer, repo *git.Repo, question []string) error {
 	var s string
 	var list []string
@@ -134,6 +159,8 @@ func answer(w io.Writer, repo *git.Repo, question []string) error {
 	case "changed":
 		list, err = repo.Changed(strings.Join(rest, " "))
 		s = fmt.Sprintf("%q", list)
+	case "at":
+		s, err = at(repo, rest)
 	default:
 		err = fmt.Errorf("no question %q", question[0])
 	}
