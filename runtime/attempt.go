@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -100,9 +101,19 @@ func (r *run) params(t *plan.Trigger) (map[string]string, error) {
 }
 
 // work runs the steps that are handed to s.
+//
+// It yields now and then. Go's monitor takes the processor from a goroutine
+// that was not scheduled anew for 10 ms at its every system call, and does not
+// sleep longer than 20 µs meanwhile.
 func (r *run) work(s *slot) {
+	const turn = 5 * time.Millisecond
+	yielded := time.Now()
 	for a := range s.tasks {
 		r.report(result{attempt: a, event: r.step(a)})
+		if now := time.Now(); now.Sub(yielded) >= turn {
+			yielded = now
+			runtime.Gosched()
+		}
 	}
 }
 

@@ -120,8 +120,8 @@ func bears(env []byte, entries ...string) bool {
 }
 
 // sleeping is the script of a shell that becomes a guard when its input is at
-// its end. A guard has nothing to do before that and mostly never, and a shell
-// starts in a fifth of the time, and waits in a fifth of the memory.
+// its end. A guard has nothing to do before that, and mostly never; until then
+// a shell costs a fraction of the time and the memory.
 const sleeping = `trap "" INT TERM HUP QUIT; read end; exec "$@"`
 
 // A guard is the guarded process's side of a guard.
