@@ -16,11 +16,12 @@ import (
 
 // A command is a task in the terms of execve(2).
 type command struct {
-	path string // of the program; when relative, from the working directory
-	argv []string
-	env  []string
-	dir  string   // what to change to
-	held *os.File // the directory, held open so that nothing can take its place
+	path      string // of the program; when relative, from the working directory
+	argv      []string
+	env       []string
+	workspace string
+	dir       string   // what to change to
+	held      *os.File // the directory, held open so that nothing can take its place
 }
 
 func (c *command) close() {
@@ -29,10 +30,12 @@ func (c *command) close() {
 	}
 }
 
-// prepare finds a task's directory and program.
+// prepare finds a task's directory and program. A workspace and a path that
+// are not as they should be are left for the start to fail on, and explain to
+// tell why: nearly all are, and looking takes time.
 func prepare(t runtime.Task) (_ *command, err error) {
-	c := &command{argv: t.Argv, env: t.Env}
-	if err := c.enter(t.Workspace, t.Dir); err != nil {
+	c := &command{argv: t.Argv, env: t.Env, workspace: t.Workspace, dir: t.Workspace}
+	if err := c.enter(t.Dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -50,25 +53,24 @@ func prepare(t runtime.Task) (_ *command, err error) {
 	return c, nil
 }
 
-// enter resolves the directory dir of a workspace. The words of dir were looked
-// at when the plan was made; what the file system makes of them is looked at
-// here. A symbolic link may not leave the workspace, even to come back.
-func (c *command) enter(workspace, dir string) error {
-	info, err := os.Stat(workspace)
-	if err != nil || !info.IsDir() {
-		return fmt.Errorf("open workspace %s: %w", workspace, cmpErr(err, syscall.ENOTDIR))
-	}
-	c.dir = workspace
+// enter resolves the directory dir of the workspace. The words of dir were
+// looked at when the plan was made; what the file system makes of them is
+// looked at here. A symbolic link may not leave the workspace, even to come
+// back.
+func (c *command) enter(dir string) error {
 	if dir == "" || dir == "." {
 		return nil
 	}
-	root, err := os.OpenRoot(workspace)
+	if err := c.checkWorkspace(); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(c.workspace)
 	if err != nil {
 		return fmt.Errorf("open workspace: %w", err)
 	}
 	defer root.Close()
 	name := filepath.FromSlash(dir)
-	info, err = root.Stat(name)
+	info, err := root.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return faultf(0, "directory %s is not there", dir)
@@ -82,7 +84,15 @@ func (c *command) enter(workspace, dir string) error {
 	if c.held, err = root.Open(name); err != nil {
 		return faultf(0, "directory %s cannot be entered: %v", dir, cause(err))
 	}
-	c.dir = heldDir(c.held, filepath.Join(workspace, name))
+	c.dir = heldDir(c.held, filepath.Join(c.workspace, name))
+	return nil
+}
+
+func (c *command) checkWorkspace() error {
+	info, err := os.Stat(c.workspace)
+	if err != nil || !info.IsDir() {
+		return fmt.Errorf("open workspace %s: %w", c.workspace, cmpErr(err, syscall.ENOTDIR))
+	}
 	return nil
 }
 
@@ -121,14 +131,7 @@ func find(name, dir, path string) (string, error) {
 		return "", faultf(127, "the command is empty")
 	}
 	if strings.Contains(name, "/") {
-		switch err := runnable(from(dir, name)); {
-		case err == nil:
-			return name, nil
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-			return "", faultf(127, "%s: no such file", name)
-		default:
-			return "", faultf(126, "%s: %v", name, err)
-		}
+		return name, nil
 	}
 	said := path
 	if path == "" {
@@ -229,8 +232,26 @@ func split(argv []string) ([]string, error) {
 	return append(long, pieces...), nil
 }
 
+// checkPath says why a path is none of a program.
+func checkPath(name, dir string) error {
+	switch err := runnable(from(dir, name)); {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return faultf(127, "%s: no such file", name)
+	default:
+		return faultf(126, "%s: %v", name, err)
+	}
+}
+
 // explain says what an error of ForkExec means for the step.
 func explain(c *command, err error) error {
+	if err := c.checkWorkspace(); err != nil {
+		return err
+	}
+	if err := checkPath(c.path, c.dir); err != nil {
+		return err
+	}
 	name := c.argv[0]
 	switch {
 	case errors.Is(err, syscall.ENOENT):
