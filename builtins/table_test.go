@@ -51,6 +51,13 @@ func TestStepParams(t *testing.T) {
 			"name": stepName, "run": stepRun, "depends_on": stepDependsOn, "dir": stepDir, "requires": stepRequires,
 			"retry": stepRetry, "allow_failure": stepAllowFailure, "outputs": stepOutputs, "tty": stepTTY,
 		},
+		"t.plan": {"pipeline": askPipeline, "params": askParams, "event": askEvent, "environment": askEnvironment, "environ": askEnviron, "file": askFile},
+		"t.simulate": {
+			"file": askFile, "outcomes": simulateOutcomes, "secrets": simulateSecrets, "facts": simulateFacts, "slots": simulateSlots, "cancel": simulateCancel,
+		},
+		"t.ok":     {"ready": 2},
+		"t.fails":  {"exit": 0, "kind": 1, "ready": 5},
+		"t.cancel": {"after": 0, "during": 1, "by": 2, "reason": 3, "force": 4},
 		"pipeline": {"name": pipelineName, "impl": pipelineImpl, "on": pipelineOn, "environment": pipelineEnvironment, "priority": pipelinePriority},
 	} {
 		b, ok := Lookup(name)

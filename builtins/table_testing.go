@@ -5,12 +5,12 @@ package builtins
 // publish, then a trigger of deploy).
 
 var (
-	messageParam  = Param{Name: "message", Type: "string", Doc: "what to say when it does not hold", Named: true}
+	messageParam  = Param{Name: "message", Type: "string", Doc: "what to say when it does not hold"}
 	gotParam      = Param{Name: "got", Type: "any", Required: true, Doc: "the value"}
 	nodeParam     = Param{Name: "name", Type: "string", Required: true, Doc: "a node of the plan"}
 	maybeNode     = Param{Name: "name", Type: "string", Doc: "a node of the plan; the build itself when not given"}
 	reasonParam   = Param{Name: "reason", Type: "string", Doc: "why, in words", Named: true}
-	durationParam = Param{Name: "duration", Type: "duration", Default: `"1s"`, Doc: "how long it takes, on the clock of the simulation", Named: true}
+	durationParam = Param{Name: "duration", Type: "duration", Default: `"1s"`, Doc: "how long it takes, on the clock of the simulation; a service runs until it is stopped when not given", Named: true}
 
 	commitParam = Param{Name: "commit", Type: "string", Doc: "the commit; a made-up one when not given", Named: true}
 	branchParam = Param{Name: "branch", Type: "string", Default: `"main"`, Doc: "the branch"}
@@ -119,6 +119,7 @@ assert.eq([x.pipeline for x in run.triggered], ["deploy"])
 		Params: []Param{
 			{Name: "outputs", Type: "dict of strings", Doc: "what it writes into $PIPER_OUTPUT; when not given, something for each output that the plan asks for", Named: true},
 			durationParam,
+			{Name: "ready", Type: "duration", Doc: "how long until a service is ready; at once when not given", Named: true},
 		},
 		Returns: "outcome",
 		Example: `run = t.simulate("release", outcomes = {"publish": t.ok(outputs = {"url": "https://x"}, duration = "5m")})`,

@@ -271,7 +271,6 @@ func emptyOr(v starlark.Value) string {
 // testOutcome is behind every word that is an outcome.
 func testOutcome(c *call) (starlark.Value, error) {
 	var o simulate.Outcome
-	ready := false
 	o.State = build.Failed
 	for i := range c.Params {
 		if !c.given(i) {
@@ -287,12 +286,13 @@ func testOutcome(c *call) (starlark.Value, error) {
 			o.Reason = c.str(i)
 		case "by":
 			o.By = c.str(i)
-		case "ready":
-			ready = c.bool(i)
 		}
 	}
 	switch c.Name {
-	case "t.ok", "t.approved":
+	case "t.ok":
+		const ready = 2
+		o.State, o.Ready = build.Success, time.Duration(c.duration(ready))
+	case "t.approved":
 		o.State = build.Success
 	case "t.times_out":
 		o.State = build.TimedOut
@@ -301,8 +301,8 @@ func testOutcome(c *call) (starlark.Value, error) {
 	case "t.agent_lost":
 		o.Infra, o.Lost, o.Reason = true, true, "the agent was lost"
 	case "t.fails":
-		const exit, kind = 0, 1
-		o.Unready = !ready
+		const exit, kind, ready = 0, 1, 5
+		o.Unready = !c.bool(ready)
 		switch c.oneOf(kind) {
 		case "signal":
 			o.Signal = "killed"

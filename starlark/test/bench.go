@@ -86,7 +86,7 @@ func (b *bench) Simulate(a builtins.Asked, w builtins.World) (*simulate.Result, 
 			return b.options.Meets(ctx, w.Facts, requirements)
 		}
 	}
-	w.Expand = result.Expand
+	w.Expand, w.MaxNodes = result.Expand, b.options.Limits.Nodes
 	return simulate.Run(b.ctx, result.Plan, w.Options)
 }
 
