@@ -27,7 +27,7 @@ func TestOwnPipelines(t *testing.T) {
 	}
 
 	require.Len(t, planned("build"), 1)
-	require.Len(t, planned("test"), 3)
+	require.Len(t, planned("test"), 4)
 
 	release := planned("release")
 	require.Contains(t, release, "test", "a release is tested")
@@ -37,4 +37,12 @@ func TestOwnPipelines(t *testing.T) {
 	}
 	require.NotEmpty(t, release["checksums"].Needs, "every archive is there when they are summed up")
 	require.NotContains(t, planned("release", "--param", "check=false"), "test")
+}
+
+// The tests of those pipelines pass, and go through every line of them.
+func TestOwnTests(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"-C", "../..", "test", "--cover"}, nil, &stdout, &stderr, "PATH=/usr/bin:/bin", "HOME="+t.TempDir())
+	require.Equal(t, exitOK, code, "%s%s", &stdout, &stderr)
+	require.Regexp(t, `(?m)^PIPER\.star +100\.0%$`, stdout.String())
 }
