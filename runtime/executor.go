@@ -5,6 +5,11 @@
 // knows no operating system, no database and no Starlark: processes are an
 // Executor's, what happened goes to a Recorder, what steps write to an Output.
 //
+// A service is a step to its Executor. That it is watched until it is ready, and
+// has failed when it ends unasked, is the Engine's doing (service.go). What an
+// expand finds grows the plan while the build runs (expand.go): places in it go
+// on to mean the same, so what was started before is none the wiser.
+//
 // The package shares its name with the standard library's runtime, which it
 // may import plainly; a file that needs both names the standard one goruntime.
 package runtime

@@ -7,10 +7,11 @@
 // # Data: what is to happen, and what has
 //
 // [github.com/piper-build/piper/runtime/plan] is a plan: a graph of steps,
-// triggers and approvals as plain data, with one canonical JSON and a digest.
-// Begin with plan.go, then validate.go for what a plan may be, graph.go for its
-// order, select.go for how --only, --from and --skip narrow it. What is wrong
-// with what a user wrote is data too: diagnostic.go.
+// services, triggers, approvals and expands as plain data, with one canonical
+// JSON and a digest. Begin with plan.go, then validate.go for what a plan may be,
+// graph.go for its order, select.go for how --only, --from and --skip narrow it,
+// grow.go for what an expand adds to it. What is wrong with what a user wrote is
+// data too: diagnostic.go.
 //
 // [github.com/piper-build/piper/runtime/build] is a build: the fold of flat
 // events over a plan. Apply takes the state one event further, Next says what it

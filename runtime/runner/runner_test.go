@@ -146,6 +146,19 @@ func TestOnFailSeesTheTask(t *testing.T) {
 	require.Contains(t, seen.Env, "PIPER_STEP=s1")
 }
 
+// A service that is not ready yet has not failed.
+func TestOnFailSeesNoCheck(t *testing.T) {
+	p := scripts("true")
+	p.Nodes[0].Step.Services = []string{"db"}
+	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{Script: "exec sleep 1000",
+		Service: &plan.Service{Ready: plan.Ready{Script: "test -e up || { touch up; exit 1; }"}}}})
+	o := options(t, p)
+	o.OnFail = func(_ context.Context, task runtime.Task, _ runtime.Result) { t.Errorf("%q failed", task.Argv) }
+	b, err := runner.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, build.Success, b.State())
+}
+
 func TestCancelStopsWhatRuns(t *testing.T) {
 	o := options(t, scripts("echo up; sleep 1000", "true"))
 	ctx, cancel := context.WithCancelCause(t.Context())
