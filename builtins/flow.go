@@ -121,12 +121,13 @@ type flattening struct {
 	max      int         // nodes, those outside included
 	before   int         // how many stand outside
 	plan     *plan.Plan
-	nodes    []*node  // what becomes plan.Nodes
+	nodes    []*node  // beside plan.Nodes
 	groups   []*group // beside plan.Groups
 	names    map[string]vertex
 	groupNow string // the innermost group around what is being flattened
 	made     [2]int // how many group names were made: of sequences, of parallels
 	path     []place
+	ones     []string // what one made
 	visits   int
 	tooMany  bool
 	tooDeep  bool
@@ -148,6 +149,7 @@ func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
 	f.ev.flows++
 	most := min(f.ev.nodes.made, f.max)
 	f.plan, f.nodes, f.names = p, make([]*node, 0, most), make(map[string]vertex, most)
+	p.Nodes = make([]plan.Node, 0, most)
 	f.before = f.outer.size()
 	var after []string
 	if f.expand != nil {
@@ -158,14 +160,10 @@ func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
 		f.path = nil
 		f.problem(Problem{Code: "too-many-nodes", Message: fmt.Sprintf("pipeline %s has more than %d nodes", quote(f.pipeline.Name), f.max),
 			Hint: fmt.Sprintf("split the pipeline, or raise the setting max_nodes (%d)", f.max)})
-		f.nodes = nil
+		f.nodes, p.Nodes = nil, nil
 		return
 	}
 	f.resolve()
-	p.Nodes = make([]plan.Node, len(f.nodes))
-	for i, n := range f.nodes {
-		p.Nodes[i] = n.Node
-	}
 }
 
 // size returns how many nodes there are, those outside included.
@@ -257,14 +255,20 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 			f.emitService(service, n, i)
 		}
 	}
-	if !f.append(n) {
+	if !f.append(n, f.groupNow, needs) || n.Name == "" {
 		return needs
 	}
-	n.Needs, n.Group = needs, f.groupNow
-	if n.Name == "" {
-		return needs
+	return f.one(n.Name)
+}
+
+// one returns a list of one name. There are as many as nodes, so their lists are
+// made some at a time.
+func (f *flattening) one(name string) []string {
+	if len(f.ones) == cap(f.ones) {
+		f.ones = make([]string, 0, 256)
 	}
-	return []string{n.Name}
+	f.ones = append(f.ones, name)
+	return f.ones[len(f.ones)-1 : len(f.ones) : len(f.ones)]
 }
 
 // emitService appends a service before the first node that lists it, as n does
@@ -274,9 +278,7 @@ func (f *flattening) emitService(service, n *node, i int) {
 	switch {
 	case service == nil || service.flow == f.ev.flows:
 	case !f.outer.holds(service):
-		if f.append(service) {
-			service.Needs, service.Group = nil, ""
-		}
+		f.append(service, "", nil)
 	case !slices.Contains(f.expand.links.services, service):
 		at.Code = "not-kept"
 		at.Message = fmt.Sprintf("%s lists %s, which runs for other steps and may be stopped by then", n, service)
@@ -286,7 +288,7 @@ func (f *flattening) emitService(service, n *node, i int) {
 }
 
 // append appends n, which is not there yet, and reports whether it could.
-func (f *flattening) append(n *node) bool {
+func (f *flattening) append(n *node, group string, needs []string) bool {
 	if f.tooMany || f.size() >= f.max {
 		f.tooMany = true
 		return false
@@ -296,6 +298,7 @@ func (f *flattening) append(n *node) bool {
 		return false
 	}
 	f.nodes = append(f.nodes, n)
+	f.plan.Nodes = append(f.plan.Nodes, n.in(group, needs))
 	return true
 }
 
@@ -349,7 +352,7 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 		}
 		return needs
 	case g.parallel:
-		return []string{name}
+		return f.one(name)
 	}
 	return exit
 }
@@ -368,10 +371,14 @@ func (f *flattening) emitMembers(g *group, needs []string) []string {
 // claim gives name to v, which is made by a call, and reports whether it was
 // free.
 func (f *flattening) claim(name string, v vertex, made any, call syntax.Position) bool {
-	at, had := f.find(name)
+	at, had := f.outer.find(name)
 	if at == nil {
-		f.names[name] = v
-		return true
+		before := len(f.names)
+		if f.names[name] = v; len(f.names) > before { // not looked up first: names are many
+			return true
+		}
+		at, had = f, f.first(name)
+		f.names[name] = had
 	}
 	index := -1
 	if v >= 0 { // of a group the first argument is a member
@@ -381,6 +388,14 @@ func (f *flattening) claim(name string, v vertex, made any, call syntax.Position
 		Message: fmt.Sprintf("pipeline %s has the name %s twice (the other is defined at %s)", quote(f.pipeline.Name), quote(name), at.whence(had)),
 		Hint:    "names of steps, services, triggers, approvals, expands and groups are unique within a pipeline"})
 	return false
+}
+
+// first returns what had a name that is taken.
+func (f *flattening) first(name string) vertex {
+	if i := slices.IndexFunc(f.nodes, func(n *node) bool { return n.Name == name }); i >= 0 {
+		return vertex(i)
+	}
+	return vertex(-1 - slices.IndexFunc(f.plan.Groups, func(g plan.Group) bool { return g.Name == name }))
 }
 
 // find returns what a name stands for, and where: in f, or outside of it. That
@@ -412,11 +427,11 @@ func (f *flattening) whence(v vertex) string {
 
 // resolve turns what depends_on names into needs.
 func (f *flattening) resolve() {
-	for _, n := range f.nodes {
+	for i, n := range f.nodes {
 		if n.links == nil || len(n.links.dependsOn) == 0 && n.links.after == nil {
 			continue
 		}
-		needs := slices.Clone(n.Needs)
+		needs := slices.Clone(f.plan.Nodes[i].Needs)
 		need := func(v starlark.Value, at Problem) {
 			name := f.dependency(n, v, at)
 			if name != "" && !slices.Contains(needs, name) {
@@ -429,7 +444,7 @@ func (f *flattening) resolve() {
 		if after := n.links.after; after != nil {
 			need(after, Problem{Call: n.call, Param: "after", Index: 0})
 		}
-		n.Needs = needs
+		f.plan.Nodes[i].Needs = needs
 	}
 }
 

@@ -342,20 +342,21 @@ func showNode(n *node) form {
 			with("timeout", t.Timeout).with("grace", t.Grace).with("retry", t.Retry).with("concurrency", t.Concurrency).
 			with("once", t.Once).with("tty", t.TTY).with("services", t.Services).with("inputs", t.Inputs).with("outputs", t.Outputs)
 	}
+	if n.links == nil {
+		return f
+	}
 	var before []string
-	if n.links != nil {
-		for _, v := range n.links.dependsOn {
-			switch v := v.(type) {
-			case *node:
-				before = append(before, v.Name)
-			case *group:
-				before = append(before, v.name)
-			case starlark.String:
-				before = append(before, string(v))
-			}
+	for _, v := range n.links.dependsOn {
+		switch v := v.(type) {
+		case *node:
+			before = append(before, v.Name)
+		case *group:
+			before = append(before, v.name)
+		case starlark.String:
+			before = append(before, string(v))
 		}
 	}
-	return f.with("depends_on", before).with("run_on", string(n.RunOn)).with("allow_failure", n.AllowFailure)
+	return f.with("depends_on", before).with("run_on", string(n.links.runOn)).with("allow_failure", n.links.allowFailure)
 }
 
 // showEnvironment shows what environment, or host and its like, returned.

@@ -12,18 +12,28 @@ import (
 )
 
 // A node is what step, service, trigger, approve and expand return: a vertex of
-// a flow. It never changes once it is made, but for the marks of the flow it was
-// last put into: its Needs and its Group are among them.
+// a flow, but for what its place there makes of it. It never changes once it is
+// made, but for the mark of the flow that it was last put into. There can be
+// many, so what few have stands apart.
 type node struct {
-	plan.Node
+	Name    string
+	Pos     plan.Pos
+	Step    *plan.Step
+	Trigger *plan.Trigger
+	Approve *plan.Approve
+	Expand  *plan.Expand
+
 	ev    *Evaluation
 	call  syntax.Position
-	links *links // nil when there are none, as of most nodes
+	links *links // nil when there are none
 	flow  int    // the flow it stands in
 }
 
-// links are the values that a node names. A flow makes names of them.
+// links are what a node says of other nodes. A flow makes names of the values.
 type links struct {
+	runOn        plan.RunOn
+	allowFailure string
+
 	dependsOn []starlark.Value  // *node, *group or starlark.String; nil for what was refused
 	services  []*node           // likewise
 	where     *environment      // the environment given as a value
@@ -45,6 +55,15 @@ func (n *node) where() *environment {
 		return nil
 	}
 	return n.links.where
+}
+
+// in returns n as it stands in a plan.
+func (n *node) in(group string, needs []string) plan.Node {
+	p := plan.Node{Name: n.Name, Needs: needs, Group: group, Pos: n.Pos, Step: n.Step, Trigger: n.Trigger, Approve: n.Approve, Expand: n.Expand}
+	if n.links != nil {
+		p.RunOn, p.AllowFailure = n.links.runOn, n.links.allowFailure
+	}
+	return p
 }
 
 // isService reports whether n is what service returned.
@@ -200,9 +219,9 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepRetry:
 			s.Retry = c.retry(i)
 		case stepRunOn:
-			n.RunOn = c.runOn(i)
+			n.link().runOn = c.runOn(i)
 		case stepAllowFailure:
-			n.AllowFailure = c.allowFailure(i)
+			n.link().allowFailure = c.allowFailure(i)
 		case stepInputs:
 			s.Inputs = c.globs(i)
 		case stepOutputs:
@@ -492,7 +511,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		c.name(n, name)
 	}
 	if c.given(runOn) {
-		n.RunOn = c.runOn(runOn)
+		n.link().runOn = c.runOn(runOn)
 	}
 	c.dependsOn(n, dependsOn)
 	return n, nil

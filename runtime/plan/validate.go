@@ -195,7 +195,7 @@ func (v *validator) settings() {
 	}
 	v.env(none, pipeline, p.Env, secretsOnly)
 
-	v.environments = map[string]bool{"": true}
+	v.environments = make(map[string]bool)
 	for i := range p.Environments {
 		e := &p.Environments[i]
 		what := subject{"environment", e.Name}
@@ -343,7 +343,7 @@ func (v *validator) duration(pos Pos, what subject, field string, d Duration) {
 
 // environment looks up the name of an environment.
 func (v *validator) environment(pos Pos, what subject, name string) {
-	if v.environments[name] {
+	if name == "" || v.environments[name] {
 		return
 	}
 	hint := ""
