@@ -14,6 +14,12 @@ func stepNode(i int, needs ...string) plan.Node {
 	return plan.Node{Name: fmt.Sprintf("step/%06d", i), Needs: needs, Step: &plan.Step{Script: "true"}}
 }
 
+func serviceNode(i int) plan.Node {
+	n := stepNode(i)
+	n.Step.Service = &plan.Service{}
+	return n
+}
+
 // shapes are plans of n nodes that an algorithm may stumble over.
 var shapes = []struct {
 	name string
@@ -88,6 +94,24 @@ var shapes = []struct {
 		}
 		return p
 	}},
+	{"one service for all", func(n int) *plan.Plan {
+		p := &plan.Plan{Nodes: []plan.Node{serviceNode(0)}}
+		for i := 1; i < n; i++ {
+			nd := stepNode(i)
+			nd.Step.Services = []string{p.Nodes[0].Name}
+			p.Nodes = append(p.Nodes, nd)
+		}
+		return p
+	}},
+	{"a service for each", func(n int) *plan.Plan {
+		p := &plan.Plan{}
+		for i := 0; i < n; i += 2 {
+			nd := stepNode(i + 1)
+			nd.Step.Services = []string{serviceNode(i).Name}
+			p.Nodes = append(p.Nodes, serviceNode(i), nd)
+		}
+		return p
+	}},
 	{"approvals", func(n int) *plan.Plan {
 		p := &plan.Plan{}
 		for i := range n {
@@ -148,6 +172,37 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
+// BenchmarkGrow has expands that find a step each, one after the other. What
+// one costs grows with the plan, as a plan that never changes is copied.
+func BenchmarkGrow(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := shapes[0].plan(n)
+			var events []Event
+			add := func(ev Event) {
+				ev.Seq = int64(len(events) + 1)
+				events = append(events, ev)
+			}
+			add(Event{Kind: BuildStarted})
+			add(Event{Kind: AttemptStarted, Node: p.Nodes[0].Name, Attempt: 1})
+			add(Event{Kind: AttemptEnded, Node: p.Nodes[0].Name, Attempt: 1, State: Success})
+			const expands = 10
+			for i := range expands {
+				x := plan.Node{Name: fmt.Sprint("x", i), Needs: []string{p.Nodes[0].Name}, Expand: &plan.Expand{After: p.Nodes[0].Name}}
+				p.Nodes = append(p.Nodes, x)
+				add(Event{Kind: AttemptStarted, Node: x.Name, Attempt: 1})
+				add(Event{Kind: AttemptEnded, Node: x.Name, Attempt: 1, State: Success, Expansion: &plan.Expansion{Nodes: []plan.Node{stepNode(n + i)}}})
+			}
+			for b.Loop() {
+				if _, err := Fold(p, events); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/expands, "µs/expand")
+		})
+	}
+}
+
 func heapInUse() float64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -177,10 +232,16 @@ func runAll(t require.TestingT, p *plan.Plan, state State) *Build {
 			case Start:
 				n := &p.Nodes[a.Node]
 				apply(Event{Kind: AttemptStarted, Node: n.Name, Attempt: 1})
+				if n.IsService() {
+					apply(Event{Kind: NodeReady, Node: n.Name})
+					continue
+				}
 				running = append(running, a.Node)
 				if n.Step != nil {
 					slots--
 				}
+			case Stop:
+				apply(Event{Kind: AttemptEnded, Node: p.Nodes[a.Node].Name, Attempt: 1, State: Cancelled})
 			case Skip:
 				apply(Event{Kind: NodeSkipped, Node: p.Nodes[a.Node].Name, State: a.State, Reason: a.Reason})
 			case End:

@@ -8,6 +8,10 @@ package plan
 // directly encloses; so a group's vertex is reached once all that is inside it
 // has been. A name that is not defined makes no edge, and of two that are the
 // same the first counts: Validate reports both.
+//
+// Services make no edges: a step that lists one waits for it to be ready, not
+// to have ended, and it may run for several at a time. Who draws a graph finds
+// them in Node.Services.
 type Graph struct {
 	Plan *Plan
 

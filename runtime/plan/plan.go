@@ -156,7 +156,8 @@ type Approve struct {
 
 // An Expand finds nodes while the build runs: once the node After has
 // succeeded, a function of the PIPER.star is given its outputs and returns what
-// else there is to do.
+// else there is to do. It comes after that node, and Grow says what becomes of
+// the plan.
 type Expand struct {
 	After    string   `json:"after"`
 	Services []string `json:"services,omitempty"` // that are kept running for the nodes it finds
