@@ -76,3 +76,15 @@ func (e *Evaluation) Flow(name string, v starlark.Value) *Pipeline {
 	}
 	return nil
 }
+
+// CallsOf returns the calls that led to the node of that name that was made at
+// pos, the outermost first: those of its own call come last. It needs
+// KeepStacks.
+func (e *Evaluation) CallsOf(name string, pos plan.Pos) []plan.Frame {
+	for v, calls := range e.stacks {
+		if n, ok := v.(*node); ok && n.Name == name && n.Pos == pos {
+			return calls
+		}
+	}
+	return nil
+}

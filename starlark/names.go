@@ -8,6 +8,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/piper-build/piper/builtins"
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 // What a Session knows about names, for who completes and explains them.
@@ -129,4 +130,11 @@ func (s *Session) Files(begin string) []string {
 		}
 	}
 	return found
+}
+
+// CallsOf returns the calls that led to the node of a plan of that name that was
+// defined at pos, the outermost first; the last one is that of step itself, or
+// its like.
+func (s *Session) CallsOf(name string, pos plan.Pos) []plan.Frame {
+	return s.e.words.CallsOf(name, pos)
 }

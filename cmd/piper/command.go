@@ -30,6 +30,7 @@ func commands() []entry {
 		{"init", "write a PIPER.star for this repository", (*app).initCommand},
 		{"list", "list the pipelines", (*app).listCommand},
 		{"plan", "show what a pipeline would do", (*app).planCommand},
+		{"explain", "explain a step: where it comes from, when and how it runs", (*app).explainCommand},
 		{"check", "look for mistakes in the PIPER.star", (*app).checkCommand},
 		{"fmt", "format .star files", (*app).fmtCommand},
 		{"lint", "look for what is most likely a mistake in .star files", (*app).lintCommand},

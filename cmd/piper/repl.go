@@ -82,6 +82,9 @@ func (t *conversation) begin(ctx context.Context, args []string) error {
 
 // open begins the session.
 func (t *conversation) open(ctx context.Context, args []string) error {
+	if t.isolate {
+		return t.notIsolated("repl")
+	}
 	t.project = &project{root: t.dir, file: pipelineFile}
 	if _, ok := t.findRoot(); ok || t.question.file != "" {
 		var err error

@@ -61,7 +61,7 @@ func Check(ctx context.Context, m *Machine, requirements []plan.Requirement) err
 	for _, r := range requirements {
 		lacks, err := check(ctx, m, r)
 		if err != nil {
-			return fmt.Errorf("check requirement %s: %w", describe(r), err)
+			return fmt.Errorf("check requirement %s: %w", Describe(r), err)
 		}
 		unmet = append(unmet, lacks...)
 	}
@@ -82,7 +82,7 @@ func check(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) 
 		return checkFact(ctx, m, r)
 	}
 	var lacks []Lack
-	whole := Lack{Reason: r.Reason, Wanted: describe(r)} // for any_of and not
+	whole := Lack{Reason: r.Reason, Wanted: Describe(r)} // for any_of and not
 	var found []string
 	for _, each := range r.Of {
 		inner, err := check(ctx, m, each)
@@ -118,7 +118,7 @@ func checkFact(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, err
 	if err != nil {
 		return nil, err
 	}
-	lack := Lack{Key: r.Key, Reason: r.Reason, Wanted: describe(r), Found: "nothing"}
+	lack := Lack{Key: r.Key, Reason: r.Reason, Wanted: Describe(r), Found: "nothing"}
 	if r.Op == "has" {
 		ok, err := m.has(ctx, r.Key)
 		if err != nil || ok {
@@ -236,8 +236,8 @@ func human(key, value string) string {
 	return strconv.FormatFloat(math.Floor(n/(1<<30)*10)/10, 'f', 1, 64) + "GiB"
 }
 
-// describe says in words what a requirement wants.
-func describe(r plan.Requirement) string {
+// Describe says in words what a requirement wants.
+func Describe(r plan.Requirement) string {
 	return strings.TrimSpace(words(r))
 }
 
@@ -265,7 +265,7 @@ func words(r plan.Requirement) string {
 func list(requirements []plan.Requirement, word string) string {
 	all := make([]string, len(requirements))
 	for i, r := range requirements {
-		all[i] = describe(r)
+		all[i] = Describe(r)
 		if len(requirements) > 1 && len(r.Of) > 1 {
 			all[i] = "(" + all[i] + ")"
 		}
