@@ -80,7 +80,9 @@ func TestCompare(t *testing.T) {
 			"+service a ready.port=80 run=x\n-step a run:x>"},
 		{"needs", p(run("a", "x"), run("b", "x", "a")), p(run("a", "x"), run("b", "x")), "~step b needs:[a]>"},
 		{"the order of needs", p(run("a", "x"), run("b", "x"), run("c", "x", "a", "b")), p(run("a", "x"), run("b", "x"), run("c", "x", "b", "a")), ""},
-		{"env", p(with(run("a", "x"), func(s *plan.Step) { s.Env = plan.Env{{Name: "K", Value: plan.Lit("1")}, {Name: "secret", Value: plan.Lit("1")}} })),
+		{"env", p(with(run("a", "x"), func(s *plan.Step) {
+			s.Env = plan.Env{{Name: "K", Value: plan.Lit("1")}, {Name: "secret", Value: plan.Lit("1")}}
+		})),
 			p(with(run("a", "x"), func(s *plan.Step) { s.Env = plan.Env{{Name: "K", Value: plan.Lit("2")}, {Name: "T", Value: secret}} })),
 			"~step a env.K:1>2 env.T=map[secret:tok] env.secret:1>"},
 		{"requirements", p(run("a", "x")), p(with(run("a", "x"), func(s *plan.Step) { s.Requires = []plan.Requirement{{Op: "has", Key: "docker"}} })),

@@ -106,7 +106,7 @@ func TestMeaning(t *testing.T) {
 // corpus is every text of Starlark there is around here.
 func corpus(t testing.TB) map[string]string {
 	texts := map[string]string{}
-	for _, pattern := range []string{"../testdata/*.star", "../testdata/*.txtar", "testdata/*.txtar", "../../stdlib/*.star", "../../*.star", "../../testdata/*/*.star", "../../testdata/*/*/*.star"} {
+	for _, pattern := range []string{"../testdata/*.star", "../testdata/*.txtar", "testdata/*.txtar", "../../stdlib/*.star", "../../*.star", "../../testdata/bench/*.star", "../../testdata/examples/*/*.star"} {
 		names, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, name := range names {
