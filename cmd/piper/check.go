@@ -15,7 +15,8 @@ func (a *app) checkCommand() *command {
 	c := a.newCommand("check", "[pipeline] [flags]")
 	c.ShortHelp = "Look for mistakes in the PIPER.star, and in what it loads."
 	c.LongHelp = `Every pipeline is planned, or the one that is named. A pipeline with a required
-parameter is planned only when --param gives it. Nothing is run.`
+parameter is planned only when --param gives it. Nothing is run. What is allowed,
+and most likely a mistake or a danger, is found by "piper lint".`
 	c.examples = `
 piper check
 piper check release --param version=v1.2

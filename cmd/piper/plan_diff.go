@@ -95,11 +95,10 @@ func unknownPipeline(err error) bool {
 // planAt evaluates a revision; it gives no plan, but a note, when there is none
 // to have. Parameters that its pipeline did not have yet are left out.
 func (a *app) planAt(ctx context.Context, r starlark.Request, tree *git.Revision, rev string) (result starlark.Result, note string, err error) {
-	file, err := tree.Open(r.File)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch file, err := tree.Open(r.File); {
+	case errors.Is(err, fs.ErrNotExist):
 		return result, fmt.Sprintf("%s has no %s", rev, r.File), nil
-	}
-	if err == nil {
+	case err == nil:
 		file.Close()
 	}
 	r.Tree, r.Print = tree, nil // what it prints is that of the working tree, or of no interest
