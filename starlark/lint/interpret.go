@@ -20,7 +20,7 @@ type interpreter struct {
 	ran     map[syntax.Node]bool // functions that were called
 	flows   []flow               // of the pipelines that the file at hand registers
 	params  map[string]value     // of the pipeline whose flow is made; nil when they are not known
-	budget  int                  // of statements; what is left when it is used up is not looked at
+	budget  int                  // of statements, for each file; what is left when it is used up is not looked at
 }
 
 // The bounds of the interpreter.

@@ -18,14 +18,14 @@ import (
 func unquotedValues(p *project) {
 	in := &interpreter{
 		project: p, files: map[string]*frame{}, origins: map[syntax.Expr]*origin{},
-		ran: map[syntax.Node]bool{}, budget: maxStatements,
+		ran: map[syntax.Node]bool{},
 	}
 	for _, name := range sortedKeys(p.files) {
 		f := p.files[name]
 		if !f.asked || f.Source == nil {
 			continue
 		}
-		in.flows = nil
+		in.flows, in.budget = nil, maxStatements
 		fr := in.run(f)
 		for _, flow := range in.flows {
 			in.flow(fr, flow)
