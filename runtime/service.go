@@ -151,11 +151,12 @@ func (s *service) serve(ctx context.Context, t Task) Result {
 	case late != nil:
 		// How it ended says nothing: it was made to.
 		res.State, res.Exit, res.Signal, res.Reason = build.Failed, nil, "", also(late.Error(), res.Reason)
-	case res.Infra, !closed(started):
+	case res.Infra:
 	case closed(t.Kill):
 		res.State = build.Cancelled
 	case asked:
 		res.State = build.Success // it has done its duty, whatever it says
+	case !closed(started):
 	case ready:
 		res.State, res.Reason = build.Failed, also("ended by itself", res.Reason)
 	default:

@@ -377,12 +377,14 @@ func narrow(p *plan.Plan, s plan.Selection) (*plan.Plan, error) {
 	return selected, nil
 }
 
-// stepNames returns what --only may name: nodes, and groups that have a name
-// of the author's.
+// stepNames returns what --only may name: nodes but services, which run for
+// others, and groups that have a name of the author's.
 func stepNames(p *plan.Plan) []string {
 	var names []string
 	for _, n := range p.Nodes {
-		names = append(names, n.Name)
+		if !n.IsService() {
+			names = append(names, n.Name)
+		}
 	}
 	for _, g := range p.Groups {
 		if !strings.Contains(g.Name, "#") {
