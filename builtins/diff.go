@@ -10,17 +10,27 @@ import (
 // written out, a member a line.
 const narrow = 72
 
+// maxShown is how many bytes of a value are shown.
+const maxShown = 256 << 10
+
 // show returns v for people to read and to compare: on one line, or, when it is
 // large, with a member on each.
 func show(v starlark.Value) string {
 	var b strings.Builder
 	write(&b, v, "", "", 0)
-	return Visible(b.String())
+	text := b.String()
+	if len(text) > maxShown {
+		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
+	}
+	return Visible(text)
 }
 
 // write writes v, and end after it. indent is what a line begins with.
 func write(b *strings.Builder, v starlark.Value, indent, end string, depth int) {
 	const deepest = 20
+	if b.Len() > maxShown { // or a list that holds itself twice would have no end
+		return
+	}
 	s, isText := v.(starlark.String)
 	if isText && strings.Contains(string(s), "\n") {
 		b.WriteString("\"\"\"" + strings.ReplaceAll(string(s), "\n", "\n"+indent) + "\"\"\"" + end)

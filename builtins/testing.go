@@ -442,8 +442,8 @@ func testFiles(c *call) (starlark.Value, error) {
 func testGolden(c *call) (starlark.Value, error) {
 	const name, value = 0, 1
 	file := c.str(name)
-	if c.given(name) && (!fs.ValidPath(file) || file == ".") {
-		c.bad(name, nil, "bad-name", "name %s is not one for a file", quote(file))
+	if c.given(name) && (!fs.ValidPath(file) || !plan.ValidName(file)) {
+		c.badHint(name, nil, "bad-name", "it is made of letters, digits and . _ / -", "name %s is not one for a file", quote(file))
 	}
 	if c.wrong > 0 {
 		return nil, ErrReported

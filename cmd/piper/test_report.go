@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"os"
 	"strings"
@@ -114,11 +113,7 @@ func (r *testReport) end(coverage *starlark.Coverage) error {
 		}
 	}
 	if r.junit != "" {
-		text, err := r.junitXML()
-		if err != nil {
-			return fmt.Errorf("write the JUnit report: %w", err)
-		}
-		if err := os.WriteFile(r.path(r.junit), text, 0o666); err != nil {
+		if err := os.WriteFile(r.path(r.junit), r.junitXML(), 0o666); err != nil {
 			return fmt.Errorf("write the JUnit report: %w", err)
 		}
 	}
@@ -249,54 +244,46 @@ func testEnded(result test.Result) any {
 	}{"test_ended", result.File, result.Pos.Line, result.Name, state, result.Duration.Seconds(), result.Output, result.Updated, result.Failure}
 }
 
-// The report that JUnit's readers know.
-type (
-	junitSuites struct {
-		XMLName  xml.Name     `xml:"testsuites"`
-		Tests    int          `xml:"tests,attr"`
-		Failures int          `xml:"failures,attr"`
-		Time     string       `xml:"time,attr"`
-		Suites   []junitSuite `xml:"testsuite"`
-	}
-	junitSuite struct {
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Time     string      `xml:"time,attr"`
-		Cases    []junitCase `xml:"testcase"`
-	}
-	junitCase struct {
-		Name    string        `xml:"name,attr"`
-		Class   string        `xml:"classname,attr"`
-		File    string        `xml:"file,attr"`
-		Line    int32         `xml:"line,attr"`
-		Time    string        `xml:"time,attr"`
-		Failure *junitFailure `xml:"failure"`
-		Output  string        `xml:"system-out,omitempty"`
-	}
-	junitFailure struct {
-		Message string `xml:"message,attr"`
-		Text    string `xml:",chardata"`
-	}
-)
-
-func (r *testReport) junitXML() ([]byte, error) {
+// junitXML is the report that JUnit's readers know. It is written by hand, as
+// encoding/xml would make every command slower to start.
+func (r *testReport) junitXML() []byte {
+	var b bytes.Buffer
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	all := junitSuites{Tests: r.passed + r.failed, Failures: r.failed, Time: seconds(time.Since(r.started))}
+	b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
+	fmt.Fprintf(&b, "<testsuites tests=\"%d\" failures=\"%d\" time=\"%s\">\n", r.passed+r.failed, r.failed, seconds(time.Since(r.started)))
 	for _, file := range r.files {
-		suite := junitSuite{Name: file.name, Tests: len(file.results), Failures: file.failed, Time: seconds(file.took)}
+		fmt.Fprintf(&b, "  <testsuite name=\"%s\" tests=\"%d\" failures=\"%d\" time=\"%s\">\n",
+			xmlText(file.name), len(file.results), file.failed, seconds(file.took))
 		for _, result := range file.results {
-			one := junitCase{
-				Name: result.Name, Class: strings.TrimSuffix(file.name, ".star"), File: file.name, Line: result.Pos.Line,
-				Time: seconds(result.Duration), Output: strings.Join(result.Output, "\n"),
-			}
+			fmt.Fprintf(&b, "    <testcase name=\"%s\" classname=\"%s\" file=\"%s\" line=\"%d\" time=\"%s\">\n", xmlText(result.Name),
+				xmlText(strings.TrimSuffix(file.name, ".star")), xmlText(file.name), result.Pos.Line, seconds(result.Duration))
 			if !result.Passed() {
-				one.Failure = &junitFailure{result.Failure[0].Message, result.Failure.Error()}
+				fmt.Fprintf(&b, "      <failure message=\"%s\">%s</failure>\n", xmlText(result.Failure[0].Message), xmlText(result.Failure.Error()))
 			}
-			suite.Cases = append(suite.Cases, one)
+			if len(result.Output) > 0 {
+				fmt.Fprintf(&b, "      <system-out>%s</system-out>\n", xmlText(strings.Join(result.Output, "\n")))
+			}
+			b.WriteString("    </testcase>\n")
 		}
-		all.Suites = append(all.Suites, suite)
+		b.WriteString("  </testsuite>\n")
 	}
-	text, err := xml.MarshalIndent(all, "", "  ")
-	return append([]byte(xml.Header), append(text, '\n')...), err
+	b.WriteString("</testsuites>\n")
+	return b.Bytes()
+}
+
+// xmlText is s as XML writes it, in an element or an attribute. What XML has no
+// way to write becomes a question mark.
+func xmlText(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		switch {
+		case c == '<' || c == '>' || c == '&' || c == '"' || c == '\n' || c == '\t' || c == '\r':
+			fmt.Fprintf(&b, "&#%d;", c)
+		case c < ' ' || c == 0xFFFE || c == 0xFFFF:
+			b.WriteByte('?')
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }

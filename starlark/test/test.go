@@ -131,7 +131,10 @@ func Run(ctx context.Context, o Options, tests []Test, report func(Result) error
 		o.Files = sync.OnceValues(o.Files)
 	}
 	workers := o.Parallel
-	if workers <= 0 {
+	switch {
+	case o.Update: // which of two that write the same file comes first is not left to chance
+		workers = 1
+	case workers <= 0:
 		workers = runtime.NumCPU()
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -36,6 +36,7 @@ var figures = []figure{
 	{[]string{"P16"}, func(t *trial) { evaluated(t, 1_000) }},
 	{[]string{"P16"}, func(t *trial) { evaluated(t, 10_000) }},
 	{[]string{"P17"}, unchanged},
+	{[]string{"P30"}, simulated},
 	// logs
 	{[]string{"P11"}, func(t *trial) { kept(t, "P11", "block", 1.20, 0) }},
 	{[]string{"P12"}, func(t *trial) { kept(t, "P12", "line", 0.60, 0.45) }},
@@ -233,6 +234,16 @@ func unchanged(t *trial) {
 	first.name = "the first time"
 	again := t.again(first)
 	t.row(row{name: "P17", work: "an unchanged file of " + thousands(n) + " step calls again", piper: again, peer: first, must: 0.20})
+}
+
+// simulated has tests simulate builds of a pipeline in which some step fails the
+// first time.
+func simulated(t *trial) {
+	n := t.size(1_000)
+	const tests = 4
+	tested := t.piper(starWide(50, `":", retry = retry(attempts = 2)`), "test")
+	tested.write("PIPER_test.star", starSimulations(tests, n/tests))
+	t.row(row{name: "P30", work: thousands(n/tests*tests) + " simulated builds of 50 steps", piper: tested, must: 2, absolute: true})
 }
 
 // logs

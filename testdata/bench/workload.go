@@ -36,6 +36,19 @@ func starComprehension(n int, run string) workload {
 	}
 }
 
+// starSimulations is tests that simulate n builds of 50 steps each, every one of
+// them another.
+func starSimulations(tests, n int) workload {
+	return func(w io.Writer) {
+		fmt.Fprintf(w, "def _simulate(t):\n    for i in range(%d):\n", n)
+		fmt.Fprintf(w, "        run = t.simulate(\"build\", slots = 1 + i // 50, outcomes = {\"s%%d\" %% (1 + i %% 50): [t.fails(), t.ok()]})\n")
+		fmt.Fprintf(w, "        assert.eq(run.state(), \"success\")\n")
+		for i := range tests {
+			fmt.Fprintf(w, "\ndef test_%d(t):\n    _simulate(t)\n", i+1)
+		}
+	}
+}
+
 // ninjaWide is n edges whose outputs are never there, so that each always runs.
 func ninjaWide(n int, run string) workload {
 	return func(w io.Writer) {
