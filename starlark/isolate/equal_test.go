@@ -168,7 +168,10 @@ func request(t testing.TB, text string, a *txtar.Archive) starlark.Request {
 			continue
 		}
 		for word := range strings.FieldsSeq(words) {
-			key, value, _ := strings.Cut(word, "=")
+			key, value, assigned := strings.Cut(word, "=")
+			if !assigned {
+				value = strings.TrimSpace(strings.TrimPrefix(words, key))
+			}
 			number := func(to any) {
 				_, err := fmt.Sscan(value, to)
 				require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/starlark"
@@ -18,7 +19,8 @@ type library struct {
 	tree    starlark.Tree
 	request *starlark.Request
 	asked   int
-	asks    int // of git
+	dear    int // questions
+	files   func() ([]string, error)
 	given   int // bytes
 }
 
@@ -27,7 +29,7 @@ type library struct {
 const (
 	maxQuestions = 200_000
 	maxGiven     = 1 << 30
-	maxGit       = 1000 // questions to git, each of which may start a program
+	maxDear      = 1000 // those that list files, or may start a program
 )
 
 var (
@@ -41,7 +43,10 @@ var (
 // no longer there.
 func (l *library) answer(w io.Writer, q query) error {
 	l.asked++
-	if l.asked > maxQuestions || l.given > maxGiven {
+	if q.Ask != askOpen && q.Ask != askEnviron {
+		l.dear++
+	}
+	if l.asked > maxQuestions || l.dear > maxDear || l.given > maxGiven {
 		return errAsked
 	}
 	var said reply
@@ -50,7 +55,7 @@ func (l *library) answer(w io.Writer, q query) error {
 	switch q.Ask {
 	case askFiles:
 		var files []string
-		if files, err = l.files(); err == nil {
+		if files, err = l.list(); err == nil {
 			err = out.list(files)
 		}
 	case askOpen:
@@ -75,11 +80,15 @@ func (l *library) answer(w io.Writer, q query) error {
 	return writeFrame(w, answer, encode(said))
 }
 
-func (l *library) files() ([]string, error) {
+// list returns what fs sees. It is asked for once.
+func (l *library) list() ([]string, error) {
 	if l.tree == nil {
 		return nil, errClosed
 	}
-	return l.tree.Files()
+	if l.files == nil {
+		l.files = sync.OnceValues(l.tree.Files)
+	}
+	return l.files()
 }
 
 // open sends a file: at most one byte more than anybody reads.
@@ -108,7 +117,7 @@ func (l *library) mayRead(name string) error {
 	if path.Ext(name) == ".star" || name == l.request.File {
 		return nil
 	}
-	files, err := l.tree.Files()
+	files, err := l.list()
 	if err != nil {
 		return err
 	}
@@ -151,9 +160,6 @@ func (l *library) git(out *dataWriter, q query) (said reply, err error) {
 		return said, errClosed
 	case l.request.Git == nil:
 		return said, errFrame
-	}
-	if l.asks++; l.asks > maxGit {
-		return said, errAsked
 	}
 	git := l.request.Git
 	var text string

@@ -3,7 +3,6 @@ package isolate
 import (
 	"errors"
 	"fmt"
-	"reflect"
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/plan"
@@ -32,10 +31,6 @@ func newResult(r *starlark.Request) *result {
 	return &result{limits: r.Limits, catalog: plan.Catalog{Pipelines: []plan.Pipeline{}}}
 }
 
-// maxWeight is how many bytes of memory a result may take. The largest plan
-// that max_nodes allows by itself takes them, when its steps are plain.
-const maxWeight = 15 << 20
-
 var errTooLarge = fmt.Errorf("%w: a result that is too large", errFrame)
 
 // add adds a piece.
@@ -53,7 +48,7 @@ func (r *result) add(f frame) error {
 		}
 	}
 	if c := p.Catalog; c != nil {
-		r.weight += weigh(reflect.ValueOf(c))
+		r.weight += weigh(c)
 		if r.catalog.Project == (plan.Project{}) {
 			r.catalog.Project = c.Project
 		}
@@ -61,7 +56,7 @@ func (r *result) add(f frame) error {
 		r.catalog.Environments = append(r.catalog.Environments, c.Environments...)
 	}
 	if x := p.Expansion; x != nil {
-		r.weight += weigh(reflect.ValueOf(x))
+		r.weight += weigh(x)
 		r.expansion.Nodes = append(r.expansion.Nodes, x.Nodes...)
 		r.expansion.Groups = append(r.expansion.Groups, x.Groups...)
 		r.expansion.Environments = append(r.expansion.Environments, x.Environments...)
@@ -85,7 +80,7 @@ func (r *result) addPlan(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFrame, err)
 	}
-	r.weight += weigh(reflect.ValueOf(p))
+	r.weight += weigh(p)
 	if r.plan == nil {
 		r.plan = p
 		return nil
@@ -105,7 +100,7 @@ func (r *result) diagnostic(m remark) plan.Diagnostic {
 	}
 	d := m.Diagnostic
 	d.Excerpt = r.excerpt
-	r.weight += weigh(reflect.ValueOf(&m.Diagnostic))
+	r.weight += weigh(&m.Diagnostic)
 	if d.Severity != "warning" {
 		d.Severity = "error"
 	}
@@ -150,57 +145,4 @@ func invalid(p *plan.Plan, nodes int) error {
 		return fmt.Errorf("%w: a plan that is not valid: %s", errFrame, builtins.Visible(wrong[0].Message))
 	}
 	return nil
-}
-
-// swells reports whether JSON may take far more memory than text: a value in
-// it can be three bytes there and three hundred here.
-func swells(text []byte) bool {
-	const most = 4 << 20
-	size, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			quoted = !quoted
-		case quoted && c == '\\':
-			i++
-		case quoted:
-		case c == '{':
-			size += 384
-		case c == '[' || c == ',':
-			size += 32
-		}
-	}
-	return size > most
-}
-
-// weigh returns how much memory a value takes, with all that it points to.
-func weigh(v reflect.Value) int {
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if v.IsNil() {
-			return 0
-		}
-		return int(v.Elem().Type().Size()) + weigh(v.Elem())
-	case reflect.String:
-		return (v.Len() + 15) &^ 15
-	case reflect.Slice:
-		size := v.Cap() * int(v.Type().Elem().Size())
-		for i := range v.Len() {
-			size += weigh(v.Index(i))
-		}
-		return size
-	case reflect.Map:
-		size := 0
-		for each := v.MapRange(); each.Next(); {
-			size += 2*int(v.Type().Key().Size()+v.Type().Elem().Size()) + weigh(each.Key()) + weigh(each.Value())
-		}
-		return size
-	case reflect.Struct:
-		size := 0
-		for i := range v.NumField() {
-			size += weigh(v.Field(i))
-		}
-		return size
-	}
-	return 0
 }

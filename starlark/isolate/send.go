@@ -23,6 +23,7 @@ func (c *child) send(r starlark.Result, found *plan.Expansion, err error) error 
 		end.Digest, end.Expands = r.Plan.Digest(), r.Expand != nil
 	}
 	s := sender{child: c, left: maxParts - maxChunk}
+	s.full = weigh(&r.Catalog)+weigh(r.Plan)+weigh(found) > maxWeight-2*maxChunk
 	s.catalog(r.Catalog)
 	s.plan(r.Plan)
 	s.expansion(found)
@@ -53,7 +54,7 @@ func (s *sender) send(p piece) { s.sendEncoded(encode(p)) }
 func (s *sender) sendEncoded(payload []byte) {
 	switch {
 	case s.full:
-	case len(payload) > maxPart || len(payload) > s.left:
+	case len(payload) > maxPart || len(payload) > s.left || swells(payload):
 		s.full = true
 	default:
 		s.left -= len(payload)
@@ -144,6 +145,6 @@ func (s *sender) remarks(list plan.Diagnostics, as func(*piece, []remark)) {
 // tooLarge is that a result cannot be sent.
 func tooLarge(file string) plan.Diagnostic {
 	return plan.Diagnostic{File: file, Severity: "error", Code: "too-large",
-		Message: fmt.Sprintf("what comes of the evaluation takes more than %d MiB", maxParts>>20),
+		Message: fmt.Sprintf("what comes of the evaluation takes more than %d MiB to send, or %d MiB of memory", maxParts>>20, maxWeight>>20),
 		Hint:    "let the steps read from files what is long"}
 }
