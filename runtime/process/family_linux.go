@@ -39,6 +39,7 @@ type kin struct {
 
 	sweeping sync.Mutex // held while a tree is killed
 	listing  sync.Mutex // held while children are listed or reaped: a list may lack one if another is reaped meanwhile
+	room     [1024]byte // for a list of children, under listing
 }
 
 // A stranger is a child that this process did not start itself.
@@ -114,8 +115,7 @@ func (k *kin) strangers() []stranger {
 
 // list looks at each child once. It reports whether one was gone by then.
 func (k *kin) list() (found []stranger, changed bool) {
-	var room [1024]byte
-	pids := k.pids(room[:])
+	pids := k.pids(k.room[:])
 	if len(pids) == 0 {
 		return nil, false
 	}
