@@ -16,7 +16,7 @@ const (
 	showWidth   = 80      // columns, where a line can be cut
 	showMembers = 200     // of one list, dict or the like
 	showAll     = 2000    // members in all
-	showDepth   = 50      // of lists within lists
+	showDepth   = 8       // of lists within lists
 	showBytes   = 2 << 10 // of one string
 )
 
@@ -148,7 +148,15 @@ func (s *shaper) value(v starlark.Value) form {
 			return f
 		})
 	}
-	return form{word: unescapeMarkers(v.String())}
+	return form{word: readable(unescapeMarkers(v.String()))}
+}
+
+// readable shortens text that is too long to be read.
+func readable(text string) string {
+	if len(text) <= showBytes {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:showBytes], ""), len(text))
 }
 
 // fields is a value of which there is nothing to see but what it has.

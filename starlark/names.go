@@ -56,7 +56,7 @@ func (s *Session) Doc(path string) string {
 		return ""
 	}
 	at := f.Position()
-	text := fmt.Sprintf("%s\n\ndefined at %s:%d", signature(f), at.Filename(), at.Line)
+	text := fmt.Sprintf("%s\n\ndefined at %s:%d", s.signature(f), at.Filename(), at.Line)
 	if doc := strings.TrimSpace(f.Doc()); doc != "" {
 		text += "\n\n" + builtins.Visible(doc)
 	}
@@ -75,7 +75,7 @@ func (s *Session) Word(path string) string {
 }
 
 // signature is f as it is defined: "name(a, b = 1)".
-func signature(f *starlark.Function) string {
+func (s *Session) signature(f *starlark.Function) string {
 	n := f.NumParams()
 	named := n // how many are neither *args nor **kwargs, which come last
 	stars := []string{}
@@ -92,7 +92,7 @@ func signature(f *starlark.Function) string {
 		if i >= named {
 			params[i] = stars[i-named] + params[i]
 		} else if v := f.ParamDefault(i); v != nil {
-			params[i] += " = " + builtins.Visible(v.String())
+			params[i] += " = " + s.e.words.Show(v)
 		}
 	}
 	return f.Name() + "(" + strings.Join(params, ", ") + ")"

@@ -212,7 +212,7 @@ func (s *Session) Type(ctx context.Context, text string, line int) (string, erro
 	_, err := s.input(ctx, text, line, func(v starlark.Value) {
 		found = v.Type()
 		if f, ok := v.(*starlark.Function); ok {
-			found += " " + signature(f)
+			found += " " + s.signature(f)
 		}
 	})
 	return found, err
@@ -242,15 +242,21 @@ func (s *Session) PlanFlow(ctx context.Context, text string, line int) (Result, 
 	s.settle()
 	s.after = s.back()
 	e := s.e
-	return s.input(ctx, text, line, func(v starlark.Value) {
-		p := e.words.Flow("repl", v)
-		if p == nil {
-			e.found = append(e.found, s.typed.diagnose(place{int32(line), int32(1 + strings.IndexFunc(text, notSpace))}, "wrong-type",
-				"this is of type "+v.Type()+", want a step", `such as step("hello", run = "echo hello")`))
-			return
+	wrong := func(found string) plan.Diagnostic {
+		return s.typed.diagnose(place{int32(line), int32(1 + max(strings.IndexFunc(text, notSpace), 0))}, "wrong-type",
+			"this is "+found+", want a step", `such as step("hello", run = "echo hello")`)
+	}
+	result, err := s.input(ctx, text, line, func(v starlark.Value) {
+		if p := e.words.Flow("repl", v); p != nil {
+			e.plan = e.make(p, nil)
+		} else {
+			e.found = append(e.found, wrong("of type "+v.Type()))
 		}
-		e.plan = e.make(p, nil)
 	})
+	if err == nil && result.Plan == nil {
+		err = plan.Diagnostics{wrong("no expression")}
+	}
+	return result, err
 }
 
 func notSpace(r rune) bool { return r != ' ' }

@@ -208,6 +208,16 @@ func TestInterrupted(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestLarge: a value that would fill memory when it is written out is cut.
+func TestLarge(t *testing.T) {
+	s := &script{lines: []string{"x = ()", "for i in range(60): x = (x, x)", "x", "def f(a = x): pass", "", ":type f",
+		"[[i] * 300 for i in range(300)]", "b'x' * 1000000"}}
+	r := open(t, nil, s)
+	require.NoError(t, r.Run(context.Background()))
+	require.NotContains(t, s.shown.String(), "error")
+	require.Less(t, s.shown.Len(), 200<<10)
+}
+
 func TestReadFails(t *testing.T) {
 	broken := errors.New("broken")
 	r := open(t, nil, &script{})
@@ -283,4 +293,25 @@ func TestHistory(t *testing.T) {
 	under.add("x")
 	under.replace("x")
 	require.Empty(t, under.read())
+}
+
+// FuzzInput: whatever is typed, the conversation goes on.
+func FuzzInput(f *testing.F) {
+	for _, seed := range []string{
+		"1 + 1", "x = [1,\n2]\nx", "def f():\n  return 1\n\nf()", ":type 1 +\n:load x\n:r", "\"\"\"a\n", "\x00\xff", "load(\"//a.star\", \"b\")",
+		"pipeline(\"p\", steps = [step(\"a\", run = \"b\")])\n:plan p", ":flow step('a', run = 'b')", " x\\\n", "if 1:\n  2\nelse:\n  3\n", "_ = secret('a')\n_",
+		"x = []; x.append(x); x", "f = lambda: f\n:type f", "ctx.params.x\n\r\n\t:quit",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s := &script{lines: append(strings.Split(text, "\n"), "", "^C", `print("still %s" % "here")`)}
+		r := open(t, nil, s)
+		require.NoError(t, r.Run(context.Background()))
+		if !r.leaving {
+			require.True(t, strings.HasSuffix(s.shown.String(), "still here\n"), s.shown.String())
+		}
+		head, _ := r.Complete(text)
+		require.True(t, strings.HasPrefix(text, head), "%q %q", text, head)
+	})
 }
