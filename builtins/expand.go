@@ -106,7 +106,7 @@ func (e *Evaluation) Expand(thread *starlark.Thread, name string, outputs map[st
 	e.late, e.planning = s.seen, true
 	defer func() { e.late = nil }()
 
-	n := outer.flow.nodes[outer.flow.names[name]]
+	n := outer.flow.node(name)
 	flow, err := starlark.Call(thread, n.links.impl, starlark.Tuple{e.context(s.params), newOutcome(e, n.Expand.After, outputs)}, nil)
 	if err != nil {
 		return plan.Expansion{}, err

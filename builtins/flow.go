@@ -121,11 +121,11 @@ type flattening struct {
 	max      int         // nodes, those outside included
 	before   int         // how many stand outside
 	plan     *plan.Plan
-	nodes    []*node  // beside plan.Nodes
-	groups   []*group // beside plan.Groups
-	names    map[string]vertex
-	groupNow string // the innermost group around what is being flattened
-	made     [2]int // how many group names were made: of sequences, of parallels
+	nodes    []*node     // beside plan.Nodes
+	groups   []*group    // beside plan.Groups
+	names    *plan.Names // of vertices
+	groupNow string      // the innermost group around what is being flattened
+	made     [2]int      // how many group names were made: of sequences, of parallels
 	path     []place
 	ones     []string // what one made
 	visits   int
@@ -148,7 +148,7 @@ type place struct {
 func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
 	f.ev.flows++
 	most := min(f.ev.nodes.made, f.max)
-	f.plan, f.nodes, f.names = p, make([]*node, 0, most), make(map[string]vertex, most)
+	f.plan, f.nodes, f.names = p, make([]*node, 0, most), plan.NewNames(most, f.nameOf)
 	p.Nodes = make([]plan.Node, 0, most)
 	f.before = f.outer.size()
 	var after []string
@@ -307,7 +307,7 @@ func (f *flattening) holds(n *node) bool {
 	if f == nil {
 		return false
 	}
-	v, ok := f.names[n.Name]
+	v, ok := f.names.Find(n.Name)
 	return ok && v >= 0 && f.nodes[v] == n || f.outer.holds(n)
 }
 
@@ -373,12 +373,11 @@ func (f *flattening) emitMembers(g *group, needs []string) []string {
 func (f *flattening) claim(name string, v vertex, made any, call syntax.Position) bool {
 	at, had := f.outer.find(name)
 	if at == nil {
-		before := len(f.names)
-		if f.names[name] = v; len(f.names) > before { // not looked up first: names are many
+		has, added := f.names.Add(name, int32(v))
+		if added {
 			return true
 		}
-		at, had = f, f.first(name)
-		f.names[name] = had
+		at, had = f, vertex(has)
 	}
 	index := -1
 	if v >= 0 { // of a group the first argument is a member
@@ -390,20 +389,26 @@ func (f *flattening) claim(name string, v vertex, made any, call syntax.Position
 	return false
 }
 
-// first returns what had a name that is taken.
-func (f *flattening) first(name string) vertex {
-	if i := slices.IndexFunc(f.nodes, func(n *node) bool { return n.Name == name }); i >= 0 {
-		return vertex(i)
+// node returns the node of that name, which is there.
+func (f *flattening) node(name string) *node {
+	v, _ := f.names.Find(name)
+	return f.nodes[v]
+}
+
+// nameOf returns the name of a vertex.
+func (f *flattening) nameOf(v int32) string {
+	if v >= 0 {
+		return f.nodes[v].Name
 	}
-	return vertex(-1 - slices.IndexFunc(f.plan.Groups, func(g plan.Group) bool { return g.Name == name }))
+	return f.groups[-1-v].name
 }
 
 // find returns what a name stands for, and where: in f, or outside of it. That
 // is nil when the name is free.
 func (f *flattening) find(name string) (*flattening, vertex) {
 	for ; f != nil; f = f.outer {
-		if v, ok := f.names[name]; ok {
-			return f, v
+		if v, ok := f.names.Find(name); ok {
+			return f, vertex(v)
 		}
 	}
 	return nil, 0
@@ -503,9 +508,14 @@ func (f *flattening) dependency(n *node, v starlark.Value, at Problem) string {
 func (f *flattening) unknown(n *node, name string, at Problem) {
 	var names []string
 	for in := f; in != nil; in = in.outer {
-		for known, v := range in.names {
-			if v < 0 || !in.nodes[v].isService() {
-				names = append(names, known)
+		for _, n := range in.nodes {
+			if n.Name != "" && !n.isService() {
+				names = append(names, n.Name)
+			}
+		}
+		for _, g := range in.groups {
+			if g.name != "" {
+				names = append(names, g.name)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ package plan
 type Graph struct {
 	Plan *Plan
 
-	byName map[string]int32
+	byName *Names
 	needs  int     // how many needs there are, those of names that are not defined included
 	group  []int32 // by vertex: the vertex of the group it stands in, or -1
 	start  []int32 // by vertex: where its dependents begin in users
@@ -27,17 +27,13 @@ type Graph struct {
 func NewGraph(p *Plan) *Graph {
 	n := len(p.Nodes)
 	g := &Graph{
-		Plan:   p,
-		byName: make(map[string]int32, n+len(p.Groups)),
-		group:  make([]int32, n+len(p.Groups)),
-		start:  make([]int32, n+len(p.Groups)+1),
+		Plan:  p,
+		group: make([]int32, n+len(p.Groups)),
+		start: make([]int32, n+len(p.Groups)+1),
 	}
-	// From the end, so that the first of two equals stays.
-	for i := len(p.Groups) - 1; i >= 0; i-- {
-		g.byName[p.Groups[i].Name] = int32(n + i)
-	}
-	for i := n - 1; i >= 0; i-- {
-		g.byName[p.Nodes[i].Name] = int32(i)
+	g.byName = NewNames(g.Len(), g.Name)
+	for v := range int32(g.Len()) {
+		g.byName.Add(g.Name(v), v)
 	}
 	for i := range p.Nodes {
 		g.group[i] = g.groupNamed(p.Nodes[i].Group)
@@ -51,7 +47,7 @@ func NewGraph(p *Plan) *Graph {
 	for i := range p.Nodes {
 		for _, need := range p.Nodes[i].Needs {
 			g.needs++
-			if v, ok := g.byName[need]; ok {
+			if v, ok := g.byName.Find(need); ok {
 				g.start[v+1]++
 				edges++
 			}
@@ -64,7 +60,7 @@ func NewGraph(p *Plan) *Graph {
 	next := append([]int32(nil), g.start...)
 	for i := range p.Nodes {
 		for _, need := range p.Nodes[i].Needs {
-			if v, ok := g.byName[need]; ok {
+			if v, ok := g.byName.Find(need); ok {
 				g.users[next[v]] = int32(i)
 				next[v]++
 			}
@@ -75,7 +71,7 @@ func NewGraph(p *Plan) *Graph {
 
 func (g *Graph) groupNamed(name string) int32 {
 	if name != "" {
-		if v, ok := g.byName[name]; ok && int(v) >= len(g.Plan.Nodes) {
+		if v, ok := g.byName.Find(name); ok && int(v) >= len(g.Plan.Nodes) {
 			return v
 		}
 	}
@@ -87,8 +83,7 @@ func (g *Graph) Len() int { return len(g.group) }
 
 // Lookup returns the vertex of a node or group.
 func (g *Graph) Lookup(name string) (v int32, ok bool) {
-	v, ok = g.byName[name]
-	return v, ok
+	return g.byName.Find(name)
 }
 
 // IsNode reports whether v is a node, not a group.
@@ -120,7 +115,7 @@ func (g *Graph) Group(v int32) int32 { return g.group[v] }
 func (g *Graph) Users(v int32) []int32 { return g.users[g.start[v]:g.start[v+1]] }
 
 // Whole reports whether every name that is needed is defined, and none twice.
-func (g *Graph) Whole() bool { return g.needs == len(g.users) && len(g.byName) == g.Len() }
+func (g *Graph) Whole() bool { return g.needs == len(g.users) && g.byName.Len() == g.Len() }
 
 // Waits returns how many edges lead to each vertex.
 func (g *Graph) Waits() []int32 {

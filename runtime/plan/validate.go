@@ -157,7 +157,7 @@ const nameHint = `a name starts with a letter or digit, goes on with letters, di
 
 // names looks at the names of nodes and groups, which share one space.
 func (v *validator) names() {
-	unique := len(v.graph.byName) == v.graph.Len()
+	unique := v.graph.byName.Len() == v.graph.Len()
 	for i := range int32(v.graph.Len()) {
 		name, pos := v.graph.Name(i), v.graph.Pos(i)
 		ok := ValidName(name)
@@ -173,8 +173,10 @@ func (v *validator) names() {
 			v.report(pos, "bad-name", nameHint, "a %s has no name", kind)
 		case !ok:
 			v.report(pos, "bad-name", nameHint, "%s is no name", excerpt(name))
-		case !unique && v.graph.byName[name] != i:
-			v.report(pos, "duplicate-name", "", "%s has the name of %s", v.title(i), v.placed(v.graph.byName[name]))
+		case !unique:
+			if first, _ := v.graph.Lookup(name); first != i {
+				v.report(pos, "duplicate-name", "", "%s has the name of %s", v.title(i), v.placed(first))
+			}
 		}
 	}
 }
