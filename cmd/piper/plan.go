@@ -146,6 +146,9 @@ func describeNeeds(p *plan.Plan) func(*plan.Node) string {
 	return func(n *plan.Node) string {
 		var words []string
 		for _, need := range n.Needs {
+			if slices.ContainsFunc(n.Needs, func(g string) bool { return slices.Contains(members[g], need) }) {
+				continue // the group says it
+			}
 			text := need
 			if _, group := parent[need]; group {
 				text = strings.Join(members[need], ", ")
