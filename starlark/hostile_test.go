@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"os"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,6 +118,48 @@ func TestManyFiles(t *testing.T) {
 	}
 	found = problems(t, Request{Root: dir, Source: []byte(many.String())})
 	require.Contains(t, found.Error(), "more than 64 files are loaded")
+}
+
+// FuzzLoadPath: whatever a label is, it names a file of the tree or of the
+// standard library, and one that leads out of the tree is not read.
+func FuzzLoadPath(f *testing.F) {
+	for _, label := range []string{"//lib.star", "./lib.star", "@piper//go.star", "//sub/lib.star", "../outside.star", "//../outside.star",
+		"//sub/../../outside.star", "/etc/passwd", "//out.star", "//outside/outside.star", "//.git/config", "//sub/.git/x", `//a\b`, "//a\x00b", "//fifo", "//.", "//",
+		"https://example.org/x.star", "@other//x.star", "./../outside.star", "//sub//lib.star", "//ｆ.star"} {
+		f.Add(label, "PIPER.star")
+		f.Add(label, "sub/PIPER.star")
+		f.Add(label, "@piper//go.star")
+	}
+	const secret = "outside_of_the_tree"
+	dir := f.TempDir()
+	root := filepath.Join(dir, "root")
+	for name, text := range map[string]string{
+		"outside.star": secret, "root/lib.star": "x = 1\n", "root/sub/lib.star": "x = 1\n",
+		"root/.git/config": secret, "root/sub/.git/x": "x = 1\n",
+	} {
+		require.NoError(f, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o777))
+		require.NoError(f, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666))
+	}
+	require.NoError(f, os.Symlink("../outside.star", filepath.Join(root, "out.star")))
+	require.NoError(f, os.Symlink("..", filepath.Join(root, "outside")))
+	require.NoError(f, syscall.Mkfifo(filepath.Join(root, "fifo"), 0o666))
+	files, err := OpenDir(root, nil)
+	require.NoError(f, err)
+	f.Cleanup(func() { files.Close() })
+	f.Fuzz(func(t *testing.T, label, from string) {
+		if name, problem, _ := resolveLabel(label, from); problem == "" {
+			inside, _ := strings.CutPrefix(name, "@piper//")
+			require.True(t, fs.ValidPath(inside), name)
+			require.NotContains(t, inside, "\x00")
+			text, err := (&tree{Tree: files}).read(name, 1000)
+			require.False(t, err == nil && strings.Contains(string(text), secret), "%q gives %s", label, text)
+		}
+		source := []byte(fmt.Sprintf("load(%s, 'x')\n", strconv.Quote(label)))
+		_, err := Evaluate(context.Background(), Request{Tree: files, Source: source, CatalogOnly: true, Limits: Limits{Time: time.Minute}})
+		if err != nil {
+			require.NotContains(t, err.Error(), secret)
+		}
+	})
 }
 
 // FuzzEvaluate: whatever the source, evaluation ends without a panic, each

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/piper-build/piper/starlark/isolate"
 )
 
 // version is set by the linker when Piper is packaged:
@@ -48,16 +50,28 @@ func (a *app) versionCommand() *command {
 	c.examples = `
 piper version
 piper version --json
+piper version --isolation   # what --isolate keeps a PIPER.star from, on this machine
 `
 	asJSON := c.FlagSet.Bool("json", false, "print a JSON object")
+	isolation := c.FlagSet.Bool("isolation", false, "say what a PIPER.star cannot do on this machine with --isolate")
 	c.Exec = func(ctx context.Context, args []string) error {
+		var held *isolate.Held
+		if *isolation {
+			found, err := a.isolated.Probe(ctx)
+			if err != nil {
+				return err
+			}
+			held = &found
+		}
 		v := struct {
 			Version string `json:"version"`
 			Commit  string `json:"commit,omitempty"`
 			Go      string `json:"go"`
 			OS      string `json:"os"`
 			Arch    string `json:"arch"`
-		}{piperVersion(), builtFrom(), runtime.Version(), runtime.GOOS, runtime.GOARCH}
+
+			Isolation *isolate.Held `json:"isolation,omitempty"`
+		}{piperVersion(), builtFrom(), runtime.Version(), runtime.GOOS, runtime.GOARCH, held}
 		if *asJSON {
 			return a.printJSON(v)
 		}
@@ -66,6 +80,9 @@ piper version --json
 			fmt.Fprintf(a.stdout, " (%s)", v.Commit)
 		}
 		fmt.Fprintf(a.stdout, " %s %s/%s\n", v.Go, v.OS, v.Arch)
+		if held != nil {
+			fmt.Fprintf(a.stdout, "isolation: %s\n", held)
+		}
 		return nil
 	}
 	return c

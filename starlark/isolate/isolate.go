@@ -28,6 +28,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -138,6 +139,28 @@ type Held struct {
 	Time     bool `json:"time"`     // take more processor time
 	Seccomp  bool `json:"seccomp"`  // open a file or a connection, or start a process
 	Landlock int  `json:"landlock"` // the same for files and TCP; the version of Landlock, 0 for none
+}
+
+// String says what is limited or barred, and by what.
+func (h Held) String() string {
+	parts := []string{"time"}
+	if h.Time {
+		parts = append(parts, "processor time")
+	}
+	if h.Memory {
+		parts = append(parts, "memory")
+	}
+	switch {
+	case h.Seccomp && h.Landlock > 0:
+		parts = append(parts, fmt.Sprintf("files, network and processes (seccomp, Landlock %d)", h.Landlock))
+	case h.Seccomp:
+		parts = append(parts, "files, network and processes (seccomp)")
+	case h.Landlock > 0:
+		parts = append(parts, fmt.Sprintf("files (Landlock %d)", h.Landlock))
+	default:
+		parts = append(parts, "not files, network and processes")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Probe starts a child to see what holds.
