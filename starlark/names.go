@@ -77,24 +77,29 @@ func (s *Session) Word(path string) string {
 // signature is f as it is defined: "name(a, b = 1)".
 func (s *Session) signature(f *starlark.Function) string {
 	n := f.NumParams()
-	named := n // how many are neither *args nor **kwargs, which come last
-	stars := []string{}
-	if f.HasVarargs() {
-		stars = append(stars, "*")
-	}
-	if f.HasKwargs() {
-		stars = append(stars, "**")
-	}
-	named -= len(stars)
 	params := make([]string, n)
 	for i := range n {
 		params[i], _ = f.Param(i)
-		if i >= named {
-			params[i] = stars[i-named] + params[i]
-		} else if v := f.ParamDefault(i); v != nil {
+		if v := f.ParamDefault(i); v != nil {
 			params[i] += " = " + s.e.words.Show(v)
 		}
 	}
+	// *args and **kwargs are last there, what has to be named is before them.
+	var rest []string
+	if f.HasKwargs() {
+		n--
+		rest = []string{"**" + params[n]}
+	}
+	star := "*"
+	if f.HasVarargs() {
+		n--
+		star += params[n]
+	}
+	named := n - f.NumKwonlyParams()
+	if named < n || star != "*" {
+		rest = slices.Concat([]string{star}, params[named:n], rest)
+	}
+	params = append(params[:named:named], rest...)
 	return f.Name() + "(" + strings.Join(params, ", ") + ")"
 }
 
