@@ -17,6 +17,8 @@
 // events over a plan. Apply takes the state one event further, Next says what it
 // calls for. All of run_on, retries, limits, fail_fast and cancelling is here,
 // without a clock or a process.
+// [github.com/piper-build/piper/runtime/simulate] drives one to its end on a
+// script of outcomes and a clock that jumps.
 //
 // # Language: a file in, a plan out
 //
@@ -33,6 +35,8 @@
 // mistake.
 // A Session evaluates on and on what somebody types, and
 // [github.com/piper-build/piper/starlark/repl] is the conversation about it.
+// RunTest runs one function of a *_test.star, and
+// [github.com/piper-build/piper/starlark/test] gives it a world to work in.
 //
 // # Running: a plan in, events out
 //

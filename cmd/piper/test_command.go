@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -216,11 +218,21 @@ func (r *testRun) runTests(ctx context.Context, o test.Options, tests []test.Tes
 
 // include has the files of the language noted that are no tests themselves.
 func include(o test.Options, all []string) error {
+	dir, err := starlark.OpenDir(o.Root, nil)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	for _, name := range all {
-		if filepath.Ext(name) != ".star" || strings.HasSuffix(name, test.Suffix) || slices.Contains(strings.Split(name, "/"), "testdata") {
+		if path.Ext(name) != ".star" || strings.HasSuffix(name, test.Suffix) || slices.Contains(strings.Split(name, "/"), "testdata") {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(o.Root, filepath.FromSlash(name)))
+		file, err := dir.Open(name)
+		if err != nil {
+			continue // no test can load it either
+		}
+		text, err := io.ReadAll(file)
+		file.Close()
 		if err != nil {
 			return fmt.Errorf("measure coverage: %w", err)
 		}
