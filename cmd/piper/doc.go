@@ -28,7 +28,9 @@
 // file may load. [github.com/piper-build/piper/starlark] evaluates: it finds
 // and reads files, keeps to its limits, and turns what a word reports into a
 // line with a caret. Evaluate is the door, and a function of the type
-// Evaluator, so that it can be done elsewhere than in this process. Two packages
+// Evaluator, so that it can be done elsewhere than in this process:
+// [github.com/piper-build/piper/starlark/isolate] does it in one that can do no
+// harm. Two packages
 // below it look at files without running them:
 // [github.com/piper-build/piper/starlark/format] lays them out,
 // [github.com/piper-build/piper/starlark/lint] finds what is most likely a
