@@ -85,7 +85,9 @@ func samePipelines(t *testing.T, r starlark.Request) {
 	t.Helper()
 	r.CatalogOnly = true
 	catalog := same(t, r)
-	r.CatalogOnly = false
+	r.CatalogOnly, r.All = false, true
+	same(t, r)
+	r.All = false
 	for _, p := range catalog.Pipelines {
 		r.Pipeline = p.Name
 		same(t, r)
