@@ -124,7 +124,9 @@ func (e *Evaluation) Expand(thread *starlark.Thread, name string, outputs map[st
 	}
 	e.place(&out, s.flow.pipeline, "", s.flow.nodes)
 	s.marked, s.environments = e.marked, e.environments
-	e.keep(s)
+	if e.Sound() { // what is wrong takes the place of nothing
+		e.keep(s)
+	}
 	return plan.Expansion{
 		Nodes: out.Nodes, Groups: out.Groups,
 		Environments: slices.DeleteFunc(out.Environments, func(v plan.Environment) bool { return outer.flow.places(v.Name) }),
