@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,7 +90,8 @@ func hostile(t *testing.T, e *isolate.Evaluator, name string) {
 	r.Source = prepare(t, r.Root, file)
 	r.Environ = func(name string) (string, bool) { return "value of " + name, true }
 	got := outcome(e.Evaluate(t.Context(), r))
-	if *update {
+	holds := len(want) > 0 && !slices.ContainsFunc(want, func(part string) bool { return !strings.Contains(got, part) })
+	if *update && !holds {
 		first, _, _ := strings.Cut(got, "\n")
 		if i := strings.Index(first, "error: evaluation takes longer"); i >= 0 {
 			first = strings.TrimSuffix(first[i:], " of processor time") // who stopped it, and where, is chance

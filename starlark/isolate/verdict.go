@@ -56,7 +56,7 @@ func (s *session) verdict(status syscall.WaitStatus, stderr string) error {
 // outOfMemory reports whether the Go runtime says that it ends the program for
 // want of memory. It has no other way to tell, and always the same words.
 func outOfMemory(stderr string) bool {
-	for _, words := range []string{"out of memory", "cannot allocate memory", "stack overflow", "failed to create new OS thread", "makeslice: len out of range"} {
+	for _, words := range []string{"out of memory", "cannot allocate memory", "stack overflow", "failed to create new OS thread", "pthread_create failed", "makeslice: len out of range"} {
 		if strings.Contains(stderr, words) {
 			return true
 		}
