@@ -114,7 +114,7 @@ func assertFails(c *call) (starlark.Value, error) {
 	// reported meanwhile is a failure too.
 	before := len(c.ev.problems)
 	_, err = starlark.Call(c.thread, f, nil, nil)
-	if c.ev.Stopped != nil && c.ev.Stopped() {
+	if c.ev.Alive.Err() != nil {
 		return nil, err // the test itself is to end
 	}
 	text := failureText(err)

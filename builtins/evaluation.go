@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -31,9 +32,10 @@ type Evaluation struct {
 	// Bench is what the words of a test work with; nil takes these words away.
 	Bench Bench
 
-	// Stopped reports whether the evaluation is to end, so that no word takes
-	// that for an error like any other. nil is never.
-	Stopped func() bool
+	// Alive is done once the evaluation is to end. A Bench works no longer than
+	// that, and no word takes the end for an error like any other. Only the
+	// words of a test need it.
+	Alive context.Context
 
 	// Seed makes the markers of this evaluation its own; a digest of the
 	// source will do.

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,10 +25,10 @@ import (
 // expect; any other is the machine's and says so.
 type Bench interface {
 	// Plan evaluates a pipeline.
-	Plan(Asked) (*plan.Plan, error)
+	Plan(context.Context, Asked) (*plan.Plan, error)
 	// Simulate evaluates a pipeline and simulates a build of it. Meets and
 	// Expand of the options are the bench's to set.
-	Simulate(Asked, World) (*simulate.Result, error)
+	Simulate(context.Context, Asked, World) (*simulate.Result, error)
 	// Files lays files over the tree; nil takes one away.
 	Files(map[string]*string)
 	// Golden returns what is kept under a name: got itself, when what is kept
@@ -150,7 +151,7 @@ func testPlan(c *call) (starlark.Value, error) {
 	if c.wrong > 0 {
 		return nil, ErrReported
 	}
-	p, err := c.ev.Bench.Plan(asked)
+	p, err := c.ev.Bench.Plan(c.ev.Alive, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +185,7 @@ func testSimulate(c *call) (starlark.Value, error) {
 	if c.wrong > 0 {
 		return nil, ErrReported
 	}
-	result, err := c.ev.Bench.Simulate(asked, world)
+	result, err := c.ev.Bench.Simulate(c.ev.Alive, asked, world)
 	if err != nil {
 		return nil, c.misfit(err)
 	}

@@ -125,15 +125,18 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// bound makes a thread, which is stopped when it runs into a limit or ctx ends.
-// The function it returns ends the watch.
+// bound makes a thread, which is stopped when it runs into a limit or ctx ends,
+// as is what a test has begun. The function it returns ends the watch.
 func (e *evaluation) bound(ctx context.Context) func() {
 	thread := &starlark.Thread{Name: "evaluate", Load: e.module}
 	e.thread, e.printed = thread, 0
 	e.stopped.Store(nil)
+	alive, end := context.WithCancel(ctx)
+	e.words.Alive = alive
 	halt := func(why stop) {
 		e.stopped.CompareAndSwap(nil, &why)
 		thread.Cancel(why.message)
+		end() // after it is known why
 	}
 	steps := e.Coverage.steps(e.Limits.Steps)
 	thread.SetMaxExecutionSteps(steps - min(e.taken, steps))
@@ -146,7 +149,7 @@ func (e *evaluation) bound(ctx context.Context) func() {
 			fmt.Sprintf("is there a loop that is too long? Or raise %s (%s)", e.longer, e.Limits.Time)})
 	})
 	unwatch := context.AfterFunc(ctx, func() { halt(stop{code: "cancelled", message: "cancelled"}) })
-	return func() { timer.Stop(); unwatch() }
+	return func() { timer.Stop(); unwatch(); end() }
 }
 
 // load reads and compiles every file.

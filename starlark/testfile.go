@@ -92,7 +92,6 @@ func newTestEvaluation(r *Request, bench builtins.Bench) *evaluation {
 	e := newEvaluation(r)
 	e.subject, e.longer = "the test", "--timeout"
 	e.words.Bench = bench
-	e.words.Stopped = func() bool { return e.stopped.Load() != nil }
 	e.names = e.words.Predeclared()
 	e.loader.known = e.names.Has
 	return e

@@ -15,7 +15,6 @@ import (
 
 // A bench is what one test works with. It is used by the test's goroutine.
 type bench struct {
-	ctx     context.Context
 	options *Options
 	request starlark.Request // of the test itself
 	tree    *overlay
@@ -31,25 +30,23 @@ type answer struct {
 	err    error
 }
 
-// newBench returns a bench for the test that r executes. The function it
-// returns ends what the test asked for and left.
-func newBench(ctx context.Context, o *Options, r starlark.Request, dir starlark.Tree, kept *goldens) (*bench, func()) {
-	ctx, stop := context.WithTimeout(ctx, r.Limits.Time)
+// newBench returns a bench for the test that r executes.
+func newBench(o *Options, r starlark.Request, dir starlark.Tree, kept *goldens) *bench {
 	return &bench{
-		ctx: ctx, options: o, request: r, kept: kept,
+		options: o, request: r, kept: kept,
 		tree:    &overlay{Tree: dir, files: map[string]*string{}},
 		answers: map[string]answer{},
-	}, stop
+	}
 }
 
 // Plan implements builtins.Bench.
-func (b *bench) Plan(a builtins.Asked) (*plan.Plan, error) {
-	result, err := b.evaluate(a)
+func (b *bench) Plan(ctx context.Context, a builtins.Asked) (*plan.Plan, error) {
+	result, err := b.evaluate(ctx, a)
 	return result.Plan, err
 }
 
 // evaluate answers a question.
-func (b *bench) evaluate(a builtins.Asked) (starlark.Result, error) {
+func (b *bench) evaluate(ctx context.Context, a builtins.Asked) (starlark.Result, error) {
 	key, err := json.Marshal(a)
 	if err != nil {
 		panic(err) // strings and times only
@@ -66,7 +63,7 @@ func (b *bench) evaluate(a builtins.Asked) (starlark.Result, error) {
 		value, ok := a.Environ[name]
 		return value, ok
 	}
-	result, err := b.options.Evaluate(b.ctx, r)
+	result, err := b.options.Evaluate(ctx, r)
 	var found plan.Diagnostics
 	if errors.As(err, &found) && len(found) > 0 {
 		err = &builtins.Rejection{Found: found}
@@ -76,8 +73,8 @@ func (b *bench) evaluate(a builtins.Asked) (starlark.Result, error) {
 }
 
 // Simulate implements builtins.Bench.
-func (b *bench) Simulate(a builtins.Asked, w builtins.World) (*simulate.Result, error) {
-	result, err := b.evaluate(a)
+func (b *bench) Simulate(ctx context.Context, a builtins.Asked, w builtins.World) (*simulate.Result, error) {
+	result, err := b.evaluate(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +84,7 @@ func (b *bench) Simulate(a builtins.Asked, w builtins.World) (*simulate.Result, 
 		}
 	}
 	w.Expand, w.MaxNodes = result.Expand, b.options.Limits.Nodes
-	return simulate.Run(b.ctx, result.Plan, w.Options)
+	return simulate.Run(ctx, result.Plan, w.Options)
 }
 
 // Files implements builtins.Bench.

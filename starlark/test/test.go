@@ -202,8 +202,7 @@ func runOne(ctx context.Context, o *Options, t Test, kept *goldens) (Result, err
 	r.Print = func(pos plan.Pos, message string) {
 		result.Output = append(result.Output, fmt.Sprintf("%s:%d: %s", pos.File, pos.Line, message))
 	}
-	bench, stop := newBench(ctx, o, r, dir, kept)
-	defer stop()
+	bench := newBench(o, r, dir, kept)
 	err = starlark.RunTest(ctx, r, t.Name, bench)
 	result.Duration = time.Since(started)
 	result.Updated = bench.updated

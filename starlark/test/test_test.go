@@ -155,15 +155,26 @@ func TestFails(t *testing.T) {
 	}
 }
 
-// TestTimeIsBounded has a test that asks for too much, though each thing it
-// asks for is small.
+// TestTimeIsBounded has tests that ask for too much: for many small things, and
+// for one that has no end by itself. Wherever its time ends, a test says so.
 func TestTimeIsBounded(t *testing.T) {
-	result := one(t, test.Options{Timeout: 50 * time.Millisecond, Limits: starlark.Limits{Steps: 1 << 60}}, `
-for i in range(1 << 40):
-    t.simulate("test", slots = 1 + i % 7)
-`)
-	require.Contains(t, result.Failure.Error(), "the test takes longer than 50ms")
-	require.Contains(t, result.Failure.Error(), "raise --timeout (50ms)")
+	endless := func(ctx context.Context, _ starlark.Request) (starlark.Result, error) {
+		<-ctx.Done()
+		return starlark.Result{}, ctx.Err()
+	}
+	for name, o := range map[string]test.Options{
+		"for i in range(1 << 40): t.simulate(\"test\", slots = 1 + i % 7)": {Limits: starlark.Limits{Steps: 1 << 60}},
+		"t.plan(\"test\")": {Evaluate: endless},
+		"assert.fails(lambda: t.simulate(\"test\"), \"\")": {Evaluate: endless},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Timeout = 50 * time.Millisecond
+			result := one(t, o, name)
+			require.Contains(t, result.Failure.Error(), "the test takes longer than 50ms")
+			require.Contains(t, result.Failure.Error(), "raise --timeout (50ms)")
+			require.NotContains(t, result.Failure.Error(), "context")
+		})
+	}
 }
 
 func TestCancelledFromOutside(t *testing.T) {
