@@ -263,6 +263,19 @@ func TestHostileSignals(t *testing.T) {
 		require.Equal(t, build.TimedOut, r.State)
 	})
 
+	t.Run("forks while it is asked to end", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		tk := script(t, &keeper{}, `for n in 1 2 3 4 5 6; do (for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; wait) & done; : >`+dir+`/forking; wait`)
+		tk.Grace = patience
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			eventually(t, "the first child", func() bool { return files(dir) > 0 })
+			cancel()
+		}()
+		require.Equal(t, `cancelled signal="terminated"`, show(executor(t).Execute(ctx, tk)))
+	})
+
 	t.Run("has ended when it is cancelled", func(t *testing.T) {
 		// Only a process that it left behind still writes.
 		t.Parallel()

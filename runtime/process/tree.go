@@ -91,11 +91,17 @@ func (k *kin) note(mark string) {
 	k.ledger.mark(mark)
 }
 
-// signal sends sig to every process of t.
+// signal sends sigs to every process of t, whose leader has not been waited for.
+// The leader's group gets them from the kernel, all at once: a child that is
+// being forked meanwhile either is in the group already or never comes to be.
 func (k *kin) signal(t *tree, sigs ...unix.Signal) {
-	for _, p := range k.members(t, false) {
-		for _, sig := range sigs {
-			signalProc(p, sig)
+	found := k.members(t, false)
+	for _, sig := range sigs {
+		unix.Kill(-t.leader, sig)
+		for _, p := range found {
+			if p.pgid != t.leader {
+				signalProc(p, sig)
+			}
 		}
 	}
 }
