@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/tools/txtar"
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/starlark"

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/tools/txtar"
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/plan"
