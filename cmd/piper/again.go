@@ -10,11 +10,10 @@ import (
 
 // rerun is the command line that runs one node of p again, which is the plan of
 // j as far as it has grown, and before it the steps whose outputs it uses. It
-// holds no secret: a value is left to be filled
-// in.
+// holds no secret: a value is left to be filled in.
 func (e *execution) rerun(j *job, p *plan.Plan, node *plan.Node) string {
-	if j.typed {
-		return ":run " + node.Name
+	if j.typed != "" {
+		return j.typed
 	}
 	words := append([]string{"piper", "exec", j.plan.Pipeline}, j.args[min(1, len(j.args)):]...)
 	if here, err := os.Getwd(); err == nil && here != e.dir {

@@ -30,22 +30,24 @@
 // line with a caret. Evaluate is the door, and a function of the type
 // Evaluator, so that it can be done elsewhere than in this process:
 // [github.com/piper-build/piper/starlark/isolate] does it in one that can do no
-// harm. Two packages
-// below it look at files without running them:
-// [github.com/piper-build/piper/starlark/format] lays them out,
-// [github.com/piper-build/piper/starlark/lint] finds what is most likely a
-// mistake.
+// harm.
+//
 // A Session evaluates on and on what somebody types, and
 // [github.com/piper-build/piper/starlark/repl] is the conversation about it.
 // RunTest runs one function of a *_test.star, and
-// [github.com/piper-build/piper/starlark/test] gives it a world to work in.
+// [github.com/piper-build/piper/starlark/test] gives it a world to work in. Two
+// packages look at files without running them:
+// [github.com/piper-build/piper/starlark/format] lays them out,
+// [github.com/piper-build/piper/starlark/lint] finds what is most likely a
+// mistake.
 //
 // # Running: a plan in, events out
 //
-// [github.com/piper-build/piper/runtime] is the engine. One goroutine owns the
-// build: it asks package build what to do, hands steps to an Executor, and
-// records the events that come of it. It is where the environment of a step and
-// its secrets and outputs are worked out.
+// [github.com/piper-build/piper/runtime] is the engine. It asks package build
+// what to do, hands steps to an Executor, and records the events that come of
+// it. Several goroutines take turns at that: whoever holds the lock owns the
+// build. It is where the environment of a step and its secrets and outputs are
+// worked out.
 //
 // [github.com/piper-build/piper/runtime/process] is that Executor: a step as a
 // tree of processes, of which nothing survives. No other package starts one.
@@ -83,10 +85,11 @@
 // # Follow one step
 //
 // "piper exec" enters at execution.run, which has project.go evaluate the file
-// into a plan. runner.Run makes a build.Build of it and starts runtime.Engine;
-// its loop asks build.Next, records "attempt_started" and gives the step to a
+// into a plan. runner.Run makes a build.Build of it and starts runtime.Engine,
+// which asks build.Next, records "attempt_started" and gives the step to a
 // worker. The worker resolves argv and environment and calls Execute, down
 // through package environment to package process. Output comes back up through
-// the masking of package logs to an archive and to the display; the result
-// becomes the event "attempt_ended", and the loop asks build.Next again.
+// the masking of package logs to an archive and to the display; the worker takes
+// the lock, records the result as the event "attempt_ended", and asks build.Next
+// what comes after it.
 package main

@@ -210,8 +210,8 @@ type job struct {
 	question *question         // that plan answers
 	args     []string          // pipeline and environment, as far as they were given
 	parent   *job
-	later    bool // it runs after its parent, which does not wait for it
-	typed    bool // it was asked for in a repl
+	later    bool   // it runs after its parent, which does not wait for it
+	typed    string // the line of a repl that asked for it; "" on a command line
 	commit   string
 	logDir   string
 	build    *build.Build // nil until it has ended

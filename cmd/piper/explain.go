@@ -112,6 +112,7 @@ func (e *explainer) meant(ctx context.Context, word string) (pipeline string, is
 	}
 	usual := pipelineName(catalog, nil)
 	var names, steps []string
+	broken := ""
 	for _, p := range catalog.Pipelines {
 		names = append(names, p.Name)
 	}
@@ -138,12 +139,16 @@ func (e *explainer) meant(ctx context.Context, word string) (pipeline string, is
 			return name, true, nil // to be told what is wrong with it
 		case err == nil:
 			steps = append(steps, nodeNames(result.Plan)...)
+		case broken == "":
+			broken = name
 		}
 	}
-	return "", false, &usageError{
-		message: fmt.Sprintf("there is no step and no pipeline %q", word),
-		hint:    didYouMean(nearest(word, append(steps, names...)), `"piper list" lists the pipelines, "piper plan" the steps of one`),
+	message, hint := fmt.Sprintf("there is no step and no pipeline %q", word), `"piper list" lists the pipelines, "piper plan" the steps of one`
+	if broken != "" {
+		message += fmt.Sprintf(", as far as is known: pipeline %q cannot be planned", broken)
+		hint = fmt.Sprintf(`"piper explain %s" says why`, quoted(broken))
 	}
+	return "", false, &usageError{message: message, hint: didYouMean(nearest(word, append(steps, names...)), hint)}
 }
 
 func hasNode(p *plan.Plan, name string) bool { return slices.Contains(nodeNames(p), name) }

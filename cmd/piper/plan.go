@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,7 +30,13 @@ piper plan release --diff main                   # what this tree does and main 
 	var format string
 	c.choice(&format, "format", "text", "print as `FORMAT`: text, json, dot or mermaid", "text", "json", "dot", "mermaid")
 	asJSON := c.FlagSet.Bool("json", false, "the same as --format=json")
-	against := c.FlagSet.String("diff", "", "show what the pipeline gains, loses and changes against `REV`, a branch, a tag or a commit")
+	against := ""
+	c.FlagSet.Func("diff", "show what the pipeline gains, loses and changes against `REV`, a branch, a tag or a commit", func(rev string) error {
+		if against = rev; rev == "" { // of a variable that is not set, most likely
+			return errors.New("want a branch, a tag or a commit")
+		}
+		return nil
+	})
 	exitCode := c.FlagSet.Bool("exit-code", false, "with --diff, exit with 1 when there is a difference")
 	c.lists["diff"] = branchWords
 	c.max, c.args = 2, pipelineWords
@@ -38,11 +45,11 @@ piper plan release --diff main                   # what this tree does and main 
 			format = "json"
 		}
 		switch narrowed := len(q.narrow.Only) + len(q.narrow.From) + len(q.narrow.Skip); {
-		case *against == "" && *exitCode:
+		case against == "" && *exitCode:
 			return usagef("--exit-code is for --diff")
-		case *against != "" && narrowed > 0:
+		case against != "" && narrowed > 0:
 			return usagef("--diff compares whole plans: leave out --only, --from and --skip")
-		case *against != "" && format != "text" && format != "json":
+		case against != "" && format != "text" && format != "json":
 			return usagef("--diff is printed as text or json, not as %s", format)
 		}
 		if format == "json" {
@@ -52,8 +59,8 @@ piper plan release --diff main                   # what this tree does and main 
 		if err != nil {
 			return err
 		}
-		if *against != "" {
-			d, err := a.diffPlans(ctx, project, q, args, *against)
+		if against != "" {
+			d, err := a.diffPlans(ctx, project, q, args, against)
 			if err != nil {
 				return err
 			}

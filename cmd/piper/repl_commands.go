@@ -154,16 +154,18 @@ func (t *conversation) runStep(ctx context.Context, args string) error {
 	if len(words) == 0 {
 		return usagef(":run needs a step")
 	}
-	o, err := t.order(words[1:])
-	if err != nil {
-		o = order{} // it is an expression
-	}
+	var result starlark.Result
+	var found bool
+	o, wrong := t.order(words[1:])
 	// What is planned may be asked for more after ctx is done, while the build
 	// ends.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	keep := context.AfterFunc(ctx, end)
-	result, found, err := t.planWith(life, o.Question, words[0])
+	var err error
+	if wrong == nil && plan.ValidName(words[0]) { // or else it is an expression
+		result, found, err = t.planWith(life, o.Question, words[0])
+	}
 	if err == nil && !found {
 		result, err = t.session.PlanFlow(life, t.repl.InPlace(args), t.repl.Line(args))
 		var wrong plan.Diagnostics
@@ -178,7 +180,7 @@ func (t *conversation) runStep(ctx context.Context, args string) error {
 	if err != nil {
 		return err
 	}
-	return t.run(ctx, result)
+	return t.run(ctx, result, ":run "+args)
 }
 
 // planWith looks for a pipeline with a step of that name: the one that is asked
@@ -204,15 +206,15 @@ func (t *conversation) planWith(ctx context.Context, q starlark.Question, step s
 	return starlark.Result{}, false, ctx.Err()
 }
 
-// run runs a plan as exec does.
-func (t *conversation) run(ctx context.Context, planned starlark.Result) error {
+// run runs what a line asked for, as exec does.
+func (t *conversation) run(ctx context.Context, planned starlark.Result, line string) error {
 	t.warn()
 	e := t.execution
 	e.runs = e.runsDir()
 	e.life = ctx
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
-	j := &job{plan: planned.Plan, expand: planned.Expand, question: t.question, args: []string{planned.Plan.Pipeline}, typed: true}
+	j := &job{plan: planned.Plan, expand: planned.Expand, question: t.question, args: []string{planned.Plan.Pipeline}, typed: line}
 	code, err := e.runAll(ctx, j)
 	if err != nil {
 		return err
