@@ -34,10 +34,10 @@ func assertEq(c *call) (starlark.Value, error) {
 	case same:
 		return starlark.None, nil
 	}
-	a, b := show(c.args[got]), show(c.args[want])
+	a, b := c.ev.lines(c.args[got]), c.ev.lines(c.args[want])
 	switch {
 	case a == b:
-		return c.refuse("got %s, %s; want %s, which looks the same", a, typeName(c.args[got]), typeName(c.args[want]))
+		return c.refuse("got %s, %s; want %s, which looks the same", c.ev.Show(c.args[got]), typeName(c.args[got]), typeName(c.args[want]))
 	case !strings.Contains(a+b, "\n"):
 		return c.refuse("got %s, want %s", a, b)
 	}
@@ -53,7 +53,7 @@ func assertNe(c *call) (starlark.Value, error) {
 	case err != nil:
 		return nil, err
 	case same:
-		return c.refuse("both are %s", show(c.args[got]))
+		return c.refuse("both are %s", c.ev.Show(c.args[got]))
 	}
 	return starlark.None, nil
 }
@@ -64,7 +64,7 @@ func assertTruth(c *call) (starlark.Value, error) {
 	}
 	want := c.Name == "assert.true"
 	if bool(c.args[0].Truth()) != want {
-		return c.refuse("got %s", show(c.args[0]))
+		return c.refuse("got %s", c.ev.Show(c.args[0]))
 	}
 	return starlark.None, nil
 }
@@ -78,7 +78,7 @@ func assertLt(c *call) (starlark.Value, error) {
 	case err != nil:
 		return nil, err
 	case !less:
-		return c.refuse("%s is not less than %s", show(c.args[got]), show(c.args[limit]))
+		return c.refuse("%s is not less than %s", c.ev.Show(c.args[got]), c.ev.Show(c.args[limit]))
 	}
 	return starlark.None, nil
 }
@@ -92,7 +92,7 @@ func assertContains(c *call) (starlark.Value, error) {
 	case err != nil:
 		return c.refuse("%s cannot hold %s", typeName(c.args[got]), typeName(c.args[member]))
 	case !bool(in.Truth()):
-		return c.refuse("no %s in %s", show(c.args[member]), show(c.args[got]))
+		return c.refuse("no %s in %s", c.ev.Show(c.args[member]), c.ev.Show(c.args[got]))
 	}
 	return starlark.None, nil
 }
@@ -127,7 +127,7 @@ func assertFails(c *call) (starlark.Value, error) {
 	case !failed:
 		return c.refuse("there was no error")
 	case !re.MatchString(text):
-		return c.refuse("the error %s does not match %s", show(starlark.String(text)), quote(c.str(pattern)))
+		return c.refuse("the error %s does not match %s", c.ev.Show(starlark.String(text)), quote(c.str(pattern)))
 	}
 	return starlark.String(text), nil
 }

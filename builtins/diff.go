@@ -1,77 +1,20 @@
 package builtins
 
 import (
+	"fmt"
 	"strings"
-
-	"go.starlark.net/starlark"
 )
 
-// narrow is how many bytes of a value stand on one line. A larger one is
-// written out, a member a line.
-const narrow = 72
-
-// maxShown is how many bytes of a value are shown.
-const maxShown = 256 << 10
-
-// show returns v for people to read and to compare: on one line, or, when it is
-// large, with a member on each.
-func show(v starlark.Value) string {
-	var b strings.Builder
-	write(&b, v, "", "", 0)
-	text := b.String()
-	if len(text) > maxShown {
-		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
-	}
-	return Visible(text)
-}
-
-// write writes v, and end after it. indent is what a line begins with.
-func write(b *strings.Builder, v starlark.Value, indent, end string, depth int) {
-	const deepest = 20
-	if b.Len() > maxShown { // or a list that holds itself twice would have no end
-		return
-	}
-	s, isText := v.(starlark.String)
-	if isText && strings.Contains(string(s), "\n") {
-		b.WriteString("\"\"\"" + strings.ReplaceAll(string(s), "\n", "\n"+indent) + "\"\"\"" + end)
-		return
-	}
-	line := v.String()
-	if len(line) <= narrow || depth > deepest {
-		b.WriteString(line + end)
-		return
-	}
-	inner := indent + "  "
-	switch v := v.(type) {
-	case *starlark.List, starlark.Tuple:
-		list, _ := elements(v)
-		b.WriteString("[\n")
-		for _, m := range members(list) {
-			b.WriteString(inner)
-			write(b, m, inner, ",\n", depth+1)
-		}
-		b.WriteString(indent + "]" + end)
-	case *starlark.Dict:
-		b.WriteString("{\n")
-		for _, item := range v.Items() {
-			b.WriteString(inner + item[0].String() + ": ")
-			write(b, item[1], inner, ",\n", depth+1)
-		}
-		b.WriteString(indent + "}" + end)
-	default:
-		b.WriteString(line + end)
-	}
-}
-
-// The bounds of a diff: lines around a change that show where it is, and how
-// much is compared.
+// The bounds of a diff: lines around a change that show where it is, how much
+// is compared, and how much is shown.
 const (
 	around   = 3
 	maxCells = 1 << 22
+	maxLines = 200
 )
 
-// diff returns the lines that turn want into got: with "-" those that only want
-// has, with "+" those that only got has.
+// diff returns the lines that turn want into got, the first ones of many: with
+// "-" those that only want has, with "+" those that only got has.
 func diff(want, got string) string {
 	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
 	var head, tail int
@@ -90,18 +33,26 @@ func diff(want, got string) string {
 	for _, s := range a[len(a)-tail:] {
 		all = append(all, "  "+s)
 	}
-	return strings.Join(cut(all), "\n")
+	return strings.Join(few(cut(all), maxLines, "  "), "\n")
+}
+
+// few returns the first of lines, and how many more there are, behind a sign.
+func few(lines []string, most int, sign string) []string {
+	if len(lines) <= most {
+		return lines
+	}
+	return append(lines[:most:most], fmt.Sprintf("%s… %d more lines", sign, len(lines)-most))
 }
 
 // edit returns the shortest way from a to b, found by their longest common
-// subsequence; of what is too large to compare, all of both.
+// subsequence; of what is too large to compare, how both begin.
 func edit(a, b []string) []string {
 	var out []string
 	if len(a)*len(b) > maxCells {
-		for _, s := range a {
+		for _, s := range few(a, maxLines/3, "") {
 			out = append(out, "- "+s)
 		}
-		for _, s := range b {
+		for _, s := range few(b, maxLines/3, "") {
 			out = append(out, "+ "+s)
 		}
 		return out

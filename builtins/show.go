@@ -11,23 +11,46 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 )
 
-// The bounds of what Show writes.
-const (
-	showWidth   = 80      // columns, where a line can be cut
-	showMembers = 200     // of one list, dict or the like
-	showAll     = 2000    // members in all
-	showDepth   = 8       // of lists within lists
-	showBytes   = 2 << 10 // of one string
+// showWidth is how many columns a value is written in, where it can be cut.
+const showWidth = 80
+
+// The bounds of what is written of a value.
+type bounds struct {
+	members int // of one list, dict or the like
+	all     int // members in all
+	depth   int // of lists within lists
+	bytes   int // of one string
+}
+
+// What is written to be read, and what to be compared.
+var (
+	toRead    = bounds{members: 200, all: 2000, depth: 8, bytes: 2 << 10}
+	toCompare = bounds{members: 1 << 16, all: 1 << 16, depth: 20, bytes: 256 << 10}
 )
 
 // Show returns v for people: the way it is written in a file, over several
 // lines when it is long. A secret is its name, what is known only when the build
 // runs stands in angle brackets, and what is very long is cut.
 func (e *Evaluation) Show(v starlark.Value) string {
+	return e.shown(v, shaper{bounds: toRead})
+}
+
+// lines is Show for what is to be compared line by line: all of v, unless that
+// is more than anybody would read, a line of its own for each member and for each
+// line of a text.
+func (e *Evaluation) lines(v starlark.Value) string {
+	text := e.shown(v, shaper{bounds: toCompare, apart: true})
+	if len(text) > toCompare.bytes {
+		text = strings.ToValidUTF8(text[:toCompare.bytes], "") + "…"
+	}
+	return text
+}
+
+func (e *Evaluation) shown(v starlark.Value, s shaper) string {
 	var b strings.Builder
-	s := shaper{ev: e, left: showAll}
+	s.ev = e
 	f := s.value(v)
-	f.write(&b, 0)
+	f.write(&b, 0, s.apart)
 	return Visible(b.String())
 }
 
@@ -53,11 +76,12 @@ func (f *form) flat(b *strings.Builder) {
 }
 
 // write writes f, which begins at a column, over as many lines as it needs.
-func (f *form) write(b *strings.Builder, indent int) {
+// Members that are but words share lines, unless they are to stand apart.
+func (f *form) write(b *strings.Builder, indent int, apart bool) {
 	var line strings.Builder
 	f.flat(&line)
-	if len(f.members) == 0 || indent+line.Len() <= showWidth {
-		b.WriteString(line.String())
+	if text := line.String(); len(f.members) == 0 || indent+len(text) <= showWidth && !strings.Contains(text, "\n") {
+		b.WriteString(strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent)))
 		return
 	}
 	b.WriteString(f.label + f.open)
@@ -65,26 +89,27 @@ func (f *form) write(b *strings.Builder, indent int) {
 	column := showWidth
 	for i := range f.members {
 		m := &f.members[i]
-		if m.label+m.open == "" && column+len(m.word) < showWidth { // numbers and names go beside each other
+		if !apart && m.label+m.open == "" && column+len(m.word) < showWidth {
 			b.WriteByte(' ')
 		} else {
 			b.WriteString(inner)
 			column = indent + 4
 		}
-		m.write(b, indent+4)
+		m.write(b, indent+4, apart)
 		b.WriteByte(',')
 		column += len(m.word) + 2
 		if m.open != "" {
 			column = showWidth
 		}
 	}
-	b.WriteString("\n" + strings.Repeat(" ", indent) + f.close)
+	b.WriteString("\n" + strings.Repeat(" ", indent) + strings.TrimPrefix(f.close, ","))
 }
 
 // A shaper makes forms of values.
 type shaper struct {
 	ev     *Evaluation
-	left   int              // how many members may still be shown
+	bounds                  // what is left of them
+	apart  bool             // a line for each line of a text, and for each member
 	around []starlark.Value // the lists, dicts and the like that hold what is being shown
 }
 
@@ -148,15 +173,15 @@ func (s *shaper) value(v starlark.Value) form {
 			return f
 		})
 	}
-	return form{word: readable(unescapeMarkers(v.String()))}
+	return form{word: s.readable(unescapeMarkers(v.String()))}
 }
 
 // readable shortens text that is too long to be read.
-func readable(text string) string {
-	if len(text) <= showBytes {
+func (s *shaper) readable(text string) string {
+	if len(text) <= s.bytes {
 		return text
 	}
-	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:showBytes], ""), len(text))
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:s.bytes], ""), len(text))
 }
 
 // fields is a value of which there is nothing to see but what it has.
@@ -172,8 +197,11 @@ func (s *shaper) string(text string) form {
 	if marked, err := s.ev.unmark(text); err == nil && marked.parts != nil {
 		return literal(plan.Text{Parts: marked.parts})
 	}
-	if len(text) > showBytes {
-		return form{word: fmt.Sprintf("%s… (%d bytes)", starlark.String(strings.ToValidUTF8(text[:showBytes], "")), len(text))}
+	if s.apart && strings.Contains(text, "\n") {
+		return form{word: `"""` + s.readable(text) + `"""`}
+	}
+	if len(text) > s.bytes {
+		return form{word: fmt.Sprintf("%s… (%d bytes)", starlark.String(strings.ToValidUTF8(text[:s.bytes], "")), len(text))}
 	}
 	return literal(text)
 }
@@ -184,17 +212,17 @@ func (s *shaper) list(v starlark.Value, open, close string, members starlark.Ite
 
 // inside shows the members of v, as many as there is room for.
 func inside[T any](s *shaper, v starlark.Value, open, close string, members []T, member func(T) form) form {
-	if len(s.around) > showDepth || slices.ContainsFunc(s.around, func(a starlark.Value) bool { return same(a, v) }) {
+	if len(s.around) > s.depth || slices.ContainsFunc(s.around, func(a starlark.Value) bool { return same(a, v) }) {
 		return form{word: open + "…" + close}
 	}
 	s.around = append(s.around, v)
 	f := form{open: open, close: close}
 	for i, m := range members {
-		if i == showMembers || s.left == 0 {
+		if i == s.members || s.all == 0 {
 			f.members = append(f.members, form{word: fmt.Sprintf("… %d more", len(members)-i)})
 			break
 		}
-		s.left--
+		s.all--
 		f.members = append(f.members, member(m))
 	}
 	s.around = s.around[:len(s.around)-1]

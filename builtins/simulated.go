@@ -346,7 +346,7 @@ func runOutputs(c *call) (starlark.Value, error) {
 }
 
 // golden returns the text of a value that a file keeps.
-func golden(v starlark.Value) string {
+func (e *Evaluation) golden(v starlark.Value) string {
 	switch v := v.(type) {
 	case *planValue:
 		return planText(v.Plan)
@@ -355,7 +355,7 @@ func golden(v starlark.Value) string {
 	case starlark.String:
 		return strings.TrimSuffix(string(v), "\n") + "\n"
 	}
-	return show(v) + "\n"
+	return e.lines(v) + "\n"
 }
 
 // planText is a plan as a reviewer reads it: without what any other change of

@@ -449,7 +449,7 @@ func testGolden(c *call) (starlark.Value, error) {
 	if c.wrong > 0 {
 		return nil, ErrReported
 	}
-	got := golden(c.args[value])
+	got := c.ev.golden(c.args[value])
 	want, err := c.ev.Bench.Golden(file, got)
 	switch {
 	case err != nil:
