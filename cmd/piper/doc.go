@@ -63,6 +63,10 @@
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
 // run one build in one process, and records it on disk.
 //
+// [github.com/piper-build/piper/runtime/store] is what several agents would
+// share: who has which build, and what happened in it. It is tested against
+// every state that it can be in, and not used by this program yet.
+//
 // # This program
 //
 // [github.com/piper-build/piper/cmd/piper/progress] has the displays of a
