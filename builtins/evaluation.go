@@ -73,6 +73,7 @@ type Evaluation struct {
 	marked   []plan.Part       // what markers stand for
 	free     []*call           // calls that ended, to be used again
 	nodes    supply[node]
+	earlier  int // how many nodes were made before the expand that runs
 	steps    supply[plan.Step]
 	links    supply[links]
 	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline

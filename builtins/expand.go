@@ -104,6 +104,7 @@ func (e *Evaluation) Expand(thread *starlark.Thread, name string, outputs map[st
 	e.marked, e.environments = slices.Clip(outer.marked), slices.Clip(outer.environments)
 	s := &scope{outer: outer, params: outer.params, seen: make(recorder)}
 	e.late, e.planning = s.seen, true
+	e.earlier = e.nodes.made
 	defer func() { e.late = nil }()
 
 	n := outer.flow.node(name)

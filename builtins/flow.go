@@ -147,7 +147,7 @@ type place struct {
 // the expand that found them.
 func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
 	f.ev.flows++
-	most := min(f.ev.nodes.made, f.max)
+	most := min(f.ev.nodes.made-f.ev.earlier, f.max)
 	f.plan, f.nodes, f.names = p, make([]*node, 0, most), plan.NewNames(most, f.nameOf)
 	p.Nodes = make([]plan.Node, 0, most)
 	f.before = f.outer.size()

@@ -13,9 +13,9 @@ import (
 // functions of expands are called. All that it needs is in memory.
 type expanding struct {
 	*evaluation
-	alive context.Context       // of the evaluation
-	mu    sync.Mutex            // one call at a time
-	plans map[string]*plan.Plan // by the expands in them: as they were grown
+	alive context.Context // of the evaluation
+	mu    sync.Mutex      // one call at a time
+	known *plan.Lineage
 }
 
 // expander returns what runs the functions of e's plan, or nil when it has none.
@@ -23,8 +23,7 @@ func (e *evaluation) expander(alive context.Context) Expander {
 	if e.plan == nil || !expands(e.plan.Nodes) {
 		return nil
 	}
-	x := &expanding{evaluation: e, alive: alive, plans: make(map[string]*plan.Plan)}
-	x.keep(e.plan, e.plan.Nodes)
+	x := &expanding{evaluation: e, alive: alive, known: plan.NewLineage(e.plan)}
 	return x.expand
 }
 
@@ -32,33 +31,23 @@ func expands(nodes []plan.Node) bool {
 	return slices.ContainsFunc(nodes, func(n plan.Node) bool { return n.Expand != nil })
 }
 
-// keep notes that the expands among nodes stand in p.
-func (x *expanding) keep(p *plan.Plan, nodes []plan.Node) {
-	for i := range nodes {
-		if nodes[i].Expand != nil {
-			x.plans[nodes[i].Name] = p
-		}
-	}
-}
-
 // expand is an Expander.
 func (x *expanding) expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	wrap := func(err error) error { return fmt.Errorf("expand %q: %w", node, err) }
-	p := x.plans[node]
 	switch {
 	case x.alive.Err() != nil:
 		return plan.Expansion{}, wrap(fmt.Errorf("the evaluation that it belongs to has ended: %w", x.alive.Err()))
-	case p == nil:
+	case !x.known.Has(node):
 		return plan.Expansion{}, wrap(fmt.Errorf("there is no such node; one that an expand finds is there once that was asked"))
 	}
-	found, err := x.call(ctx, p, node, outputs)
+	found, err := x.call(ctx, node, outputs)
 	if err != nil && x.words.NeedsStacks {
 		// As in Evaluate: now with the calls that led to what is wrong.
 		print := x.Print
 		x.Print, x.words.KeepStacks = nil, true
-		found, err = x.call(ctx, p, node, outputs)
+		found, err = x.call(ctx, node, outputs)
 		x.Print, x.words.KeepStacks = print, false
 	}
 	switch {
@@ -70,8 +59,8 @@ func (x *expanding) expand(ctx context.Context, node string, outputs map[string]
 	return found, err
 }
 
-// call calls the function of a node of p once.
-func (x *expanding) call(ctx context.Context, p *plan.Plan, node string, outputs map[string]string) (plan.Expansion, error) {
+// call calls the function of a node once.
+func (x *expanding) call(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
 	defer x.bound(ctx)()
 	x.found, x.machine = nil, nil
 	found, err := x.words.Expand(x.thread, node, outputs)
@@ -85,14 +74,13 @@ func (x *expanding) call(ctx context.Context, p *plan.Plan, node string, outputs
 		x.found.Sort()
 		return plan.Expansion{}, x.found
 	}
-	grown, err := plan.Grow(p, node, found)
-	if err != nil {
+	wrong, err := x.known.Add(node, found, x.Limits.Nodes)
+	switch {
+	case err != nil:
 		x.machine = err
 		return plan.Expansion{}, err
-	}
-	if wrong := plan.Validate(grown, x.Limits.Nodes); len(wrong) > 0 {
+	case len(wrong) > 0:
 		return plan.Expansion{}, x.excerpts(wrong)
 	}
-	x.keep(grown, found.Nodes)
 	return found, nil
 }

@@ -218,3 +218,25 @@ func TestExpandEnds(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, result.Expand)
 }
+
+// TestExpandIsSmall: an expand in a large plan keeps what it finds, and not
+// the room that the plan took.
+func TestExpandIsSmall(t *testing.T) {
+	dir := writeTree(t, `-- PIPER.star --
+first = step("first", run = "true")
+def _again(ctx, result):
+    a = step(result.name + "x", run = "true")
+    return [a, expand(a, _again)]
+pipeline(name = "p", steps = [first, expand(first, _again), parallel([step("s%d" % i, run = "true") for i in range(5000)])])
+`)
+	result, err := Evaluate(t.Context(), Request{Root: dir})
+	require.NoError(t, err)
+	at := "first/expand"
+	for range 10 {
+		found, err := result.Expand(t.Context(), at, nil)
+		require.NoError(t, err)
+		require.Len(t, found.Nodes, 2)
+		require.Less(t, cap(found.Nodes), 10)
+		at = found.Nodes[1].Name
+	}
+}

@@ -136,13 +136,13 @@ func (r *result) finish(f frame) error {
 		return fmt.Errorf("%w: a plan that is not what its digest says", errFrame)
 	}
 	r.expands = end.Expands
-	return invalid(r.plan, r.limits.Nodes)
+	return invalid(plan.Validate(r.plan, r.limits.Nodes))
 }
 
-// invalid says what is wrong with a plan.
-func invalid(p *plan.Plan, nodes int) error {
-	if wrong := plan.Validate(p, nodes); len(wrong) > 0 {
-		return fmt.Errorf("%w: a plan that is not valid: %s", errFrame, builtins.Visible(wrong[0].Message))
+// invalid says what is wrong with a plan, if anything is.
+func invalid(wrong plan.Diagnostics) error {
+	if len(wrong) == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: a plan that is not valid: %s", errFrame, builtins.Visible(wrong[0].Message))
 }

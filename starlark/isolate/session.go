@@ -20,11 +20,11 @@ type session struct {
 	frames   *frameReader
 	request  *starlark.Request
 	library  library
-	patience time.Duration         // with one evaluation, and with one call
-	seconds  int                   // of processor time for each
-	calls    int                   // of the Expander
-	printed  int                   // bytes, in this evaluation or call
-	plans    map[string]*plan.Plan // by the expands in them: as they were grown
+	patience time.Duration // with one evaluation, and with one call
+	seconds  int           // of processor time for each
+	calls    int           // of the Expander
+	printed  int           // bytes, in this evaluation or call
+	known    *plan.Lineage // nil without an Expander
 
 	mu   sync.Mutex // guards why
 	why  stop       // the first reason to kill the child
@@ -67,8 +67,7 @@ func (s *session) evaluate() (starlark.Result, error) {
 		s.finish()
 		return result, outcome.err
 	}
-	s.plans = make(map[string]*plan.Plan)
-	s.keep(result.Plan, result.Plan.Nodes)
+	s.known = plan.NewLineage(result.Plan)
 	// The child lives as long as ctx does: who waits for it then is a goroutine.
 	var turn sync.Mutex
 	result.Expand = func(call context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
@@ -112,28 +111,11 @@ func (s *session) expand(ctx context.Context, node string, outputs map[string]st
 
 // grow checks that what an expand found fits into its plan.
 func (s *session) grow(node string, found plan.Expansion) error {
-	p := s.plans[node]
-	if p == nil {
-		return fmt.Errorf("%w: nodes of %q, which is no expand", errFrame, node)
-	}
-	grown, err := plan.Grow(p, node, found)
+	wrong, err := s.known.Add(node, found, s.request.Limits.Nodes)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFrame, err)
 	}
-	if err := invalid(grown, s.request.Limits.Nodes); err != nil {
-		return err
-	}
-	s.keep(grown, found.Nodes)
-	return nil
-}
-
-// keep notes that the expands among nodes stand in p.
-func (s *session) keep(p *plan.Plan, nodes []plan.Node) {
-	for i := range nodes {
-		if nodes[i].Expand != nil {
-			s.plans[nodes[i].Name] = p
-		}
-	}
+	return invalid(wrong)
 }
 
 // bound has the child killed when ctx is done or patience is over. The function
