@@ -142,7 +142,7 @@ assert.eq([x.pipeline for x in run.triggered], ["deploy"])
 	},
 	{
 		Name: "t.times_out", TestOnly: true,
-		Doc:     "An attempt of a step that reaches its time-out.",
+		Doc:     "An attempt of a step that reaches its time-out: of a trigger that waits, the build that it made.",
 		Returns: "outcome",
 		Example: `assert.eq(t.simulate("test", outcomes = {"unit": t.times_out()}).state("unit"), "timed_out")`,
 		call:    testOutcome,

@@ -294,7 +294,9 @@ func testOutcome(c *call) (starlark.Value, error) {
 		const ready = 2
 		o.State, o.Ready = build.Success, time.Duration(c.duration(ready))
 	case "t.approved":
-		o.State = build.Success
+		o.State, o.Asked = build.Success, true
+	case "t.refused":
+		o.Asked = true
 	case "t.times_out":
 		o.State = build.TimedOut
 	case "t.cancelled":

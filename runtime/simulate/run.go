@@ -178,6 +178,9 @@ func (r *run) start(ctx context.Context, i int) error {
 	if a.outcome.State == "" {
 		a.outcome.State = build.Success
 	}
+	if why := a.outcome.misfit(node); why != "" {
+		return &OutcomeError{node.Name, why}
+	}
 	if a.number == 1 {
 		r.order = append(r.order, node.Name)
 	}
@@ -197,7 +200,8 @@ func (r *run) start(ctx context.Context, i int) error {
 		r.end(a, a.took(), a.ended())
 		return nil
 	}
-	return r.step(ctx, a, node)
+	r.step(ctx, a, node)
+	return nil
 }
 
 // stop ends a running attempt that is to end: now, unless its outcome tells of

@@ -63,6 +63,7 @@ type Outcome struct {
 	Final  bool // trying again cannot help
 	Lost   bool // the agent was lost: a step that may run only once is not tried again
 	By     string
+	Asked  bool // somebody was asked and said so, as only an approval does
 
 	// Outputs is what a step wrote. nil makes up every output that the plan
 	// asks for: "<step.output key>".

@@ -502,6 +502,9 @@ func TestErrors(t *testing.T) {
 		"a time-out without one": {
 			simulate.Options{Outcomes: outcomes("lint", simulate.Outcome{State: build.TimedOut})},
 			&simulate.OutcomeError{Node: "lint", Why: "has no time-out, so it cannot time out"}, "lint has no time-out, so it cannot time out"},
+		"an answer of a step": {
+			simulate.Options{Outcomes: outcomes("lint", simulate.Outcome{Asked: true})},
+			&simulate.OutcomeError{Node: "lint", Why: "is no approval, so nobody is asked"}, "lint is no approval, so nobody is asked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := simulate.Run(t.Context(), p, test.options)
@@ -510,6 +513,17 @@ func TestErrors(t *testing.T) {
 			require.NotNil(t, r.Build)
 		})
 	}
+	t.Run("who can time out", func(t *testing.T) {
+		p := plans(node("db", service), node("a", uses("db"), timeout(time.Minute)), node("ok", approve), node("more", expand("a")), node("make", trigger(false)), node("wait", trigger(true)))
+		for _, n := range p.Nodes {
+			_, err := simulate.Run(t.Context(), p, simulate.Options{Outcomes: outcomes(n.Name, simulate.Outcome{State: build.TimedOut})})
+			if n.Name == "a" || n.Name == "wait" {
+				require.NoError(t, err, n.Name)
+			} else {
+				require.Equal(t, &simulate.OutcomeError{Node: n.Name, Why: "has no time-out, so it cannot time out"}, err)
+			}
+		}
+	})
 	t.Run("an end that is none", func(t *testing.T) {
 		_, err := simulate.Run(t.Context(), p, simulate.Options{Outcomes: outcomes("lint", simulate.Outcome{State: "waiting"})})
 		require.ErrorIs(t, err, build.ErrImpossible)

@@ -28,33 +28,45 @@ func (a *attempt) ended() build.Event {
 	return build.Event{State: o.State, Exit: o.Exit, Signal: o.Signal, Reason: o.Reason, Infra: o.Infra, Final: o.Final, By: o.By, Outputs: o.Outputs}
 }
 
+// misfit says why a node cannot end like that; "" when it can.
+func (o *Outcome) misfit(node *plan.Node) string {
+	timed := node.Trigger != nil && node.Trigger.Wait // the build that it made was
+	if node.Step != nil && !node.IsService() {
+		timed = node.Step.Timeout > 0
+	}
+	switch {
+	case o.State == build.TimedOut && !timed:
+		return "has no time-out, so it cannot time out"
+	case o.Asked && node.Approve == nil:
+		return "is no approval, so nobody is asked"
+	}
+	return ""
+}
+
 // hopeless is a failure that another attempt would only repeat.
 func hopeless(reason string) build.Event {
 	return build.Event{State: build.Failed, Reason: reason, Final: true}
 }
 
 // step begins an attempt of a step or a service.
-func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) error {
+func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) {
 	step := node.Step
 	if err := r.resolve(step); err != nil {
 		r.end(a, 0, hopeless(err.Error()))
-		return nil
+		return
 	}
 	if reqs := requires(r.b.Plan(), step); r.Meets != nil && len(reqs) > 0 {
 		if err := r.Meets(ctx, reqs); err != nil {
 			r.end(a, 0, hopeless(err.Error()))
-			return nil
+			return
 		}
 	}
 	if step.Service != nil {
 		r.serve(a, step.Service)
-		return nil
+		return
 	}
 	took, ev := a.took(), a.ended()
 	if limit := time.Duration(step.Timeout); ev.State == build.TimedOut || limit > 0 && took > limit && ev.State != build.Cancelled {
-		if limit == 0 {
-			return &OutcomeError{node.Name, "has no time-out, so it cannot time out"}
-		}
 		if a.outcome.Duration == nil || took > limit {
 			took = limit
 		}
@@ -73,7 +85,6 @@ func (r *run) step(ctx context.Context, a *attempt, node *plan.Node) error {
 		ev.Outputs = r.makeUp(node.Name)
 	}
 	r.end(a, took, ev)
-	return nil
 }
 
 // serve begins an attempt of a service: it is ready, and then runs until it is

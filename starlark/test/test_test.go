@@ -125,6 +125,7 @@ func TestFails(t *testing.T) {
 		`t.simulate("test", cancel = t.cancel(during = "unti"))`:     `the plan has no node "unti"`,
 		`t.simulate("test", outcomes = {"unit": [t.ok(), t.ok()]})`:  `unit has 2 outcomes, but only one attempt`,
 		`t.simulate("test", outcomes = {"lint": t.times_out()})`:     `lint has no time-out, so it cannot time out`,
+		`t.simulate("test", outcomes = {"lint": t.refused()})`:       `lint is no approval, so nobody is asked`,
 		`t.simulate("test", outcomes = {"unit": "fails"})`:           `outcomes["unit"] is a string, want an outcome or a list of them`,
 		`t.simulate("test", outcomes = {"unit": []})`:                `outcomes["unit"] is an empty list`,
 		`t.simulate("test", outcomes = {"unit": [1]})`:               `outcomes["unit"][0]`,
