@@ -96,12 +96,13 @@ func hostile(t *testing.T, e *isolate.Evaluator, name string) {
 		if i := strings.Index(first, "error: evaluation takes longer"); i >= 0 {
 			first = strings.TrimSuffix(first[i:], " of processor time") // who stopped it, and where, is chance
 		}
+		said := []string{first}
 		for line := range strings.Lines(got) {
-			if strings.Contains(line, ": warning: ") {
-				first += "\n#| " + strings.TrimSpace(line)
+			if strings.HasPrefix(line, r.File+":") && len(said) < 10 && !strings.HasPrefix(line, first) {
+				said = append(said, strings.TrimSpace(line))
 			}
 		}
-		require.NoError(t, os.WriteFile(name, []byte(file+"\n#| "+first+"\n"), 0o666))
+		require.NoError(t, os.WriteFile(name, []byte(file+"\n#| "+strings.Join(said, "\n#| ")+"\n"), 0o666))
 		return
 	}
 	require.NotEmpty(t, want)
