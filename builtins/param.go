@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,7 +77,12 @@ func (c *call) fallback(p *paramValue, i int) {
 	case starlark.Bool:
 		v = bool(arg)
 	case starlark.Int:
-		v, _ = arg.Int64()
+		n, exact := arg.Int64()
+		if !exact {
+			c.bad(i, nil, "out-of-range", "default is %s, want %d to %d", shorten(arg.String()), int64(math.MinInt64), int64(math.MaxInt64))
+			return
+		}
+		v = n
 	}
 	if c.wrong > 0 {
 		return
