@@ -201,16 +201,16 @@ func (s *service) ask(ctx context.Context, argv []string) (lacks string) {
 	}
 	lacks = "its check "
 	switch {
+	case ctx.Err() != nil: // how it ended says nothing: it was made to
+		lacks += "did not end"
 	case res.State == build.TimedOut:
 		lacks += res.Reason
 	case res.Exit != nil:
 		lacks = also(fmt.Sprintf("%sexited with %d", lacks, *res.Exit), res.Reason)
 	case res.Signal != "":
 		lacks = also(lacks+"ended by a signal: "+res.Signal, res.Reason)
-	case res.Reason != "":
-		lacks += "could not run: " + res.Reason
 	default:
-		lacks += "did not end"
+		lacks += "could not run: " + res.Reason
 	}
 	if words := said.line(s.Mask); words != "" {
 		lacks += ": " + words

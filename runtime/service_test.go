@@ -80,6 +80,26 @@ func TestService(t *testing.T) {
 	})
 }
 
+// TestServiceCheckHangs: of a check that hangs when the time is over it is not
+// said how it was ended.
+func TestServiceCheckHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := served(plan.Ready{Script: "pg_isready"}, "a")
+		p.Nodes[0].Step.Service.ReadyTimeout = plan.Duration(time.Second)
+		x := &scripted{run: func(ctx context.Context, t runtime.Task) runtime.Result {
+			if t.Check {
+				<-ctx.Done()
+				return runtime.Result{State: build.Cancelled, Signal: "killed"}
+			}
+			t.Started()
+			return untilCancelled(ctx, t)
+		}}
+		o := play(t.Context(), t, p, x, nil)
+		require.NoError(t, o.err)
+		require.Equal(t, "was not ready within 1s: its check did not end", o.Node(0).Reason)
+	})
+}
+
 func TestServiceReady(t *testing.T) {
 	const after = 3 * time.Second // from its start, it can be used
 	for name, c := range map[string]struct {
