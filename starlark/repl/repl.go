@@ -105,10 +105,18 @@ func (r *REPL) Run(ctx context.Context) error {
 	return nil
 }
 
-// input reads lines until they make a complete input.
+// input reads lines until they make a complete input. One that is too long is
+// read to its end, and dropped: what is left of it is no input of its own.
 func (r *REPL) input() (string, error) {
 	r.begun = &scan{}
 	var text strings.Builder
+	long := false
+	complete := func() (string, error) {
+		if long {
+			return "", ErrTooLong
+		}
+		return text.String(), nil
+	}
 	for {
 		prompt := first
 		if text.Len() > 0 {
@@ -116,25 +124,27 @@ func (r *REPL) input() (string, error) {
 		}
 		line, err := r.line(prompt)
 		if errors.Is(err, io.EOF) && text.Len() > 0 {
-			return text.String(), nil
+			return complete()
 		}
 		if err != nil {
 			return "", err
 		}
-		if text.Len()+len(line) > maxInput {
+		if len(line) > maxInput {
 			return "", ErrTooLong
 		}
 		if text.Len() > 0 && r.begun.endsBefore(line) {
 			r.held = &line
 			r.lines--
-			return text.String(), nil
+			return complete()
 		}
-		text.WriteString(line + "\n")
+		if long = long || text.Len()+len(line) > maxInput; !long {
+			text.WriteString(line + "\n")
+		}
 		if text.Len() == len(line)+1 && strings.HasPrefix(strings.TrimLeft(line, " "), ":") {
 			return line, nil
 		}
 		if r.begun.add(line); !r.begun.open() {
-			return text.String(), nil
+			return complete()
 		}
 	}
 }

@@ -257,6 +257,18 @@ func TestTooLong(t *testing.T) {
 	shown := s.shown.String()
 	require.Contains(t, shown, "<stdin>:1:1: error: the input is too long\nhint: put it into a file, and :load that\n")
 	require.True(t, strings.HasSuffix(shown, ">>> 1 + 1\n2\n"))
+
+	// What is left of an input that is too long is not carried out by itself.
+	for _, end := range []string{`"""`, ""} {
+		s = &script{}
+		r = open(t, nil, s)
+		r.Editor = NewPipe(strings.NewReader("x = \"\"\"\n"+strings.Repeat(strings.Repeat("x", 1<<20)+"\n", 16)+"print('no')\n"+end+"\n1 + 1\n"), nil)
+		require.NoError(t, r.Run(context.Background()))
+		shown = s.shown.String()
+		require.Equal(t, 1, strings.Count(shown, "error: the input is too long\n"))
+		require.NotContains(t, shown, "no\n")
+		require.Equal(t, end != "", strings.HasSuffix(shown, "\n2\n"))
+	}
 }
 
 func TestHistory(t *testing.T) {
@@ -314,4 +326,19 @@ func FuzzInput(f *testing.F) {
 		head, _ := r.Complete(text)
 		require.True(t, strings.HasPrefix(text, head), "%q %q", text, head)
 	})
+}
+
+// TestScanIsBounded: a scan counts what is open and keeps no more of it than
+// anybody types.
+func TestScanIsBounded(t *testing.T) {
+	const many = 5000
+	s := &scan{}
+	s.add("f(" + strings.Repeat("a=1,", many))
+	require.Len(t, s.brackets[0].given, maxKept)
+	s.add(strings.Repeat("[", many))
+	require.Len(t, s.brackets, maxKept)
+	s.add(strings.Repeat("]", many))
+	require.True(t, s.open())
+	s.add(")")
+	require.False(t, s.open())
 }

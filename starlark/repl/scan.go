@@ -8,12 +8,17 @@ import (
 // A scan follows the lines of one input, as far as is needed to know whether it
 // is complete, and in which call the next word stands.
 type scan struct {
-	brackets []bracket
-	quote    string // what ends the string that is open; "" when none is
-	goesOn   bool   // the last line ends with a backslash
-	block    bool   // a line ended with a colon: a body follows, up to an empty line
-	done     bool   // the empty line came
+	brackets []bracket // as many as anybody types
+	deeper   int       // more of them, inside
+	quote    string    // what ends the string that is open; "" when none is
+	goesOn   bool      // the last line ends with a backslash
+	block    bool      // a line ended with a colon: a body follows, up to an empty line
+	done     bool      // the empty line came
 }
+
+// maxKept is how many brackets are kept, and arguments of each: what is not typed
+// by a person has no use for completion, and no end.
+const maxKept = 1000
 
 // A bracket is one that is open.
 type bracket struct {
@@ -99,13 +104,19 @@ func (s *scan) walk(line string) (last byte) {
 			if c == '(' {
 				b.callee = trailingPath(strings.TrimRight(line[:i], " "))
 			}
-			s.brackets = append(s.brackets, b)
+			if len(s.brackets) < maxKept {
+				s.brackets = append(s.brackets, b)
+			} else {
+				s.deeper++
+			}
 		case c == ')' || c == ']' || c == '}':
-			if n := len(s.brackets); n > 0 {
+			if n := len(s.brackets); s.deeper > 0 {
+				s.deeper--
+			} else if n > 0 {
 				s.brackets = s.brackets[:n-1]
 			}
 		case c == '=':
-			if n := len(s.brackets); n > 0 {
+			if n := len(s.brackets); n > 0 && len(s.brackets[n-1].given) < maxKept {
 				b := &s.brackets[n-1]
 				b.given = append(b.given, trailingPath(strings.TrimRight(line[:i], " ")))
 			}
