@@ -132,3 +132,15 @@ func allocated() int {
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
+
+// TestFoundTwice: two expands that find the same step are told so.
+func TestFoundTwice(t *testing.T) {
+	same := Node{Name: "same", Step: &Step{Script: "true"}, Pos: Pos{File: "P", Line: 1, Column: 1}}
+	_, p := lineageOf(0)
+	for _, expand := range []string{"x", "y"} {
+		var err error
+		p, err = Grow(p, expand, Expansion{Nodes: []Node{same}})
+		require.NoError(t, err)
+	}
+	require.Contains(t, Validate(p, MaxNodes).Error(), "what two expands find")
+}

@@ -175,7 +175,11 @@ func (v *validator) names() {
 			v.report(pos, "bad-name", nameHint, "%s is no name", excerpt(name))
 		case !unique:
 			if first, _ := v.graph.Lookup(name); first != i {
-				v.report(pos, "duplicate-name", "", "%s has the name of %s", v.title(i), v.placed(first))
+				hint := ""
+				if pos == v.graph.Pos(first) && pos != (Pos{}) {
+					hint = "the same call made both: what two expands find has to differ in its names"
+				}
+				v.report(pos, "duplicate-name", hint, "%s has the name of %s", v.title(i), v.placed(first))
 			}
 		}
 	}
