@@ -62,10 +62,15 @@ func (x *expanding) expand(ctx context.Context, node string, outputs map[string]
 // call calls the function of a node once.
 func (x *expanding) call(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
 	defer x.bound(ctx)()
-	x.found, x.machine = nil, nil
+	x.found, x.machine, x.warnings = nil, nil, nil
 	found, err := x.words.Expand(x.thread, node, outputs)
 	if err != nil {
 		x.failed(err)
+	}
+	for _, w := range x.warnings { // which no Result takes any more
+		if x.Print != nil {
+			x.Print(plan.Pos{File: w.File, Line: int32(w.Line), Column: int32(w.Column)}, "warning: "+w.Message)
+		}
 	}
 	for _, problem := range x.words.Problems() {
 		x.found = append(x.found, x.locate(problem))

@@ -370,3 +370,22 @@ func FuzzParent(f *testing.F) {
 		}
 	})
 }
+
+// TestExpandPrintsTooMuch: a child says so too, and is not taken for another.
+func TestExpandPrintsTooMuch(t *testing.T) {
+	last := ""
+	r := starlark.Request{Root: t.TempDir(), Limits: starlark.Limits{Output: 20}, Print: func(_ plan.Pos, message string) { last = message },
+		Source: []byte(`
+a = step("a", run = "true")
+def _f(ctx, result):
+    print("x" * 9)
+    print("x" * 99)
+    return []
+pipeline(name = "p", steps = [a, expand(a, _f)])
+`)}
+	result, err := evaluator().Evaluate(t.Context(), r)
+	require.NoError(t, err)
+	_, err = result.Expand(t.Context(), "a/expand", nil)
+	require.NoError(t, err)
+	require.Contains(t, last, "truncated")
+}

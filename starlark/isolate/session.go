@@ -175,6 +175,10 @@ func (s *session) converse(begin func() error) (*result, error) {
 	}
 }
 
+// maxWarning is how much longer than the limit the last line may be, which says
+// that there was more.
+const maxWarning = 1 << 10
+
 // print passes on what the file prints. The child holds to the limit.
 func (s *session) print(f frame) error {
 	var l line
@@ -182,7 +186,7 @@ func (s *session) print(f frame) error {
 		return err
 	}
 	s.printed += len(l.Message) + 1
-	if s.request.Print == nil || s.printed > s.request.Limits.Output {
+	if s.request.Print == nil || s.printed > s.request.Limits.Output+maxWarning {
 		return fmt.Errorf("%w: more than may be printed", errFrame)
 	}
 	l.Pos.File = builtins.Visible(l.Pos.File)
