@@ -203,5 +203,5 @@ func resultOutput(c *call) (starlark.Value, error) {
 		hint = `a step writes an output to a file in the directory "$PIPER_OUTPUT"`
 	}
 	c.badHint(0, nil, "unknown-output", hint, "step %s wrote no output %s", quote(o.name), quote(key))
-	return starlark.String(""), nil
+	return nil, ErrReported // whatever stood for it would only be wrong again
 }
