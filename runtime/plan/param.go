@@ -30,8 +30,11 @@ func (p Param) parse(text string) (any, error) {
 	switch p.Type {
 	case "int":
 		i, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-		if err != nil {
+		switch {
+		case errors.Is(err, strconv.ErrRange):
 			return nil, fmt.Errorf("is no whole number from %d to %d", int64(math.MinInt64), int64(math.MaxInt64))
+		case err != nil:
+			return nil, errors.New("is no whole number")
 		}
 		return i, nil
 	case "bool":

@@ -42,8 +42,9 @@ func TestParamParse(t *testing.T) {
 		{p: integer, text: " 7 ", want: int64(7)},
 		{p: integer, text: "9223372036854775807", want: int64(math.MaxInt64)},
 		{p: integer, text: "9223372036854775808", err: `parameter "n": "9223372036854775808" is no whole number from -9223372036854775808 to 9223372036854775807`},
-		{p: integer, text: "1.5", err: `parameter "n": "1.5" is no whole number from`},
-		{p: integer, text: "", err: `parameter "n": "" is no whole number from`},
+		{p: integer, text: "-9223372036854775809", err: `is no whole number from`},
+		{p: integer, text: "1.5", err: `parameter "n": "1.5" is no whole number`},
+		{p: integer, text: "", err: `parameter "n": "" is no whole number`},
 		{p: Param{Name: "n", Type: "int", Choices: []string{"1", "2"}}, text: "3", err: `parameter "n": "3" is not one of 1, 2`},
 
 		{p: boolean, text: "true", want: true},
