@@ -118,7 +118,11 @@ func foreign(name string) string {
 	case "t":
 		return "t is what a test is given; a function that it calls has to be given it, too"
 	case "assert":
-		return "assert is there in files that end with _test.star"
+		return `assert is there in files that end with _test.star, when "piper test" runs them`
+	case "help":
+		return `"piper doc" explains the language; in piper repl, type :help`
+	case "exit", "quit":
+		return `fail("what is wrong") ends the evaluation; in piper repl, type :quit`
 	}
 	return ""
 }
