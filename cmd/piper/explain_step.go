@@ -189,10 +189,14 @@ func when(n *plan.Node) []string {
 	if s == nil {
 		return words
 	}
-	if s.Timeout > 0 {
-		say("for at most %s; then SIGTERM, and SIGKILL after %s", s.Timeout, cmp.Or(s.Grace, plan.DefaultGrace))
-	} else {
-		say("for as long as it takes; when the build is cancelled SIGTERM, and SIGKILL after %s", cmp.Or(s.Grace, plan.DefaultGrace))
+	grace := cmp.Or(s.Grace, plan.DefaultGrace)
+	switch {
+	case n.IsService():
+		say("it is stopped by SIGTERM, and SIGKILL after %s", grace)
+	case s.Timeout > 0:
+		say("for at most %s; then SIGTERM, and SIGKILL after %s", s.Timeout, grace)
+	default:
+		say("for as long as it takes; when the build is cancelled SIGTERM, and SIGKILL after %s", grace)
 	}
 	if r := s.Retry; r != nil && r.Attempts > 1 {
 		text := fmt.Sprintf("%d attempts", r.Attempts)
