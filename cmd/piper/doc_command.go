@@ -68,7 +68,8 @@ func (a *app) printBuiltins(args []string, picked []builtins.Builtin) error {
 }
 
 // pickBuiltins returns the builtin called name, or those of the namespace
-// called name. Attributes such as <step>.output are found by either half.
+// called name. Attributes such as <step>.output are found by either half, and
+// without the brackets.
 func pickBuiltins(name string) []builtins.Builtin {
 	if b, ok := builtins.Lookup(name); ok {
 		return []builtins.Builtin{b}
@@ -76,8 +77,10 @@ func pickBuiltins(name string) []builtins.Builtin {
 	var picked []builtins.Builtin
 	for _, b := range builtins.Table() {
 		space := b.Namespace()
-		attribute := strings.HasPrefix(space, "<") && b.Name == space+"."+name
-		if strings.Trim(space, "<>") == name || attribute {
+		of := strings.Trim(space, "<>")
+		field := strings.TrimPrefix(b.Name, space+".")
+		attribute := of != space && (field == name || of+"."+field == name)
+		if of == name || attribute {
 			picked = append(picked, b)
 		}
 	}
