@@ -41,12 +41,12 @@ func TestShells(t *testing.T) {
 	}{
 		{"bash", []string{"bash", "--norc", "--noprofile", "-i"}, `
 			bind 'set bell-style none'; bind 'set enable-bracketed-paste off'
-			source <(piper completion bash)
+			eval "$(piper completion bash)"
 			piper() { if [ "$1" = __complete ]; then command piper "$@"; else printf '@@'; printf '<%s> ' "$@"; echo '@@'; fi; }`},
 		{"zsh", []string{"zsh", "-f", "-i"}, `
 			unsetopt beep prompt_sp prompt_cr auto_remove_slash; zstyle ':completion:*' menu no; zmodload zsh/complist
 			autoload -Uz compinit; compinit -u -D
-			source <(piper completion zsh)
+			eval "$(piper completion zsh)"
 			piper() { if [ "$1" = __complete ]; then command piper "$@"; else printf '@@'; printf '<%s> ' "$@"; echo '@@'; fi; }`},
 		{"fish", []string{"fish", "--no-config", "-i"}, `
 			function fish_prompt; end; set -g fish_autosuggestion_enabled 0

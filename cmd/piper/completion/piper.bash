@@ -1,5 +1,5 @@
 # Completion of piper for bash 3.2 and later.
-#   source <(piper completion bash)
+#   eval "$(piper completion bash)"
 
 _piper() {
     local rest="${COMP_LINE:0:COMP_POINT}" word blank i

@@ -1,6 +1,6 @@
 #compdef piper
 # Completion of piper for zsh.
-#   source <(piper completion zsh)
+#   eval "$(piper completion zsh)"
 # or save it as _piper in a directory of $fpath.
 
 _piper() {
