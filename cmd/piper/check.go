@@ -46,7 +46,7 @@ piper check --json   # diagnostics for an editor
 				fmt.Fprintf(a.stdout, "ok: %s\n", strings.Join(planned, ", "))
 			}
 			if len(left) > 0 {
-				fmt.Fprintf(a.stdout, "not planned, as --param gives not all that is required: %s\n", strings.Join(left, ", "))
+				fmt.Fprintf(a.stdout, "not planned, for want of a required parameter (--param NAME=VALUE): %s\n", strings.Join(left, ", "))
 			}
 		}
 		if failed {

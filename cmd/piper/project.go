@@ -294,9 +294,18 @@ func (a *app) prepare() {
 // child starts a process to evaluate in.
 func child(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }
 
-// evaluate asks the evaluator, and shows its warnings.
+// evaluate asks the evaluator, and shows its warnings. A parameter that is
+// missing and has no doc to hint at gets the flag that gives it.
 func (a *app) evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
 	result, err := a.evaluator()(ctx, r)
+	var wrong plan.Diagnostics
+	if errors.As(err, &wrong) {
+		for i := range wrong {
+			if d := &wrong[i]; d.Code == "missing-param" && d.Line == 0 && d.Hint == "" {
+				d.Hint = "--param NAME=VALUE gives it"
+			}
+		}
+	}
 	if err == nil && len(result.Warnings) > 0 {
 		fmt.Fprintln(a.stderr, strings.TrimRight(result.Warnings.Error(), "\n"))
 	}
