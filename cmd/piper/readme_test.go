@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -55,4 +56,30 @@ func TestReadmeTesting(t *testing.T) {
 		}
 	}
 	require.Equal(t, 5, commands)
+}
+
+// TestReadmePipelines plans what the README shows of the language.
+func TestReadmePipelines(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	for heading, pipelines := range map[string][]string{
+		"## A pipeline in a minute": {"build", "deploy --param version=v1"},
+		"## What a step gets":       {"test"},
+	} {
+		_, chapter, found := strings.Cut(string(readme), "\n"+heading+"\n")
+		require.True(t, found, heading)
+		_, source, _ := strings.Cut(chapter, "```python\n")
+		source, _, _ = strings.Cut(source, "```")
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "PIPER.star"), []byte(source), 0o666))
+		for _, args := range []string{"init -q", "-c user.name=a -c user.email=a@example.com commit -q --allow-empty -m first"} {
+			out, err := exec.Command("git", append([]string{"-C", dir}, strings.Fields(args)...)...).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+		}
+		for _, pipeline := range pipelines {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"-C", dir, "plan"}, strings.Fields(pipeline)...), nil, &stdout, &stderr, "HOME="+t.TempDir())
+			require.Equal(t, exitOK, code, stderr.String())
+		}
+	}
 }
