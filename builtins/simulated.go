@@ -54,17 +54,9 @@ func (p *planValue) Attr(name string) (starlark.Value, error) {
 	case "step":
 		return &method{p.ev, word("<plan>.step"), p}, nil
 	case "steps":
-		return newList(nodeNames(p.Plan)), nil
+		return newList(p.NodeNames()), nil
 	}
 	return nil, noField("plan", name, planAttrs)
-}
-
-func nodeNames(p *plan.Plan) []string {
-	names := make([]string, len(p.Nodes))
-	for i := range p.Nodes {
-		names[i] = p.Nodes[i].Name
-	}
-	return names
 }
 
 // decoded returns what JSON stands for.
@@ -108,8 +100,8 @@ func (c *call) node(p *plan.Plan) (int, bool) {
 	name := c.str(0)
 	i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == name })
 	if i < 0 && c.wrong == 0 {
-		hint := "its nodes are " + strings.Join(nodeNames(p), ", ")
-		if near, ok := plan.Nearest(name, nodeNames(p)); ok {
+		hint := "its nodes are " + strings.Join(p.NodeNames(), ", ")
+		if near, ok := plan.Nearest(name, p.NodeNames()); ok {
 			hint = fmt.Sprintf("did you mean %s?", quote(near))
 		}
 		c.badHint(0, nil, "unknown-step", hint, "the plan of %s has no node %s", p.Pipeline, quote(name))
@@ -125,25 +117,17 @@ func planStep(c *call) (starlark.Value, error) {
 	}
 	n := &p.Nodes[i]
 	fields := starlark.StringDict{
-		"name": starlark.String(n.Name), "kind": starlark.String("step"), "run": starlark.None,
+		"name": starlark.String(n.Name), "kind": starlark.String(n.Kind()), "run": starlark.None,
 		"env": starlark.NewDict(0), "needs": newList(needed(p.Plan, n)), "requires": newList(nil),
 		"run_on": starlark.String(runOnWord(n)), "timeout": starlark.None, "dir": starlark.String(""),
 		"pipeline": starlark.None, "params": starlark.NewDict(0),
 	}
 	switch {
 	case n.Step != nil:
-		if n.Step.Service != nil {
-			fields["kind"] = starlark.String("service")
-		}
 		describeStep(p.Plan, n.Step, fields)
 	case n.Trigger != nil:
-		fields["kind"] = starlark.String("trigger")
 		fields["pipeline"] = starlark.String(n.Trigger.Pipeline)
 		fields["params"] = envDict(n.Trigger.Params)
-	case n.Approve != nil:
-		fields["kind"] = starlark.String("approve")
-	default:
-		fields["kind"] = starlark.String("expand")
 	}
 	return starlarkstruct.FromStringDict(starlarkstruct.Default, fields), nil
 }

@@ -165,7 +165,7 @@ func (r *run) execute(a *attempt, do func(context.Context, Task) Result) Result 
 
 // requires is what a step and its environment ask of the machine.
 func (r *run) requires(step *plan.Step) []plan.Requirement {
-	env := r.env.find(step)
+	env := r.plan.EnvironmentOf(step)
 	if env == nil || len(env.Requires) == 0 {
 		return step.Requires
 	}

@@ -24,25 +24,12 @@ func newEnvirons(e *Engine, p *plan.Plan) environs {
 	return environs{engine: e, plan: p, shared: map[string][]string{}}
 }
 
-// find gives the environment that step runs in, nil for the plain host.
-func (v *environs) find(step *plan.Step) *plan.Environment {
-	name := step.Environment
-	if name == "" {
-		name = v.plan.Environment
-	}
-	i := slices.IndexFunc(v.plan.Environments, func(e plan.Environment) bool { return e.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &v.plan.Environments[i]
-}
-
 // of is the whole environment of a task. From the weakest to the strongest:
 // what is inherited and let through, the plan's, the environment's, the
 // step's, and Piper's own words.
 func (v *environs) of(r *run, t *Task) ([]string, error) {
 	step := t.Node.Step
-	where := v.find(step)
+	where := v.plan.EnvironmentOf(step)
 	shared, err := v.base(r, where)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (e *explainer) find(ctx context.Context, args []string) (result starlark.Re
 	if err == nil && step != "" && !hasNode(result.Plan, step) {
 		err = &usageError{
 			message: fmt.Sprintf("pipeline %q has no step %q", result.Plan.Pipeline, step),
-			hint:    didYouMean(nearest(step, nodeNames(result.Plan)), fmt.Sprintf("\"piper plan %s\" lists its steps", result.Plan.Pipeline)),
+			hint:    didYouMean(nearest(step, result.Plan.NodeNames()), fmt.Sprintf("\"piper plan %s\" lists its steps", result.Plan.Pipeline)),
 		}
 	}
 	return result, step, err
@@ -138,7 +138,7 @@ func (e *explainer) meant(ctx context.Context, word string) (pipeline string, is
 		case err != nil && name == usual:
 			return name, true, nil // to be told what is wrong with it
 		case err == nil:
-			steps = append(steps, nodeNames(result.Plan)...)
+			steps = append(steps, result.Plan.NodeNames()...)
 		case broken == "":
 			broken = name
 		}
@@ -151,15 +151,7 @@ func (e *explainer) meant(ctx context.Context, word string) (pipeline string, is
 	return "", false, &usageError{message: message, hint: didYouMean(nearest(word, append(steps, names...)), hint)}
 }
 
-func hasNode(p *plan.Plan, name string) bool { return slices.Contains(nodeNames(p), name) }
-
-func nodeNames(p *plan.Plan) []string {
-	names := make([]string, len(p.Nodes))
-	for i := range p.Nodes {
-		names[i] = p.Nodes[i].Name
-	}
-	return names
-}
+func hasNode(p *plan.Plan, name string) bool { return slices.Contains(p.NodeNames(), name) }
 
 // calls returns the calls that led to n, the innermost first, without that of
 // step itself. They are not in a plan, and an evaluation in another process does

@@ -46,14 +46,14 @@ func (e *explainer) explainPlan(result starlark.Result) *planExplained {
 	}
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		x.Nodes[nodeKind(n)]++
+		x.Nodes[n.Kind()]++
 		if n.Trigger != nil {
 			x.Triggers = append(x.Triggers, triggerText(n.Trigger))
 		}
 		if n.Step == nil {
 			continue
 		}
-		for _, secret := range secretsOf(p, environmentOf(p, n), n) {
+		for _, secret := range secretsOf(p, p.EnvironmentOf(n.Step), n) {
 			x.Secrets[secret.Name] = append(x.Secrets[secret.Name], n.Name)
 		}
 	}

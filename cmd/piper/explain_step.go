@@ -59,8 +59,8 @@ type secretExplained struct {
 // explainStep explains the node of that name.
 func (e *explainer) explainStep(ctx context.Context, result starlark.Result, name string) (*stepExplained, error) {
 	p := result.Plan
-	n := &p.Nodes[slices.Index(nodeNames(p), name)]
-	x := &stepExplained{Name: n.Name, Kind: nodeKind(n), Pipeline: p.Pipeline, Pos: n.Pos, Services: n.Services(), Inputs: p.Inputs}
+	n := &p.Nodes[slices.Index(p.NodeNames(), name)]
+	x := &stepExplained{Name: n.Name, Kind: n.Kind(), Pipeline: p.Pipeline, Pos: n.Pos, Services: n.Services(), Inputs: p.Inputs}
 	x.Stack = e.calls(ctx, p.Pipeline, n)
 	x.Groups = groupsAround(p, n)
 	x.Needs, x.NeededBy = neighbours(p, n)
@@ -79,7 +79,7 @@ func (e *explainer) explainStep(ctx context.Context, result starlark.Result, nam
 	if n.IsService() {
 		x.Does = serviceText(n.Step.Service)
 	}
-	where := environmentOf(p, n)
+	where := p.EnvironmentOf(n.Step)
 	if where != nil {
 		x.Environment = environmentText(where)
 	}
@@ -98,20 +98,6 @@ func (e *explainer) explainStep(ctx context.Context, result starlark.Result, nam
 	}
 	x.Dir = filepath.Join(task.Workspace, filepath.FromSlash(task.Dir))
 	return x, nil
-}
-
-func nodeKind(n *plan.Node) string {
-	switch {
-	case n.Trigger != nil:
-		return "trigger"
-	case n.Approve != nil:
-		return "approval"
-	case n.Expand != nil:
-		return "expand"
-	case n.IsService():
-		return "service"
-	}
-	return "step"
 }
 
 // groupsAround describes the groups that n stands in, the innermost first.
@@ -230,16 +216,6 @@ func retriedOn(on []string) string {
 		}
 	}
 	return strings.Join(words, ", ")
-}
-
-// environmentOf returns the environment that n runs in; nil is the plain host.
-func environmentOf(p *plan.Plan, n *plan.Node) *plan.Environment {
-	name := cmp.Or(n.Step.Environment, p.Environment)
-	i := slices.IndexFunc(p.Environments, func(v plan.Environment) bool { return v.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &p.Environments[i]
 }
 
 // environmentText is an environment as "ci: container alpine".

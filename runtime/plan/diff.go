@@ -188,7 +188,7 @@ func parts(p *Plan) []part {
 		needs := n.Needs
 		n.Needs, n.Group, n.Pos = nil, "", Pos{}
 		all = append(all, part{
-			key: "node " + n.kind() + " " + n.Name, kind: n.kind(), name: n.Name, node: &n,
+			key: "node " + n.Kind() + " " + n.Name, kind: n.Kind(), name: n.Name, node: &n,
 			needs: waits(needs, named, inside),
 			fields: func() map[string]any {
 				fields := flat(&n)

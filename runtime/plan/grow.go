@@ -33,7 +33,7 @@ func Grow(p *Plan, node string, x Expansion) (*Plan, error) {
 	case expand == nil:
 		return nil, fmt.Errorf("grow plan: there is no node %s", excerpt(node))
 	case expand.Expand == nil:
-		return nil, fmt.Errorf("grow plan: %s %s is no expand", expand.kind(), excerpt(node))
+		return nil, fmt.Errorf("grow plan: %s %s is no expand", expand.Kind(), excerpt(node))
 	}
 	found := Group{Name: FoundBy(node), Group: expand.Group, Pos: expand.Pos}
 	if outside := x.outside(); outside != "" {
@@ -191,22 +191,6 @@ func equal[T any](a, b *T, write func(*encoder, *T)) bool {
 	write(&x, a)
 	write(&y, b)
 	return bytes.Equal(x.buf, y.buf)
-}
-
-// IsService reports whether n is a service.
-func (n *Node) IsService() bool { return n.Step != nil && n.Step.Service != nil }
-
-// Services returns the names of the services that n lists: those that have to
-// be ready while its step runs, or that its expand keeps running.
-func (n *Node) Services() []string {
-	switch {
-	case n.Step != nil:
-		return n.Step.Services
-	case n.Expand != nil:
-		return n.Expand.Services
-	default:
-		return nil
-	}
 }
 
 // foundBy returns the name of the expand that found what stands in a group of

@@ -97,22 +97,6 @@ type subject struct{ kind, name string }
 
 func (s subject) String() string { return fmt.Sprintf("%s %q", s.kind, s.name) }
 
-// kind says in a word what n is.
-func (n *Node) kind() string {
-	switch {
-	case n.Trigger != nil:
-		return "trigger"
-	case n.Approve != nil:
-		return "approval"
-	case n.Expand != nil:
-		return "expand"
-	case n.IsService():
-		return "service"
-	default:
-		return "step"
-	}
-}
-
 // Title names g in a sentence: by its name, by the expand that found what is
 // inside, or by its place when the name was made up for another reason.
 func (g *Group) Title() string {
@@ -132,7 +116,7 @@ func (g *Group) made() bool { return strings.Contains(g.Name, "#") && g.Pos != (
 func (v *validator) title(vertex int32) string {
 	if v.graph.IsNode(vertex) {
 		n := &v.plan.Nodes[vertex]
-		return subject{n.kind(), n.Name}.String()
+		return subject{n.Kind(), n.Name}.String()
 	}
 	return v.graph.groupAt(vertex).Title()
 }
@@ -168,7 +152,7 @@ func (v *validator) names() {
 		case name == "":
 			kind := "group"
 			if v.graph.IsNode(i) {
-				kind = v.plan.Nodes[i].kind()
+				kind = v.plan.Nodes[i].Kind()
 			}
 			v.report(pos, "bad-name", nameHint, "a %s has no name", kind)
 		case !ok:
@@ -247,7 +231,7 @@ func (v *validator) group(g *Group, vertex int32) {
 }
 
 func (v *validator) node(n *Node, vertex int32) {
-	what := subject{n.kind(), n.Name}
+	what := subject{n.Kind(), n.Name}
 	if n.Group != "" && v.graph.Group(vertex) < 0 {
 		v.report(n.Pos, "unknown-group", "", "%s stands in group %q, which is not defined", what, n.Group)
 	}

@@ -197,19 +197,10 @@ func (r *run) unknown() error {
 		if _, ok := r.b.Lookup(name); ok {
 			continue
 		}
-		near, _ := plan.Nearest(name, r.nodeNames())
+		near, _ := plan.Nearest(name, r.b.Plan().NodeNames())
 		return &UnknownNodeError{name, near}
 	}
 	return nil
-}
-
-func (r *run) nodeNames() []string {
-	nodes := r.b.Plan().Nodes
-	names := make([]string, len(nodes))
-	for i := range nodes {
-		names[i] = nodes[i].Name
-	}
-	return names
 }
 
 // leftOver looks for outcomes that were not used, in the order of the plan.

@@ -201,7 +201,7 @@ func (r *run) resolve(step *plan.Step) error {
 	}
 	p := r.b.Plan()
 	envs := []plan.Env{p.Env, nil, step.Env}
-	if where := environment(p, step); where != nil {
+	if where := p.EnvironmentOf(step); where != nil {
 		envs[1] = where.Env
 	}
 	for _, env := range envs {
@@ -242,23 +242,9 @@ func (r *run) text(t plan.Text) (string, error) {
 	return s, nil
 }
 
-// environment returns where a step runs, or nil for the plain host.
-func environment(p *plan.Plan, step *plan.Step) *plan.Environment {
-	name := step.Environment
-	if name == "" {
-		name = p.Environment
-	}
-	for i := range p.Environments {
-		if p.Environments[i].Name == name {
-			return &p.Environments[i]
-		}
-	}
-	return nil
-}
-
 // requires is what a step and its environment ask of the machine.
 func requires(p *plan.Plan, step *plan.Step) []plan.Requirement {
-	where := environment(p, step)
+	where := p.EnvironmentOf(step)
 	if where == nil || len(where.Requires) == 0 {
 		return step.Requires
 	}

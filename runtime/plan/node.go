@@ -1,0 +1,59 @@
+package plan
+
+import "cmp"
+
+// What is asked of nodes again and again.
+
+// NodeNames returns the names of the nodes, in their order.
+func (p *Plan) NodeNames() []string {
+	names := make([]string, len(p.Nodes))
+	for i := range p.Nodes {
+		names[i] = p.Nodes[i].Name
+	}
+	return names
+}
+
+// EnvironmentOf returns the environment that a step of p runs in: its own, or
+// that of the pipeline; nil is the plain host.
+func (p *Plan) EnvironmentOf(s *Step) *Environment {
+	name := cmp.Or(s.Environment, p.Environment)
+	for i := range p.Environments {
+		if p.Environments[i].Name == name {
+			return &p.Environments[i]
+		}
+	}
+	return nil
+}
+
+// Kind is what n is, in a word: "step", "service", "trigger", "approval" or
+// "expand".
+func (n *Node) Kind() string {
+	switch {
+	case n.Trigger != nil:
+		return "trigger"
+	case n.Approve != nil:
+		return "approval"
+	case n.Expand != nil:
+		return "expand"
+	case n.IsService():
+		return "service"
+	default:
+		return "step"
+	}
+}
+
+// IsService reports whether n is a service.
+func (n *Node) IsService() bool { return n.Step != nil && n.Step.Service != nil }
+
+// Services returns the names of the services that n lists: those that have to
+// be ready while its step runs, or that its expand keeps running.
+func (n *Node) Services() []string {
+	switch {
+	case n.Step != nil:
+		return n.Step.Services
+	case n.Expand != nil:
+		return n.Expand.Services
+	default:
+		return nil
+	}
+}
