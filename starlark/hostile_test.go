@@ -147,6 +147,9 @@ func FuzzLoadPath(f *testing.F) {
 	require.NoError(f, err)
 	f.Cleanup(func() { files.Close() })
 	f.Fuzz(func(t *testing.T, label, from string) {
+		if strings.Contains(from, "\x00") {
+			t.Skip("no file that loads is called that")
+		}
 		if name, problem, _ := resolveLabel(label, from); problem == "" {
 			inside, _ := strings.CutPrefix(name, "@piper//")
 			require.True(t, fs.ValidPath(inside), name)
