@@ -178,7 +178,7 @@ func (e *Evaluation) place(p *plan.Plan, pl *Pipeline, replaced string, nodes []
 	}
 	for _, n := range nodes {
 		if n.Step != nil && n.Step.Environment != "" {
-			use(n.Step.Environment, n.where(), n, n.call)
+			use(n.Step.Environment, n.rest().where, n, n.call)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(used)) {

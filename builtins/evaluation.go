@@ -75,7 +75,7 @@ type Evaluation struct {
 	nodes    supply[node]
 	earlier  int // how many nodes were made before the expand that runs
 	steps    supply[plan.Step]
-	links    supply[links]
+	more     supply[more]
 	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline
 	triggers int                  // how many were made
 	flows    int                  // how many flows were flattened
@@ -145,7 +145,7 @@ func (e *Evaluation) StackOf(pos plan.Pos) []plan.Frame {
 	var stack []plan.Frame
 	found := 0
 	for v, s := range e.stacks {
-		if n, ok := v.(*node); ok && n.Pos == pos {
+		if n, ok := v.(*node); ok && n.pos() == pos {
 			stack = s
 			found++
 		}

@@ -19,19 +19,19 @@ import (
 func makeExpand(c *call) (starlark.Value, error) {
 	const after, impl, name, services = 0, 1, 2, 3
 	n := c.newNode()
-	n.Expand = new(plan.Expand)
-	l := n.link()
+	l := n.add()
+	l.Expand = new(plan.Expand)
 	switch v := c.args[after].(type) {
 	case nil: // said by unpack
 	case starlark.String:
-		n.Expand.After = c.str(after)
+		l.Expand.After = c.str(after)
 		l.after = v
 	case *node:
 		if v.isService() {
 			c.badHint(after, nil, "wrong-type", "have it kept for what is found: services = [...]", "after is %s, which ends after all that uses it", typeName(v))
 			break
 		}
-		n.Expand.After = v.Name
+		l.Expand.After = v.Name
 		l.after = v
 	default:
 		c.badType(after, nil, "a step or the name of one", v)
@@ -39,10 +39,10 @@ func makeExpand(c *call) (starlark.Value, error) {
 	l.impl = c.function(impl, "ctx", "result")
 	if c.given(name) {
 		c.name(n, name)
-	} else if n.Expand.After != "" {
-		n.Name = n.Expand.After + "/expand"
+	} else if l.Expand.After != "" {
+		n.Name = l.Expand.After + "/expand"
 	}
-	n.Expand.Services, l.services = c.services(services)
+	l.Expand.Services, l.services = c.services(services)
 	return n, nil
 }
 
@@ -69,7 +69,7 @@ func (s *scope) saw(r read) bool {
 // hold frozen: so that each call of one finds the same.
 func (e *Evaluation) keep(s *scope) {
 	for _, n := range s.flow.nodes {
-		if n.Expand == nil {
+		if n.rest().Expand == nil {
 			continue
 		}
 		if e.expands == nil {
@@ -81,7 +81,7 @@ func (e *Evaluation) keep(s *scope) {
 			continue
 		}
 		e.expands[n.Name] = s
-		if impl := n.links.impl; impl != nil {
+		if impl := n.more.impl; impl != nil {
 			if _, ok := Freeze(impl); !ok {
 				e.reportMade(n, Problem{Call: n.call, Param: "impl", Index: 1, Code: "too-deep",
 					Message: fmt.Sprintf("%s holds itself or values that nest too deep", impl.Name()), Hint: "define it at the top level"})
@@ -108,7 +108,7 @@ func (e *Evaluation) Expand(thread *starlark.Thread, name string, outputs map[st
 	defer func() { e.late = nil }()
 
 	n := outer.flow.node(name)
-	flow, err := starlark.Call(thread, n.links.impl, starlark.Tuple{e.context(s.params), newOutcome(e, n.Expand.After, outputs)}, nil)
+	flow, err := starlark.Call(thread, n.more.impl, starlark.Tuple{e.context(s.params), newOutcome(e, n.more.Expand.After, outputs)}, nil)
 	if err != nil {
 		return plan.Expansion{}, err
 	}
@@ -116,7 +116,7 @@ func (e *Evaluation) Expand(thread *starlark.Thread, name string, outputs map[st
 	s.flow = &flattening{ev: e, pipeline: outer.flow.pipeline, outer: outer.flow, expand: n, max: outer.flow.max}
 	if flow == starlark.None {
 		s.flow.problem(Problem{Code: "wrong-type", Hint: "end it with: return [...]",
-			Message: fmt.Sprintf("%s returned None, want the steps that expand %s found", n.links.impl.Name(), quote(name))})
+			Message: fmt.Sprintf("%s returned None, want the steps that expand %s found", n.more.impl.Name(), quote(name))})
 	} else {
 		s.flow.flatten(&out, flow)
 	}

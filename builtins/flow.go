@@ -246,12 +246,12 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 	}
 	if n.flow == f.ev.flows || f.outer.holds(n) {
 		f.problem(Problem{Code: "duplicate-name",
-			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.Type(), quote(n.Name), quote(f.pipeline.Name), positionText(n.Pos)),
+			Message: fmt.Sprintf("%s %s stands twice in pipeline %s (it is defined at %s)", n.Type(), quote(n.Name), quote(f.pipeline.Name), positionText(n.pos())),
 			Hint:    "make a second step with another name, or use depends_on for the order"})
 		return needs
 	}
-	if n.links != nil {
-		for i, service := range n.links.services {
+	if n.more != nil {
+		for i, service := range n.more.services {
 			f.emitService(service, n, i)
 		}
 	}
@@ -279,7 +279,7 @@ func (f *flattening) emitService(service, n *node, i int) {
 	case service == nil || service.flow == f.ev.flows:
 	case !f.outer.holds(service):
 		f.append(service, "", nil)
-	case !slices.Contains(f.expand.links.services, service):
+	case !slices.Contains(f.expand.more.services, service):
 		at.Code = "not-kept"
 		at.Message = fmt.Sprintf("%s lists %s, which runs for other steps and may be stopped by then", n, service)
 		at.Hint = fmt.Sprintf("have it kept for what %s finds: expand(..., services = [...])", quote(f.expand.Name))
@@ -417,7 +417,7 @@ func (f *flattening) find(name string) (*flattening, vertex) {
 // pos returns where v was written.
 func (f *flattening) pos(v vertex) plan.Pos {
 	if v >= 0 {
-		return f.nodes[v].Pos
+		return f.nodes[v].pos()
 	}
 	return f.ev.position(f.groups[-1-v].call)
 }
@@ -433,7 +433,7 @@ func (f *flattening) whence(v vertex) string {
 // resolve turns what depends_on names into needs.
 func (f *flattening) resolve() {
 	for i, n := range f.nodes {
-		if n.links == nil || len(n.links.dependsOn) == 0 && n.links.after == nil {
+		if n.more == nil || len(n.more.dependsOn) == 0 && n.more.after == nil {
 			continue
 		}
 		needs := slices.Clone(f.plan.Nodes[i].Needs)
@@ -443,10 +443,10 @@ func (f *flattening) resolve() {
 				needs = append(needs, name)
 			}
 		}
-		for i, v := range n.links.dependsOn {
+		for i, v := range n.more.dependsOn {
 			need(v, Problem{Call: n.call, Param: "depends_on", Index: -1, Path: []any{i}})
 		}
-		if after := n.links.after; after != nil {
+		if after := n.more.after; after != nil {
 			need(after, Problem{Call: n.call, Param: "after", Index: 0})
 		}
 		f.plan.Nodes[i].Needs = needs
@@ -469,7 +469,7 @@ func (f *flattening) dependency(n *node, v starlark.Value, at Problem) string {
 		case v.flow == f.ev.flows || f.outer.holds(v):
 			return v.Name
 		case v.Name != "":
-			return missing(v.String(), v.Pos)
+			return missing(v.String(), v.pos())
 		}
 	case *group:
 		if v.flow == f.ev.flows && v.index < len(f.groups) && f.groups[v.index] == v {

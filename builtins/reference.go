@@ -46,7 +46,7 @@ func (e *Evaluation) checkTriggers(p *Pipeline, nodes []*node) {
 		return
 	}
 	for _, n := range nodes {
-		t := n.Trigger
+		t := n.rest().Trigger
 		if t == nil || t.Ref != "" || !e.here(t.Project) {
 			continue
 		}
@@ -80,7 +80,7 @@ func (e *Evaluation) reportUnknown(made any, at Problem, name, elsewhere string)
 func (e *Evaluation) checkParams(n *node, p *Pipeline) {
 	pipeline := fmt.Sprintf("pipeline %s (%s)", quote(p.Name), positionText(p.Pos))
 	given := make(map[string]bool)
-	for _, v := range n.Trigger.Params {
+	for _, v := range n.more.Trigger.Params {
 		given[v.Name] = true
 		at := Problem{Call: n.call, Param: "params", Index: -1, Path: []any{v.Name}}
 		i := slices.IndexFunc(p.Params, func(q plan.Param) bool { return q.Name == v.Name })

@@ -40,7 +40,7 @@ func makeService(c *call) (starlark.Value, error) {
 	s.Dir = c.dir(serviceDir)
 	s.Shell = c.shell(serviceShell, s)
 	if c.given(serviceEnvironment) {
-		s.Environment, n.link().where = c.environment(serviceEnvironment)
+		s.Environment, n.add().where = c.environment(serviceEnvironment)
 	}
 	s.Requires = c.requirements(serviceRequires)
 	s.Grace = c.duration(serviceGrace)

@@ -82,7 +82,7 @@ func (e *Evaluation) Flow(name string, v starlark.Value) *Pipeline {
 // KeepStacks.
 func (e *Evaluation) CallsOf(name string, pos plan.Pos) []plan.Frame {
 	for v, calls := range e.stacks {
-		if n, ok := v.(*node); ok && n.Name == name && n.Pos == pos {
+		if n, ok := v.(*node); ok && n.Name == name && n.pos() == pos {
 			return calls
 		}
 	}

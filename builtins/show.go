@@ -349,23 +349,24 @@ func unknown(parts []plan.Part) string {
 // showNode shows what step and its like returned.
 func showNode(n *node) form {
 	f := form{open: "step(", close: ")", members: []form{literal(n.Name)}}
+	m := n.rest()
 	switch {
-	case n.Trigger != nil:
-		t := n.Trigger
+	case m.Trigger != nil:
+		t := m.Trigger
 		f.open, f.members[0] = "trigger(", literal(t.Pipeline)
 		if n.Name != t.Pipeline {
 			f = f.with("name", n.Name)
 		}
 		f = f.with("project", t.Project).with("ref", t.Ref).with("params", t.Params).with("wait", t.Wait)
-	case n.Approve != nil:
+	case m.Approve != nil:
 		f.open = "approve("
-		f = f.with("prompt", n.Approve.Prompt)
-	case n.Expand != nil:
-		f = form{open: "expand(", close: ")", members: []form{literal(n.Expand.After)}}
-		if impl := n.links.impl; impl != nil {
+		f = f.with("prompt", m.Approve.Prompt)
+	case m.Expand != nil:
+		f = form{open: "expand(", close: ")", members: []form{literal(m.Expand.After)}}
+		if impl := m.impl; impl != nil {
 			f.members = append(f.members, form{word: impl.Name()})
 		}
-		f = f.with("name", n.Name).with("services", n.Expand.Services)
+		f = f.with("name", n.Name).with("services", m.Expand.Services)
 	case n.Step != nil:
 		t := n.Step
 		f = f.with("run", t.Script).with("run", t.Argv)
@@ -378,11 +379,8 @@ func showNode(n *node) form {
 			with("timeout", t.Timeout).with("grace", t.Grace).with("retry", t.Retry).with("concurrency", t.Concurrency).
 			with("once", t.Once).with("tty", t.TTY).with("services", t.Services).with("inputs", t.Inputs).with("outputs", t.Outputs)
 	}
-	if n.links == nil {
-		return f
-	}
 	var before []string
-	for _, v := range n.links.dependsOn {
+	for _, v := range m.dependsOn {
 		switch v := v.(type) {
 		case *node:
 			before = append(before, v.Name)
@@ -392,7 +390,7 @@ func showNode(n *node) form {
 			before = append(before, string(v))
 		}
 	}
-	return f.with("depends_on", before).with("run_on", string(n.links.runOn)).with("allow_failure", n.links.allowFailure)
+	return f.with("depends_on", before).with("run_on", string(m.runOn)).with("allow_failure", m.allowFailure)
 }
 
 // showEnvironment shows what environment, or host and its like, returned.

@@ -3,6 +3,7 @@ package builtins
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -16,21 +17,22 @@ import (
 // made, but for the mark of the flow that it was last put into. There can be
 // many, so what few have stands apart.
 type node struct {
-	Name    string
-	Pos     plan.Pos
-	Step    *plan.Step
+	Name string
+	Step *plan.Step // of a step and a service
+
+	ev   *Evaluation
+	call syntax.Position
+	more *more // nil when there is none
+	flow int   // the flow it stands in
+}
+
+// more is what few nodes have. Of what they say of other nodes a flow makes
+// names.
+type more struct {
 	Trigger *plan.Trigger
 	Approve *plan.Approve
 	Expand  *plan.Expand
 
-	ev    *Evaluation
-	call  syntax.Position
-	links *links // nil when there are none
-	flow  int    // the flow it stands in
-}
-
-// links are what a node says of other nodes. A flow makes names of the values.
-type links struct {
 	runOn        plan.RunOn
 	allowFailure string
 
@@ -41,27 +43,31 @@ type links struct {
 	impl      starlark.Callable // of an expand
 }
 
-// link returns the links of n, to be filled.
-func (n *node) link() *links {
-	if n.links == nil {
-		n.links = n.ev.links.next()
+// add returns what n has more, to be filled.
+func (n *node) add() *more {
+	if n.more == nil {
+		n.more = n.ev.more.next()
 	}
-	return n.links
+	return n.more
 }
 
-// where returns the environment of n, when it was given as a value.
-func (n *node) where() *environment {
-	if n.links == nil {
-		return nil
+// rest returns what n has more, to be read.
+func (n *node) rest() more {
+	if n.more == nil {
+		return more{}
 	}
-	return n.links.where
+	return *n.more
 }
+
+// pos returns where n was written.
+func (n *node) pos() plan.Pos { return n.ev.position(n.call) }
 
 // in returns n as it stands in a plan.
 func (n *node) in(group string, needs []string) plan.Node {
-	p := plan.Node{Name: n.Name, Needs: needs, Group: group, Pos: n.Pos, Step: n.Step, Trigger: n.Trigger, Approve: n.Approve, Expand: n.Expand}
-	if n.links != nil {
-		p.RunOn, p.AllowFailure = n.links.runOn, n.links.allowFailure
+	p := plan.Node{Name: n.Name, Needs: needs, Group: group, Pos: n.pos(), Step: n.Step}
+	if m := n.more; m != nil {
+		p.RunOn, p.AllowFailure = m.runOn, m.allowFailure
+		p.Trigger, p.Approve, p.Expand = m.Trigger, m.Approve, m.Expand
 	}
 	return p
 }
@@ -76,12 +82,12 @@ func (n *node) Hash() (uint32, error) { return starlark.String(n.Name).Hash() }
 
 // Type implements starlark.Value.
 func (n *node) Type() string {
-	switch {
-	case n.Trigger != nil:
+	switch m := n.rest(); {
+	case m.Trigger != nil:
 		return "trigger"
-	case n.Approve != nil:
+	case m.Approve != nil:
 		return "approval"
-	case n.Expand != nil:
+	case m.Expand != nil:
 		return "expand"
 	case n.isService():
 		return "service"
@@ -118,7 +124,6 @@ func (n *node) hasOutputs() bool { return n.Step != nil && !n.isService() }
 func (c *call) newNode() *node {
 	n := c.ev.nodes.next()
 	n.ev, n.call = c.ev, c.site()
-	n.Pos = c.ev.position(n.call)
 	c.made(n)
 	return n
 }
@@ -131,7 +136,8 @@ type supply[T any] struct {
 
 func (s *supply[T]) next() *T {
 	if len(s.spare) == 0 {
-		s.spare = make([]T, 30) // of a plan.Step 8 KiB, which the allocator has
+		s.spare = slices.Grow[[]T](nil, 30)
+		s.spare = s.spare[:cap(s.spare)] // there is room for some more
 	}
 	v := &s.spare[0]
 	s.spare = s.spare[1:]
@@ -209,7 +215,7 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepShell:
 			s.Shell = c.shell(i, s)
 		case stepEnvironment:
-			s.Environment, n.link().where = c.environment(i)
+			s.Environment, n.add().where = c.environment(i)
 		case stepRequires:
 			s.Requires = c.requirements(i)
 		case stepTimeout:
@@ -219,9 +225,9 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepRetry:
 			s.Retry = c.retry(i)
 		case stepRunOn:
-			n.link().runOn = c.runOn(i)
+			n.add().runOn = c.runOn(i)
 		case stepAllowFailure:
-			n.link().allowFailure = c.allowFailure(i)
+			n.add().allowFailure = c.allowFailure(i)
 		case stepInputs:
 			s.Inputs = c.globs(i)
 		case stepOutputs:
@@ -231,7 +237,7 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepConcurrency:
 			s.Concurrency = c.str(i)
 		case stepServices:
-			s.Services, n.link().services = c.services(i)
+			s.Services, n.add().services = c.services(i)
 		case stepTTY:
 			s.TTY = c.bool(i)
 		}
@@ -435,7 +441,7 @@ func (c *call) dependencies(i int) []starlark.Value {
 // dependsOn sets what n depends on to argument i.
 func (c *call) dependsOn(n *node, i int) {
 	if list := c.dependencies(i); list != nil {
-		n.link().dependsOn = list
+		n.add().dependsOn = list
 	}
 }
 
@@ -503,7 +509,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		Params:   c.triggerParams(params),
 		Wait:     c.bool(wait),
 	}
-	n.Trigger = t
+	n.add().Trigger = t
 	c.ev.triggers++
 	c.checkName(pipeline, t.Pipeline)
 	n.Name = t.Pipeline
@@ -511,7 +517,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		c.name(n, name)
 	}
 	if c.given(runOn) {
-		n.link().runOn = c.runOn(runOn)
+		n.add().runOn = c.runOn(runOn)
 	}
 	c.dependsOn(n, dependsOn)
 	return n, nil
@@ -567,7 +573,7 @@ func (c *call) triggerParams(i int) plan.Env {
 func makeApprove(c *call) (starlark.Value, error) {
 	const name, prompt, dependsOn = 0, 1, 2
 	n := c.newNode()
-	n.Approve = &plan.Approve{Prompt: c.str(prompt)}
+	n.add().Approve = &plan.Approve{Prompt: c.str(prompt)}
 	c.name(n, name)
 	c.dependsOn(n, dependsOn)
 	return n, nil

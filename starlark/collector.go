@@ -1,6 +1,7 @@
 package starlark
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 )
@@ -34,5 +35,17 @@ func (c *collector) relax() (restore func()) {
 		if c.running--; c.running == 0 {
 			debug.SetGCPercent(c.percent)
 		}
+	}
+}
+
+// largeSource is how many bytes of source make a syntax tree worth collecting.
+const largeSource = 512 << 10
+
+// sweep collects the syntax tree that compiling that many bytes of source has
+// left, so that what is executed finds room in its place. What lives by then is
+// little, so it is quick.
+func (*collector) sweep(source int) {
+	if source >= largeSource {
+		runtime.GC()
 	}
 }
