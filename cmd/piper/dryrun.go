@@ -126,16 +126,19 @@ func (e *execution) showDryRun(p *plan.Plan) error {
 
 // write prints s as a paragraph.
 func (s dryStep) write(w *bufio.Writer) {
-	w.WriteString("\n" + s.Name)
+	const margin = "               "
+	w.WriteByte('\n')
+	w.WriteString(s.Name)
 	if s.RunOn == "failure" || s.RunOn == "always" {
 		w.WriteString(" (run_on " + s.RunOn + ")")
 	}
 	w.WriteByte('\n')
 	line := func(label, text string) {
 		if text != "" {
-			const width = len("               ")
-			w.WriteString("  " + label + strings.Repeat(" ", width-2-len(label)))
-			w.WriteString(strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", width)))
+			w.WriteString("  ")
+			w.WriteString(label)
+			w.WriteString(margin[2+len(label):])
+			w.WriteString(strings.ReplaceAll(text, "\n", "\n"+margin))
 			w.WriteByte('\n')
 		}
 	}

@@ -36,6 +36,11 @@ func NewGraph(p *Plan) *Graph {
 		g.byName.Add(g.Name(v), v)
 	}
 	for i := range p.Nodes {
+		g.needs += len(p.Nodes[i].Needs)
+		if i > 0 && p.Nodes[i].Group == p.Nodes[i-1].Group {
+			g.group[i] = g.group[i-1] // as of most
+			continue
+		}
 		g.group[i] = g.groupNamed(p.Nodes[i].Group)
 	}
 	for i := range p.Groups {
@@ -43,14 +48,18 @@ func NewGraph(p *Plan) *Graph {
 	}
 
 	// Count what needs each vertex, then sort the needs into place.
-	edges := int32(0)
+	needed := make([]int32, 0, g.needs) // by them all; -1 for a name that is not defined
+	edges := 0
 	for i := range p.Nodes {
 		for _, need := range p.Nodes[i].Needs {
-			g.needs++
-			if v, ok := g.byName.Find(need); ok {
+			v, ok := g.byName.Find(need)
+			if ok {
 				g.start[v+1]++
 				edges++
+			} else {
+				v = -1
 			}
+			needed = append(needed, v)
 		}
 	}
 	for v := 1; v < len(g.start); v++ {
@@ -59,11 +68,12 @@ func NewGraph(p *Plan) *Graph {
 	g.users = make([]int32, edges)
 	next := append([]int32(nil), g.start...)
 	for i := range p.Nodes {
-		for _, need := range p.Nodes[i].Needs {
-			if v, ok := g.byName.Find(need); ok {
+		for range p.Nodes[i].Needs {
+			if v := needed[0]; v >= 0 {
 				g.users[next[v]] = int32(i)
 				next[v]++
 			}
+			needed = needed[1:]
 		}
 	}
 	return g
