@@ -297,7 +297,7 @@ func (c *call) command(i int) (script string, argv []plan.Text) {
 	switch v := c.args[i].(type) {
 	case nil: // said by unpack
 	case starlark.String:
-		text, ok := c.text(i, nil, v, false)
+		text, ok := c.text(i, nil, c.args[i], false)
 		switch {
 		case !ok:
 		case !text.Known():
