@@ -155,6 +155,12 @@ func (c *command) isolates() {
 	c.FlagSet.BoolVar(c.isolate, "isolate", false, "evaluate in a process that can do no harm, for a PIPER.star of somebody else")
 }
 
+// trusts says in c's help what --isolate is to a command that evaluates in this
+// process alone.
+func (c *command) trusts() {
+	c.FlagSet.Lookup("isolate").Usage = "not possible here: the files are evaluated in this process; --isolate=false says that you trust them"
+}
+
 // notIsolated is the error of a command that evaluates in this process alone.
 func (a *app) notIsolated(command string) error {
 	return &usageError{

@@ -42,6 +42,7 @@ piper repl release -p version=v1.2     # with ctx.params.version
 echo 'fs.glob("**/*.go")' | piper repl
 `
 	t := &conversation{execution: execution{app: a, question: c.asks(), progress: "auto", triggers: "show"}}
+	c.trusts()
 	t.takesSecrets(c)
 	c.FlagSet.BoolVar(&t.yes, "yes", false, "approve whatever asks for it")
 	c.letter("y", "yes")

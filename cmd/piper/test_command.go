@@ -70,6 +70,7 @@ piper test --junit report.xml
 	c.FlagSet.DurationVar(&r.timeout, "timeout", test.Timeout, "how long a test may take: `DURATION`")
 	c.lists["junit"], c.lists["cover-profile"] = files, files
 	c.isolates()
+	c.trusts()
 	c.settings, c.max, c.args = true, -1, files
 	c.Exec = r.exec
 	return c
