@@ -25,14 +25,11 @@ import (
 // two instructions only, and memory not at all: evaluate files that are not
 // the caller's own in a child process.
 func Evaluate(ctx context.Context, r Request) (Result, error) {
-	if r.Tree == nil {
-		dir, err := OpenDir(r.Root, r.Files)
-		if err != nil {
-			return Result{}, err
-		}
-		defer dir.Close()
-		r.Tree = dir
+	close, err := r.open()
+	if err != nil {
+		return Result{}, err
 	}
+	defer close()
 	defer garbage.relax()()
 	e := newEvaluation(&r)
 	result, err := e.run(ctx)
@@ -45,6 +42,20 @@ func Evaluate(ctx context.Context, r Request) (Result, error) {
 		return e.run(ctx)
 	}
 	return result, err
+}
+
+// open gives r a tree when it has none, until the function it returns is
+// called.
+func (r *Request) open() (close func() error, err error) {
+	if r.Tree != nil {
+		return func() error { return nil }, nil
+	}
+	dir, err := OpenDir(r.Root, r.Files)
+	if err != nil {
+		return nil, err
+	}
+	r.Tree = dir
+	return dir.Close, nil
 }
 
 // An evaluation is one run of Evaluate. Its methods are its stages; each does

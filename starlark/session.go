@@ -47,15 +47,11 @@ type Value struct {
 // that. Source is not looked at. Close ends it.
 func Open(r Request) (*Session, error) {
 	r.Source = nil
-	s := &Session{close: func() error { return nil }}
-	if r.Tree == nil {
-		dir, err := OpenDir(r.Root, r.Files)
-		if err != nil {
-			return nil, err
-		}
-		r.Tree, s.close = dir, dir.Close
+	close, err := r.open()
+	if err != nil {
+		return nil, err
 	}
-	s.asked = r
+	s := &Session{asked: r, close: close}
 	s.typed = &source{name: Typed, file: &syntax.File{}, globals: starlark.StringDict{}, lines: []int{0}}
 	s.e = newEvaluation(&r)
 	s.e.words.KeepStacks = true

@@ -73,20 +73,6 @@ func RunTest(ctx context.Context, r Request, name string, bench builtins.Bench) 
 	return err
 }
 
-// open gives r a tree when it has none, until the function it returns is
-// called.
-func (r *Request) open() (close func() error, err error) {
-	if r.Tree != nil {
-		return func() error { return nil }, nil
-	}
-	dir, err := OpenDir(r.Root, r.Files)
-	if err != nil {
-		return nil, err
-	}
-	r.Tree = dir
-	return dir.Close, nil
-}
-
 // newTestEvaluation is newEvaluation for a file of tests.
 func newTestEvaluation(r *Request, bench builtins.Bench) *evaluation {
 	e := newEvaluation(r)

@@ -110,7 +110,7 @@ func (a *app) listChecks(asJSON bool) error {
 	return w.Flush()
 }
 
-// wrapped cuts text before the word that goes past so many characters.
+// wrapped cuts text before the word that goes past so many bytes.
 func wrapped(text string, width int) (line, rest string) {
 	if len(text) <= width {
 		return text, ""

@@ -107,6 +107,9 @@ func (r *testReport) end(coverage *starlark.Coverage) error {
 			return err
 		}
 	}
+	if err := r.summary(time.Since(r.started)); err != nil {
+		return err
+	}
 	if r.profile != "" {
 		if err := os.WriteFile(r.path(r.profile), lcov(covered), 0o666); err != nil {
 			return fmt.Errorf("write the coverage: %w", err)
@@ -117,7 +120,11 @@ func (r *testReport) end(coverage *starlark.Coverage) error {
 			return fmt.Errorf("write the JUnit report: %w", err)
 		}
 	}
-	took := time.Since(r.started)
+	return nil
+}
+
+// summary is the last that is shown.
+func (r *testReport) summary(took time.Duration) error {
 	if r.json {
 		return r.line(struct {
 			Kind    string  `json:"kind"`

@@ -102,8 +102,7 @@ func hidden(list []string, word string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return strings.HasPrefix(s, "_") })
 }
 
-// starFiles returns the files of the tree that can be loaded, and the
-// directories on the way there.
+// starFiles returns the files of the tree that can be loaded.
 func (r *REPL) starFiles(_ context.Context, word string) []string {
 	return r.Session.Files(word)
 }
