@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/peterh/liner"
+	"golang.org/x/sys/unix"
 )
 
 // A Terminal is an Editor for the person at the terminal that is the process's
@@ -12,8 +13,8 @@ import (
 type Terminal struct {
 	state   *liner.State
 	history *history
-	usual   liner.ModeApplier // how the terminal is while no line is edited
-	editing liner.ModeApplier
+	usual   *unix.Termios // how the terminal is while no line is edited
+	editing *unix.Termios
 	secret  func(line string) bool
 }
 
@@ -25,15 +26,18 @@ func OpenTerminal(complete func(before string) (head string, found []string), hi
 	if !liner.TerminalSupported() {
 		return nil, errors.New("this terminal cannot edit a line")
 	}
-	usual, err := liner.TerminalMode()
+	usual, err := unix.IoctlGetTermios(unix.Stdin, getMode)
 	if err != nil {
 		return nil, fmt.Errorf("look at the terminal: %w", err)
 	}
 	t := &Terminal{usual: usual, state: liner.NewLiner(), history: &history{path: historyFile}, secret: secret}
-	if t.editing, err = liner.TerminalMode(); err != nil {
+	if t.editing, err = unix.IoctlGetTermios(unix.Stdin, getMode); err != nil {
 		t.state.Close()
 		return nil, fmt.Errorf("look at the terminal: %w", err)
 	}
+	// liner sees to this only once the prompt is shown: a Ctrl-C that was faster
+	// would be a signal that nobody waits for.
+	t.editing.Lflag &^= unix.ISIG
 	t.state.SetCtrlCAborts(true)
 	t.state.SetTabCompletionStyle(liner.TabPrints)
 	t.state.SetWordCompleter(func(line string, pos int) (string, []string, string) {
@@ -44,18 +48,22 @@ func OpenTerminal(complete func(before string) (head string, found []string), hi
 	for _, line := range t.history.read() {
 		t.state.AppendHistory(line)
 	}
-	return t, t.usual.ApplyMode()
+	return t, t.apply(t.usual)
 }
 
 // Close gives the terminal back.
 func (t *Terminal) Close() error { return t.state.Close() }
 
+func (t *Terminal) apply(mode *unix.Termios) error {
+	return unix.IoctlSetTermios(unix.Stdin, setMode, mode)
+}
+
 // Line implements Editor.
 func (t *Terminal) Line(prompt string) (string, error) {
-	if err := t.editing.ApplyMode(); err != nil {
+	if err := t.apply(t.editing); err != nil {
 		return "", err
 	}
-	defer t.usual.ApplyMode()
+	defer t.apply(t.usual)
 	line, err := t.state.Prompt(prompt)
 	switch {
 	case errors.Is(err, liner.ErrPromptAborted):
