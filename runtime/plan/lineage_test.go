@@ -73,14 +73,14 @@ func TestLineage(t *testing.T) {
 
 // TestLineageGrowsAnew: a plan that is not kept any more is as it was.
 func TestLineageGrowsAnew(t *testing.T) {
-	l, p := lineageOf(0)
+	_, p := lineageOf(0)
 	const chains, long = maxRecent + 3, 5
 	at := make([]string, chains)
 	for i := range at {
 		at[i] = fmt.Sprintf("c%d", i)
 		p.Nodes = append(p.Nodes, another(at[i]).Nodes[1])
 	}
-	l = NewLineage(p)
+	l := NewLineage(p)
 	for range long {
 		for i, expand := range at {
 			next := another(expand + "n")
@@ -111,11 +111,11 @@ func TestLineageGrowsAnew(t *testing.T) {
 // they find, not of a plan each.
 func TestLineageIsSmall(t *testing.T) {
 	const many = 100
-	l, p := lineageOf(5000)
+	_, p := lineageOf(5000)
 	for i := range many {
 		p.Nodes = append(p.Nodes, another(fmt.Sprintf("e%d", i)).Nodes[1])
 	}
-	l = NewLineage(p)
+	l := NewLineage(p)
 	before := allocated()
 	for i := range many {
 		wrong, err := l.Add(fmt.Sprintf("e%d", i), another(fmt.Sprintf("f%d", i)), MaxNodes)

@@ -32,12 +32,13 @@ func (c *taken) Pid() int                                  { return 0 }
 func (c *taken) Kill()                                     {}
 func (c *taken) Wait() (syscall.WaitStatus, string, error) { return 0, "", nil }
 
-// takeOver has r evaluated by a child that says these frames.
-func takeOver(ctx context.Context, r starlark.Request, says io.Reader) (starlark.Result, error, string) {
+// takeOver has r evaluated by a child that says these frames. heard is what the
+// child was told.
+func takeOver(ctx context.Context, r starlark.Request, says io.Reader) (result starlark.Result, heard string, err error) {
 	c := &taken{Reader: says}
 	e := isolate.Evaluator{Start: func(env, argv []string) (isolate.Process, error) { return c, nil }}
-	result, err := e.Evaluate(ctx, r)
-	return result, err, c.heard.String()
+	result, err = e.Evaluate(ctx, r)
+	return result, c.heard.String(), err
 }
 
 // frames puts frames together: each is its kind, then its payload.
@@ -103,7 +104,7 @@ func TestTakenOver(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := request(t, "", &txtar.Archive{Files: []txtar.File{{Name: "a", Data: []byte("x")}}})
 			r.Print = func(plan.Pos, string) {}
-			result, err, _ := takeOver(t.Context(), r, test.says)
+			result, _, err := takeOver(t.Context(), r, test.says)
 			if test.want == "" {
 				require.NoError(t, err)
 				require.Equal(t, valid.Digest(), result.Plan.Digest())
@@ -172,7 +173,7 @@ func TestWhatATakenChildReads(t *testing.T) {
 		{`{"ask":"environ","name":"PIPER_SECRET_X"}`, `a{}`},
 	} {
 		t.Run(test.ask, func(t *testing.T) {
-			_, err, heard := takeOver(t.Context(), r, frames(`q`+test.ask))
+			_, heard, err := takeOver(t.Context(), r, frames(`q`+test.ask))
 			require.Error(t, err)
 			// The request is the first frame.
 			skip := 5 + binary.BigEndian.Uint32([]byte(heard[1:5]))
@@ -211,7 +212,7 @@ func TestExpandOfATakenChild(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			result, err, _ := takeOver(ctx, r, frames(list...))
+			result, _, err := takeOver(ctx, r, frames(list...))
 			require.NoError(t, err)
 			_, err = result.Expand(ctx, "a/expand", nil)
 			if test.want != "" {
@@ -361,7 +362,7 @@ func FuzzParent(f *testing.F) {
 		r := starlark.Request{Root: root, Source: []byte(calm), Git: fakeGit{}, Print: func(_ plan.Pos, message string) {
 			require.NotContains(t, message, "\x1b")
 		}}
-		result, err, _ := takeOver(t.Context(), r, bytes.NewReader(says))
+		result, _, err := takeOver(t.Context(), r, bytes.NewReader(says))
 		if err == nil && result.Plan != nil {
 			require.Empty(t, plan.Validate(result.Plan, plan.MaxNodes))
 		}
