@@ -39,8 +39,9 @@ func ChildMain() int {
 		return 1
 	}
 	// Collecting garbage more and more often comes before running into the
-	// limit. It is late in the day: the kernel counts what is only reserved too.
-	debug.SetMemoryLimit(int64(memory) / 4 * 3)
+	// limit, and early: the kernel counts what is only reserved too, and Go
+	// reserves 64 MiB at a time.
+	debug.SetMemoryLimit(int64(memory) / 2)
 	debug.SetMaxStack(memory)
 	c := &child{w: os.Stdout, r: newFrameReader(os.Stdin, maxParent)}
 	if err := c.serve(held); err != nil {
