@@ -144,7 +144,7 @@ func describeStep(p *plan.Plan, s *plan.Step, fields starlark.StringDict) {
 	if len(s.Argv) > 0 {
 		argv := make([]string, len(s.Argv))
 		for i, arg := range s.Argv {
-			argv[i] = unknownWords(arg)
+			argv[i] = arg.Words()
 		}
 		fields["run"] = newList(argv)
 	}
@@ -176,28 +176,9 @@ func requiredKeys(r plan.Requirement) []string {
 func envDict(env plan.Env) *starlark.Dict {
 	dict := starlark.NewDict(len(env))
 	for _, v := range env {
-		dict.SetKey(starlark.String(v.Name), starlark.String(unknownWords(v.Value)))
+		dict.SetKey(starlark.String(v.Name), starlark.String(v.Value.Words()))
 	}
 	return dict
-}
-
-// unknownWords is t with what is not known yet in angle brackets.
-func unknownWords(t plan.Text) string {
-	if t.Known() {
-		return t.Literal
-	}
-	var b strings.Builder
-	for _, part := range t.Parts {
-		switch {
-		case part.Secret != "":
-			b.WriteString("<secret " + part.Secret + ">")
-		case part.Output != nil:
-			b.WriteString("<" + part.Output.Step + ".output " + part.Output.Key + ">")
-		default:
-			b.WriteString(part.Literal)
-		}
-	}
-	return b.String()
 }
 
 // needed returns the nodes that n waits for: for a group those inside it.

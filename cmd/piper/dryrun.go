@@ -84,7 +84,7 @@ func argvOf(s *plan.Step) []string {
 	}
 	argv := make([]string, len(s.Argv))
 	for i, arg := range s.Argv {
-		argv[i] = textOf(arg)
+		argv[i] = arg.Words()
 	}
 	return argv
 }

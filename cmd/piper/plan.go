@@ -189,7 +189,7 @@ func nodeText(n *plan.Node) string {
 	}
 	words := make([]string, len(n.Step.Argv))
 	for i, arg := range n.Step.Argv {
-		words[i] = quoted(textOf(arg))
+		words[i] = quoted(arg.Words())
 	}
 	return strings.Join(words, " ")
 }
@@ -215,28 +215,9 @@ func triggerText(t *plan.Trigger) string {
 		text += " of " + t.Project
 	}
 	for _, v := range t.Params {
-		text += " " + v.Name + "=" + quoted(textOf(v.Value))
+		text += " " + v.Name + "=" + quoted(v.Value.Words())
 	}
 	return text
-}
-
-// textOf is t with what is not known yet in angle brackets.
-func textOf(t plan.Text) string {
-	if t.Known() {
-		return t.Literal
-	}
-	var b strings.Builder
-	for _, part := range t.Parts {
-		switch {
-		case part.Secret != "":
-			b.WriteString("<secret " + part.Secret + ">")
-		case part.Output != nil:
-			b.WriteString("<" + part.Output.Key + " of " + part.Output.Step + ">")
-		default:
-			b.WriteString(part.Literal)
-		}
-	}
-	return b.String()
 }
 
 // quoted is s as a shell word, for a person to read or copy.

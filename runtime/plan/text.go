@@ -1,5 +1,7 @@
 package plan
 
+import "strings"
+
 // A Text is a string that may be known only when the build runs. It is either
 // Literal, or, when Parts is not empty, the parts in a row.
 //
@@ -30,6 +32,25 @@ func Lit(s string) Text { return Text{Literal: s} }
 
 // Known reports whether t does not wait for the run.
 func (t Text) Known() bool { return len(t.Parts) == 0 }
+
+// Words is t for people, with what is not known yet in angle brackets.
+func (t Text) Words() string {
+	if t.Known() {
+		return t.Literal
+	}
+	var b strings.Builder
+	for _, part := range t.Parts {
+		switch {
+		case part.Secret != "":
+			b.WriteString("<secret " + part.Secret + ">")
+		case part.Output != nil:
+			b.WriteString("<" + part.Output.Step + ".output " + part.Output.Key + ">")
+		default:
+			b.WriteString(part.Literal)
+		}
+	}
+	return b.String()
+}
 
 // An Env is a set of named values, sorted by name. In JSON it is an object.
 type Env []Var
