@@ -19,7 +19,7 @@ type Agent struct {
 	Started time.Time         `json:"started"`
 	Slots   int               `json:"slots"`
 	Labels  map[string]string `json:"labels,omitempty"`
-	Facts   map[string]any    `json:"facts,omitempty"`
+	Facts   map[string]string `json:"facts,omitempty"`
 
 	Beat     int64              `json:"beat"` // grows with each heartbeat
 	Seen     time.Time          `json:"seen"` // of the newest, for people
@@ -39,7 +39,7 @@ type Agents interface {
 
 	// Describe keeps an agent's slots, labels and facts, and Drain whether it
 	// is to claim no more.
-	Describe(ctx context.Context, id AgentID, slots int, labels map[string]string, facts map[string]any) error
+	Describe(ctx context.Context, id AgentID, slots int, labels, facts map[string]string) error
 	Drain(ctx context.Context, id AgentID, draining bool) error
 
 	Agent(ctx context.Context, id AgentID) (Agent, error)

@@ -29,6 +29,8 @@ type Build struct {
 	State  build.State `json:"state"` // Queued, Running, or an end
 	Reason string      `json:"reason,omitempty"`
 
+	Diagnostics plan.Diagnostics `json:"diagnostics,omitempty"` // why it was rejected, when its PIPER.star is at fault
+
 	Fence       int64   `json:"fence,omitempty"`
 	Attempt     int     `json:"attempt,omitempty"`      // how often it was claimed, hand-overs not counted
 	Owner       AgentID `json:"owner,omitempty"`        // while it runs
@@ -38,7 +40,8 @@ type Build struct {
 	Commit   string             `json:"commit,omitempty"` // that is built: pinned when it is planned
 	Plan     string             `json:"plan,omitempty"`   // its digest; "" until it was planned
 	Requires []plan.Requirement `json:"requires,omitempty"`
-	Groups   []string           `json:"groups,omitempty"` // it runs only while it holds these
+	Groups   []string           `json:"groups,omitempty"`   // it runs only while it holds these
+	Patience plan.Duration      `json:"patience,omitempty"` // how long it may be queued; 0 is a default
 	Progress build.Progress     `json:"progress,omitzero"`
 
 	Cancel    *Cancel             `json:"cancel,omitempty"`
@@ -68,6 +71,7 @@ type Request struct {
 	Event       plan.Event        `json:"event,omitzero"`
 	Priority    int               `json:"priority,omitempty"`
 	Cause       Cause             `json:"cause,omitzero"`
+	Here        AgentID           `json:"here,omitempty"` // nobody else may claim it: it runs where it was asked for
 }
 
 // A Cause is why there is a build.
@@ -129,6 +133,19 @@ func (r Request) Hash() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
+}
+
+// Derive returns the ID of something that must exist once: the same parts give
+// the same ID. It is a UUID of version 8 (RFC 9562) made of their SHA-256, and does not sort by time.
+func Derive(parts ...string) build.ID {
+	hash := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(hash, "%d:%s", len(part), part) // no two lists of parts are written alike
+	}
+	u := hash.Sum(nil)[:16]
+	u[6] = u[6]&0x0f | 0x80
+	u[8] = u[8]&0x3f | 0x80
+	return build.ID(fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16]))
 }
 
 // Terminal reports whether the build has ended.

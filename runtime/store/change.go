@@ -52,6 +52,8 @@ func (c Claim) Apply(b *Build) (bool, error) {
 		return false, conflict(b, "has fence %d by now", b.Fence)
 	case b.Attempt >= c.Max:
 		return false, conflict(b, "had %d attempts", b.Attempt)
+	case b.Request.Here != "" && b.Request.Here != c.Agent:
+		return false, conflict(b, "is for %s alone", b.Request.Here)
 	}
 	b.State = build.Running
 	b.Fence++
@@ -69,6 +71,7 @@ type Planned struct {
 	Plan     string
 	Requires []plan.Requirement
 	Groups   []string
+	Patience plan.Duration
 	Total    int // nodes
 }
 
@@ -82,7 +85,7 @@ func (c Planned) Apply(b *Build) (bool, error) {
 	case b.Plan != "":
 		return false, conflict(b, "has plan %s already, not %s", b.Plan, c.Plan)
 	}
-	b.Commit, b.Plan, b.Requires, b.Groups = c.Commit, c.Plan, c.Requires, c.Groups
+	b.Commit, b.Plan, b.Requires, b.Groups, b.Patience = c.Commit, c.Plan, c.Requires, c.Groups, c.Patience
 	b.Progress.Total = c.Total
 	return true, nil
 }
@@ -202,6 +205,8 @@ type Complete struct {
 	Reason   string
 	Progress build.Progress
 	At       time.Time
+
+	Diagnostics plan.Diagnostics // of one that is rejected
 }
 
 // Apply implements Change.
@@ -218,7 +223,7 @@ func (c Complete) Apply(b *Build) (bool, error) {
 	default:
 		return false, conflict(b, "does not end %q", c.State)
 	}
-	b.Progress = c.Progress
+	b.Progress, b.Diagnostics = c.Progress, c.Diagnostics
 	b.end(c.State, c.Reason, c.At)
 	return true, nil
 }
@@ -243,6 +248,8 @@ func (c Rescue) Apply(b *Build) (bool, error) {
 		b.end(build.Cancelled, b.Cancel.Reason, c.At)
 	case len(b.Once) > 0:
 		b.end(build.Lost, fmt.Sprintf("its agent was lost after %s, which must not run twice, had been started", slices.Sorted(maps.Keys(b.Once))[0]), c.At)
+	case b.Request.Here != "":
+		b.end(build.Lost, "the process that ran it is gone", c.At)
 	case b.Attempt >= c.Max:
 		b.end(build.Lost, fmt.Sprintf("its agent was lost %d times", b.Attempt), c.At)
 	default:

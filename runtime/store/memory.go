@@ -21,7 +21,7 @@ type Memory struct {
 	mu       sync.Mutex
 	number   int64
 	builds   map[build.ID]Build
-	plans    map[string][]byte
+	blobs    map[string][]byte
 	events   map[stream]map[int64][]build.Event // batches by their first seq
 	chunks   map[ChunkKey]Chunk
 	groups   map[string]Group
@@ -41,7 +41,7 @@ type stream struct {
 func NewMemory() *Memory {
 	return &Memory{
 		builds:   map[build.ID]Build{},
-		plans:    map[string][]byte{},
+		blobs:    map[string][]byte{},
 		events:   map[stream]map[int64][]build.Event{},
 		chunks:   map[ChunkKey]Chunk{},
 		groups:   map[string]Group{},
@@ -97,9 +97,14 @@ func (m *Memory) Enqueue(ctx context.Context, b Build) (Build, error) {
 // put keeps b and tells of it.
 func (m *Memory) put(b Build) {
 	m.builds[b.ID] = b
+	m.tell(b.ID)
+}
+
+// tell hints at a build.
+func (m *Memory) tell(id build.ID) {
 	for c := range m.watchers {
 		select {
-		case c <- b.ID:
+		case c <- id:
 		default: // it is a hint; whoever is that slow will look at everything anyway
 		}
 	}
@@ -240,27 +245,27 @@ func (m *Memory) Watch(ctx context.Context) (<-chan build.ID, error) {
 	return c, nil
 }
 
-// PutPlan implements Plans.
-func (m *Memory) PutPlan(ctx context.Context, digest string, canonical []byte) error {
+// PutBlob implements Blobs.
+func (m *Memory) PutBlob(ctx context.Context, digest string, data []byte) error {
 	if err := m.lock(ctx); err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
-	m.plans[digest] = bytes.Clone(canonical)
+	m.blobs[digest] = bytes.Clone(data)
 	return nil
 }
 
-// Plan implements Plans.
-func (m *Memory) Plan(ctx context.Context, digest string) ([]byte, error) {
+// Blob implements Blobs.
+func (m *Memory) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
 	}
 	defer m.mu.Unlock()
-	text, ok := m.plans[digest]
+	data, ok := m.blobs[digest]
 	if !ok {
-		return nil, missing("plan", digest)
+		return nil, missing("blob", digest)
 	}
-	return bytes.Clone(text), nil
+	return bytes.Clone(data), nil
 }
 
 // AppendEvents implements Events.
@@ -280,6 +285,7 @@ func (m *Memory) AppendEvents(ctx context.Context, key EventKey, events []build.
 		m.events[s] = map[int64][]build.Event{}
 	}
 	m.events[s][key.Seq] = slices.Clone(events)
+	m.tell(key.Build)
 	return nil
 }
 
@@ -316,6 +322,7 @@ func (m *Memory) AppendChunks(ctx context.Context, chunks []Chunk) error {
 	for _, c := range chunks {
 		c.Data, c.Times = bytes.Clone(c.Data), slices.Clone(c.Times)
 		m.chunks[c.Key] = c
+		m.tell(c.Key.Build)
 	}
 	return nil
 }
@@ -426,7 +433,7 @@ func (m *Memory) Heartbeat(ctx context.Context, id AgentID, running map[build.ID
 }
 
 // Describe implements Agents.
-func (m *Memory) Describe(ctx context.Context, id AgentID, slots int, labels map[string]string, facts map[string]any) error {
+func (m *Memory) Describe(ctx context.Context, id AgentID, slots int, labels, facts map[string]string) error {
 	_, err := m.agent(ctx, id, func(a *Agent) { a.Slots, a.Labels, a.Facts = slots, maps.Clone(labels), maps.Clone(facts) })
 	return err
 }

@@ -56,7 +56,7 @@ type Purger interface {
 // happened for good once it returned without an error.
 type Store interface {
 	Builds
-	Plans
+	Blobs
 	Events
 	Logs
 	Groups
@@ -104,9 +104,10 @@ type Builds interface {
 	// oldest first.
 	Unsettled(ctx context.Context, limit int) ([]Build, error)
 
-	// Watch hints at builds that were changed, until ctx is done. It may miss
-	// some, and tell of some twice: a hint means look. A message with the ID
-	// "" means look at everything. The channel is closed when hints end.
+	// Watch hints at builds that were changed, or of which something was
+	// appended, until ctx is done. It may miss some, and tell of some twice: a
+	// hint means look. A message with the ID "" means look at everything. The
+	// channel is closed when hints end.
 	Watch(ctx context.Context) (<-chan build.ID, error)
 }
 
@@ -119,10 +120,11 @@ type Filter struct {
 	Parent   build.ID
 }
 
-// Plans keeps plans by their digest. A plan is written once and never changes.
-type Plans interface {
-	PutPlan(ctx context.Context, digest string, canonical []byte) error
-	Plan(ctx context.Context, digest string) ([]byte, error)
+// Blobs keeps what is known by its digest: plans, and patches of trees that were
+// not committed. A blob is written once and never changes.
+type Blobs interface {
+	PutBlob(ctx context.Context, digest string, data []byte) error
+	Blob(ctx context.Context, digest string) ([]byte, error)
 }
 
 // An EventKey names the first event of a batch. Events of different fences

@@ -55,7 +55,7 @@ func (s *Store) Heartbeat(ctx context.Context, id store.AgentID, running map[bui
 }
 
 // Describe implements store.Agents.
-func (s *Store) Describe(ctx context.Context, id store.AgentID, slots int, labels map[string]string, facts map[string]any) error {
+func (s *Store) Describe(ctx context.Context, id store.AgentID, slots int, labels, facts map[string]string) error {
 	_, err := s.change(ctx, id, func(a *store.Agent) { a.Slots, a.Labels, a.Facts = slots, labels, facts })
 	return err
 }

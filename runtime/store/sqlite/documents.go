@@ -62,21 +62,21 @@ func write(ctx context.Context, tx *sql.Tx, v any, query string, keys ...any) er
 	return err
 }
 
-// PutPlan implements store.Plans.
-func (s *Store) PutPlan(ctx context.Context, digest string, canonical []byte) error {
+// PutBlob implements store.Blobs.
+func (s *Store) PutBlob(ctx context.Context, digest string, data []byte) error {
 	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO plans VALUES (?, ?) ON CONFLICT DO NOTHING", digest, canonical)
+		_, err := tx.ExecContext(ctx, "INSERT INTO blobs VALUES (?, ?) ON CONFLICT DO NOTHING", digest, data)
 		return err
 	})
 }
 
-// Plan implements store.Plans.
-func (s *Store) Plan(ctx context.Context, digest string) (canonical []byte, err error) {
-	err = s.reads.QueryRowContext(ctx, "SELECT canonical FROM plans WHERE digest = ?", digest).Scan(&canonical)
+// Blob implements store.Blobs.
+func (s *Store) Blob(ctx context.Context, digest string) (data []byte, err error) {
+	err = s.reads.QueryRowContext(ctx, "SELECT data FROM blobs WHERE digest = ?", digest).Scan(&data)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("plan %s: %w", digest, store.ErrNotFound)
+		return nil, fmt.Errorf("blob %s: %w", digest, store.ErrNotFound)
 	}
-	return canonical, err
+	return data, err
 }
 
 // Group implements store.Groups.

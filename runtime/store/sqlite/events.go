@@ -18,7 +18,7 @@ func (s *Store) AppendEvents(ctx context.Context, key store.EventKey, events []b
 	if err != nil {
 		return err
 	}
-	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var had []byte
 		err := tx.QueryRowContext(ctx, "SELECT doc FROM events WHERE build = ? AND fence = ? AND seq = ?", key.Build, key.Fence, key.Seq).Scan(&had)
 		switch {
@@ -33,6 +33,10 @@ func (s *Store) AppendEvents(ctx context.Context, key store.EventKey, events []b
 		_, err = tx.ExecContext(ctx, "INSERT INTO events VALUES (?, ?, ?, ?, ?)", key.Build, key.Fence, key.Seq, len(events), doc)
 		return err
 	})
+	if err == nil {
+		s.watch.tell(key.Build)
+	}
+	return err
 }
 
 // Events implements store.Events.

@@ -135,7 +135,7 @@ func (r *row) same(c *store.Chunk, digest []byte) bool {
 // AppendChunks implements store.Logs.
 func (s *Store) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
 	written := map[*os.File]bool{}
-	return s.writes.send(&request{ctx: ctx,
+	err := s.writes.send(&request{ctx: ctx,
 		do: func(ctx context.Context, tx *sql.Tx) error {
 			var fresh []*store.Chunk
 			var digests [][]byte
@@ -182,6 +182,12 @@ func (s *Store) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
 			return nil
 		},
 	})
+	for i := range chunks {
+		if err == nil && (i == 0 || chunks[i].Key.Build != chunks[i-1].Key.Build) {
+			s.watch.tell(chunks[i].Key.Build)
+		}
+	}
+	return err
 }
 
 // Chunks implements store.Logs.

@@ -212,7 +212,7 @@ CREATE INDEX builds_choice   ON builds (choice, priority DESC, number) WHERE sta
 CREATE INDEX builds_running  ON builds (owner, number) WHERE state = 'running';
 CREATE INDEX builds_pending  ON builds (number) WHERE pending > 0;
 
-CREATE TABLE plans (digest TEXT PRIMARY KEY, canonical BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE events (
 	build TEXT NOT NULL,

@@ -225,6 +225,15 @@ func rescued(s suite) {
 	}
 }
 
+// stays is about a build that nobody but the one who asked for it may run.
+func stays(s suite) {
+	s.enqueue("x", func(r *store.Request) { r.Here = a })
+	s.refuse("x", store.Claim{Agent: b, Nonce: "n", Max: store.MaxAttempts, At: at}, store.ErrConflict)
+	s.claim("x", a)
+	got := s.change("x", store.Rescue{Owner: a, Fence: 1, Max: store.MaxAttempts, At: at})
+	require.Equal(s.t, build.Lost, got.State, "nobody else can run it")
+}
+
 func onceStays(s suite) {
 	s.enqueue("x")
 	s.claim("x", a)

@@ -50,8 +50,8 @@ func (d *doubtful) Change(ctx context.Context, id build.ID, c store.Change) (got
 	return got, err
 }
 
-func (d *doubtful) PutPlan(ctx context.Context, digest string, canonical []byte) error {
-	return d.lose(func() error { return d.Store.PutPlan(ctx, digest, canonical) })
+func (d *doubtful) PutBlob(ctx context.Context, digest string, data []byte) error {
+	return d.lose(func() error { return d.Store.PutBlob(ctx, digest, data) })
 }
 
 func (d *doubtful) AppendEvents(ctx context.Context, key store.EventKey, events []build.Event) error {

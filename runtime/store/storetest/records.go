@@ -13,13 +13,13 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-func plans(s suite) {
+func blobs(s suite) {
 	text := []byte(`{"format":1,"name":"ü\u0000"}`)
 	for range 2 {
-		require.NoError(s.t, s.PutPlan(s.ctx, "sha256:1", text))
+		require.NoError(s.t, s.PutBlob(s.ctx, "sha256:1", text))
 	}
 	text[0] = 'x' // the caller's again
-	got, err := s.Plan(s.ctx, "sha256:1")
+	got, err := s.Blob(s.ctx, "sha256:1")
 	require.NoError(s.t, err)
 	require.Equal(s.t, `{"format":1,"name":"ü\u0000"}`, string(got))
 }
@@ -179,7 +179,7 @@ func groups(s suite) {
 }
 
 func agents(s suite) {
-	one := store.Agent{ID: a, Name: "zoe", Host: "h1", Version: "1.2", Started: at, Slots: 2, Labels: map[string]string{"os": "linux"}, Facts: map[string]any{"os": "linux"}}
+	one := store.Agent{ID: a, Name: "zoe", Host: "h1", Version: "1.2", Started: at, Slots: 2, Labels: map[string]string{"os": "linux"}, Facts: map[string]string{"os": "linux"}}
 	two := store.Agent{ID: b, Name: "adam", Host: "h2", Started: at}
 	require.NoError(s.t, s.Join(s.ctx, one))
 	require.NoError(s.t, s.Join(s.ctx, two))
@@ -188,14 +188,14 @@ func agents(s suite) {
 	got, err := s.Heartbeat(s.ctx, a, map[build.ID]int64{id("x"): 3}, at.Add(time.Second))
 	require.NoError(s.t, err)
 	require.Equal(s.t, int64(1), got.Beat)
-	require.NoError(s.t, s.Describe(s.ctx, a, 4, map[string]string{"gpu": "yes"}, map[string]any{"kernel": "6.1"}))
+	require.NoError(s.t, s.Describe(s.ctx, a, 4, map[string]string{"gpu": "yes"}, map[string]string{"kernel": "6.1"}))
 	require.NoError(s.t, s.Drain(s.ctx, a, true))
 	got, err = s.Heartbeat(s.ctx, a, map[build.ID]int64{id("x"): 3}, at.Add(2*time.Second))
 	require.NoError(s.t, err)
 	require.True(s.t, got.Draining, "a heartbeat tells the agent what was asked of it")
 	want := one
 	want.Beat, want.Seen, want.Slots, want.Draining = 2, at.Add(2*time.Second), 4, true
-	want.Labels, want.Facts, want.Running = map[string]string{"gpu": "yes"}, map[string]any{"kernel": "6.1"}, map[build.ID]int64{id("x"): 3}
+	want.Labels, want.Facts, want.Running = map[string]string{"gpu": "yes"}, map[string]string{"kernel": "6.1"}, map[build.ID]int64{id("x"): 3}
 	require.Equal(s.t, want, got)
 	all, err := s.Agents(s.ctx)
 	require.NoError(s.t, err)
@@ -281,10 +281,20 @@ func watched(s suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	hints, err := s.Watch(ctx)
 	require.NoError(s.t, err)
-	s.enqueue("x")
-	for hint := range hints { // the suite's own deadline ends a wait in vain
-		if hint == id("x") || hint == "" {
-			break
+	for _, what := range []func() error{
+		func() error { s.enqueue("x"); return nil },
+		func() error {
+			return s.AppendEvents(s.ctx, store.EventKey{Build: id("x"), Fence: 1, Seq: 1}, []build.Event{{Seq: 1, Time: at, Kind: build.BuildStarted}})
+		},
+		func() error {
+			return s.AppendChunks(s.ctx, []store.Chunk{{Key: store.ChunkKey{Build: id("x"), Fence: 1, Node: "unit", Attempt: 1}, Lines: 1, Data: []byte("hello\n")}})
+		},
+	} {
+		require.NoError(s.t, what())
+		for hint := range hints { // the suite's own deadline ends a wait in vain
+			if hint == id("x") || hint == "" {
+				break
+			}
 		}
 	}
 	cancel()
@@ -299,7 +309,7 @@ func notFound(s suite) {
 	require.ErrorIs(s.t, err, store.ErrNotFound)
 	_, err = s.Change(s.ctx, id("none"), store.Offer{})
 	require.ErrorIs(s.t, err, store.ErrNotFound)
-	_, err = s.Plan(s.ctx, "sha256:none")
+	_, err = s.Blob(s.ctx, "sha256:none")
 	require.ErrorIs(s.t, err, store.ErrNotFound)
 	_, err = s.Agent(s.ctx, "none")
 	require.ErrorIs(s.t, err, store.ErrNotFound)
@@ -319,6 +329,6 @@ func abandoned(s suite) {
 	require.ErrorIs(s.t, err, context.Canceled)
 	_, err = s.NextNumber(ctx)
 	require.ErrorIs(s.t, err, context.Canceled)
-	require.ErrorIs(s.t, s.PutPlan(ctx, "sha256:1", nil), context.Canceled)
+	require.ErrorIs(s.t, s.PutBlob(ctx, "sha256:1", nil), context.Canceled)
 	require.Equal(s.t, build.Queued, s.read("x").State)
 }

@@ -84,6 +84,12 @@ func TestTheSuiteRejectsAStoreWithoutOneOfItsGuards(t *testing.T) {
 			}
 			return c
 		}},
+		{"whom a build is for in claim", func(now store.Build, c store.Change) store.Change {
+			if c, ok := c.(store.Claim); ok && now.Request.Here != "" && now.Request.Here != c.Agent {
+				return does(func(b *store.Build) { b.State, b.Owner, b.Fence = build.Running, c.Agent, b.Fence+1 })
+			}
+			return c
+		}},
 		{"the once mark in rescue", func(now store.Build, c store.Change) store.Change {
 			if _, ok := c.(store.Rescue); ok && len(now.Once) > 0 {
 				return does(func(b *store.Build) { b.State, b.Owner = build.Queued, ""; b.Fence++ })
