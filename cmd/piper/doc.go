@@ -66,6 +66,8 @@
 // [github.com/piper-build/piper/runtime/store] is what several agents would
 // share: who has which build, and what happened in it. It is tested against
 // every state that it can be in, and not used by this program yet.
+// [github.com/piper-build/piper/runtime/placement] says which of them may run a
+// build, and why another may not.
 //
 // # This program
 //

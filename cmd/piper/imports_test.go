@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"runtime/store":           {"runtime/plan", "runtime/build"},
 	"runtime/git":             {"runtime/process"},
 	"runtime/facts":           {"runtime/process", "runtime/plan"},
+	"runtime/placement":       {"runtime/store", "runtime/facts", "runtime/plan", "runtime/build"},
 	"runtime/environment":     {"runtime", "runtime/process", "runtime/plan", "runtime/build"},
 	"runtime/store/sqlite":    {"runtime/store", "runtime/build"},
 	"runtime/store/storetest": {"runtime/store", "runtime/plan", "runtime/build"},

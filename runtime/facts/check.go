@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -57,9 +58,63 @@ func (l Lack) String() string {
 // not hold; any other error says that the machine could not be asked, or that a
 // requirement has no meaning.
 func Check(ctx context.Context, m *Machine, requirements []plan.Requirement) error {
+	return against(ctx, m, requirements)
+}
+
+// Hold is Check against facts that somebody told. What is not among them is not
+// there.
+func Hold(values map[string]string, requirements []plan.Requirement) error {
+	return against(context.Background(), told(values), requirements)
+}
+
+// Keys returns the facts that requirements ask for, each once, in order.
+func Keys(requirements []plan.Requirement) (keys []string) {
+	for _, r := range requirements {
+		for _, key := range append(Keys(r.Of), r.Key) {
+			if key != "" && !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+// A source knows facts.
+type source interface {
+	Get(ctx context.Context, key string) (value string, ok bool, err error)
+	has(ctx context.Context, key string) (bool, error)
+	near(key string) string // the known key that was most likely meant by one nobody knows, or ""
+}
+
+// told is a source of what somebody told.
+type told map[string]string
+
+// Get implements source. A tool that did not tell its version is there, with an
+// empty value.
+func (t told) Get(_ context.Context, key string) (string, bool, error) {
+	value, ok := t[key]
+	return value, ok && (value != "" || strings.HasPrefix(key, toolPrefix)), nil
+}
+
+func (t told) has(ctx context.Context, key string) (bool, error) {
+	_, ok, err := t.Get(ctx, key)
+	return ok, err
+}
+
+func (t told) near(key string) string {
+	known := slices.AppendSeq(basics(), maps.Keys(t))
+	return nearest(key, known, func(tool string) bool { _, ok := t[toolPrefix+tool]; return ok })
+}
+
+func (m *Machine) near(key string) string {
+	known := slices.AppendSeq(basics(), maps.Keys(m.Static))
+	return nearest(key, known, func(tool string) bool { _, ok := m.lookPath(tool); return ok })
+}
+
+func against(ctx context.Context, from source, requirements []plan.Requirement) error {
 	var unmet Unmet
 	for _, r := range requirements {
-		lacks, err := check(ctx, m, r)
+		lacks, err := check(ctx, from, r)
 		if err != nil {
 			return fmt.Errorf("check requirement %s: %w", Describe(r), err)
 		}
@@ -72,20 +127,20 @@ func Check(ctx context.Context, m *Machine, requirements []plan.Requirement) err
 }
 
 // check returns what r lacks: nothing, one thing, or of all_of several.
-func check(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) {
+func check(ctx context.Context, from source, r plan.Requirement) ([]Lack, error) {
 	switch r.Op {
 	case "all_of", "any_of", "not":
 		if len(r.Of) == 0 {
 			return nil, errors.New("it combines nothing")
 		}
 	default:
-		return checkFact(ctx, m, r)
+		return checkFact(ctx, from, r)
 	}
 	var lacks []Lack
 	whole := Lack{Reason: r.Reason, Wanted: Describe(r)} // for any_of and not
 	var found []string
 	for _, each := range r.Of {
-		inner, err := check(ctx, m, each)
+		inner, err := check(ctx, from, each)
 		if err != nil {
 			return nil, err
 		}
@@ -113,19 +168,19 @@ func check(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) 
 }
 
 // checkFact checks a requirement on one fact.
-func checkFact(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, error) {
+func checkFact(ctx context.Context, from source, r plan.Requirement) ([]Lack, error) {
 	holds, err := condition(r)
 	if err != nil {
 		return nil, err
 	}
 	lack := Lack{Key: r.Key, Reason: r.Reason, Wanted: Describe(r), Found: "nothing"}
 	if r.Op == "has" {
-		ok, err := m.has(ctx, r.Key)
+		ok, err := from.has(ctx, r.Key)
 		if err != nil || ok {
 			return nil, err
 		}
 	} else {
-		value, ok, err := m.Get(ctx, r.Key)
+		value, ok, err := from.Get(ctx, r.Key)
 		switch {
 		case err != nil:
 			return nil, err
@@ -138,7 +193,7 @@ func checkFact(ctx context.Context, m *Machine, r plan.Requirement) ([]Lack, err
 		}
 	}
 	if lack.Found == "nothing" {
-		lack.Hint = nearest(r.Key, m)
+		lack.Hint = from.near(r.Key)
 	}
 	return []Lack{lack}, nil
 }
@@ -282,12 +337,8 @@ func join(outer, inner string) string {
 }
 
 // nearest returns the known key that a key nobody knows was most likely meant
-// to be, or "".
-func nearest(key string, m *Machine) string {
-	known := basics()
-	for name := range m.Static {
-		known = append(known, name)
-	}
+// to be, or "". There tells whether there is a tool of that name.
+func nearest(key string, known []string, there func(tool string) bool) string {
 	slices.Sort(known)
 	if slices.Contains(known, key) || strings.HasPrefix(key, toolPrefix) && key != toolPrefix {
 		return ""
@@ -295,7 +346,7 @@ func nearest(key string, m *Machine) string {
 	// A tool's name without what goes before it is the likeliest slip.
 	if i := strings.LastIndexByte(key, '.'); i < 0 || key[:i] == "tool" {
 		name := key[i+1:]
-		if _, ok := m.lookPath(name); ok || slices.ContainsFunc(tools[:], func(t tool) bool { return t.name == name }) {
+		if there(name) || slices.ContainsFunc(tools[:], func(t tool) bool { return t.name == name }) {
 			return toolPrefix + name
 		}
 	}

@@ -3,6 +3,7 @@ package facts_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -201,6 +202,8 @@ func of(op string, of ...plan.Requirement) plan.Requirement { return plan.Requir
 func TestCheck(t *testing.T) {
 	m := bench(t, map[string]string{"docker": "echo Docker version 20.10.5", "mute": "exit 1"})
 	m.Static = map[string]string{"os": "linux", "arch": "amd64", "cpus": "8", "memory": strconv.Itoa(16 << 30), "hostname": "ci-7", "gpu": "h100", "kernel": "6.1.0-18-amd64"}
+	told := maps.Clone(m.Static)
+	told["tools.docker"], told["tools.mute"] = "20.10.5", ""
 	for name, test := range map[string]struct {
 		r    plan.Requirement
 		want string // of the error; "" when the requirement is met
@@ -256,6 +259,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := facts.Check(t.Context(), m, []plan.Requirement{test.r})
+			require.Equal(t, err, facts.Hold(told, []plan.Requirement{test.r}), "what was told is held like what is there")
 			if test.want == "" {
 				require.NoError(t, err)
 				return
@@ -268,6 +272,12 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, facts.Check(t.Context(), m, nil))
 	err := facts.Check(t.Context(), m, []plan.Requirement{req("has", "lidar"), req("eq", "os", "linux"), because("why", req("has", "sonar"))})
 	require.Equal(t, facts.Unmet{{Key: "lidar", Wanted: "lidar", Found: "nothing"}, {Key: "sonar", Reason: "why", Wanted: "sonar", Found: "nothing"}}, err)
+}
+
+func TestKeys(t *testing.T) {
+	require.Equal(t, []string{"os", "tools.go", "gpu"}, facts.Keys([]plan.Requirement{req("eq", "os", "linux"),
+		of("any_of", req("has", "tools.go"), of("not", req("eq", "os", "darwin"))), req("has", "gpu")}))
+	require.Empty(t, facts.Keys(nil))
 }
 
 // Check asks for what is named, and asks no tool when it only has to be there.
