@@ -67,7 +67,9 @@
 // share: who has which build, and what happened in it. It is tested against
 // every state that it can be in, and not used by this program yet.
 // [github.com/piper-build/piper/runtime/placement] says which of them may run a
-// build, and why another may not.
+// build, and why another may not, and
+// [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all
+// afterwards.
 //
 // # This program
 //
