@@ -10,6 +10,12 @@ import (
 
 // A Group lets one build at a time run of those that name it, in the order in
 // which they were made.
+//
+// A build learns of its groups when it is planned. It is handed over then unless
+// it holds them, and claimed again once it does. An Acquire may be late and reach
+// a group after its build has ended and given the group back. So the build's
+// chore is not all: whoever finds a group held by a build that has ended makes
+// the Leave in its name, which is safe, as an end is final.
 type Group struct {
 	Key    string   `json:"key"`
 	Rev    int64    `json:"rev"`

@@ -147,8 +147,8 @@ func (w *world) then(what string, do func(w *world)) *world {
 	return &n
 }
 
-// next returns the worlds that may follow.
-func (w *world) next() (all []*world) {
+// next implements state.
+func (w *world) next() (all []state) {
 	add := func(what string, do func(w *world)) { all = append(all, w.then(what, do)) }
 	b := &w.build
 
@@ -429,7 +429,7 @@ func (r *rules) changed(b Build, c Change) (Build, bool, error) {
 	return b.Changed(c)
 }
 
-// look holds the world against what must be true of every one.
+// look implements state.
 func (w *world) look() string {
 	switch {
 	case w.broken != "":
@@ -447,7 +447,10 @@ func (v verb) String() string {
 	return [...]string{"claim", "fire", "intend", "complete", "rescue", "cancel", "force", "insert child", "settle"}[v]
 }
 
-// key tells worlds apart: two with the same key go on the same way.
+// way implements state.
+func (w *world) way() string { return w.how.String() }
+
+// key implements state.
 func (w *world) key(buf []byte) []byte {
 	b := &w.build
 	flag := func(v bool) byte {
@@ -484,15 +487,25 @@ func (w *world) key(buf []byte) []byte {
 	return buf
 }
 
-// explore visits worlds, the nearest first, until it finds a broken one or has
+// A state is one of a model: what may follow it, what is wrong with it ("" is
+// nothing), what tells it apart (two with the same key go on the same way), and
+// how it came about.
+type state interface {
+	next() []state
+	look() string
+	key(buf []byte) []byte
+	way() string
+}
+
+// explore visits states, the nearest first, until it finds a broken one or has
 // seen as many as it may. It returns how many it saw, whether that was all of
 // them, and what is wrong with the broken one and how it came about.
-func explore(r *rules, left budget, most int) (seen int, all bool, wrong string) {
+func explore(first state, most int) (seen int, all bool, wrong string) {
 	seed := maphash.MakeSeed()
 	known := make(map[uint64]struct{}, most)
 	var buf []byte
-	fresh := func(w *world) bool {
-		buf = w.key(buf[:0])
+	fresh := func(s state) bool {
+		buf = s.key(buf[:0])
 		h := maphash.Bytes(seed, buf)
 		if _, ok := known[h]; ok {
 			return false
@@ -500,15 +513,14 @@ func explore(r *rules, left budget, most int) (seen int, all bool, wrong string)
 		known[h] = struct{}{}
 		return true
 	}
-	first := newWorld(r, left)
 	fresh(first)
-	for queue := []*world{first}; len(queue) > 0; {
-		w := queue[0]
+	for queue := []state{first}; len(queue) > 0; {
+		s := queue[0]
 		queue[0] = nil
 		queue = queue[1:]
-		for _, n := range w.next() {
+		for _, n := range s.next() {
 			if wrong := n.look(); wrong != "" {
-				return len(known), false, wrong + ":" + n.how.String()
+				return len(known), false, wrong + ":" + n.way()
 			}
 			if fresh(n) {
 				queue = append(queue, n)
@@ -536,7 +548,7 @@ func TestProtocolHoldsInEveryStateOfTheModel(t *testing.T) {
 	if testing.Short() {
 		most /= 20
 	}
-	seen, all, wrong := explore(&rules{}, mischief, most)
+	seen, all, wrong := explore(newWorld(&rules{}, mischief), most)
 	require.Empty(t, wrong)
 	require.True(t, all || seen >= most, "the model ran dry")
 	t.Logf("%d states, all of them: %v", seen, all)
@@ -562,9 +574,9 @@ func TestProtocolNeedsEachOfItsGuards(t *testing.T) {
 		{"rescue's look at what started", rules{onceRetried: true}, budget{rescues: 1}, "ran twice"},
 	} {
 		t.Run(c.without, func(t *testing.T) {
-			_, _, wrong := explore(&rules{}, c.left, *modelStates)
+			_, _, wrong := explore(newWorld(&rules{}, c.left), *modelStates)
 			require.Empty(t, wrong, "with the guard all is well")
-			seen, _, wrong := explore(&c.rules, c.left, *modelStates)
+			seen, _, wrong := explore(newWorld(&c.rules, c.left), *modelStates)
 			require.Contains(t, wrong, c.wrong)
 			t.Logf("after %d states: %s", seen, wrong)
 		})
