@@ -37,6 +37,7 @@ var ErrDamaged = errors.New("damaged")
 
 // A Store is an open database. It implements store.Store.
 type Store struct {
+	path   string
 	dir    string // of the log files
 	reads  *sql.DB
 	writes *writer
@@ -63,12 +64,7 @@ func Open(ctx context.Context, path string) (s *Store, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	// SQLite would make it as the umask says, and its companions alike.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
+	if err := create(path); err != nil {
 		return nil, err
 	}
 
@@ -101,12 +97,22 @@ func Open(ctx context.Context, path string) (s *Store, err error) {
 	}
 
 	background, stop := context.WithCancel(context.Background())
-	s = &Store{dir: filepath.Join(filepath.Dir(path), "logs"), reads: reads, stop: stop, watch: newWatch()}
+	s = &Store{path: path, dir: filepath.Join(filepath.Dir(path), "logs"), reads: reads, stop: stop, watch: newWatch()}
 	s.logs = newFiles(s.dir)
 	s.writes = &writer{db: db, conn: conn, requests: make(chan *request), over: make(chan struct{})}
 	s.done.Go(func() { s.writes.run(background) })
 	s.done.Go(func() { s.watch.run(background, watching, version) })
 	return s, nil
+}
+
+// create makes the file of a database unless it is there. SQLite would make it
+// as the umask says, and its companions alike.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // open returns the database with the pragmas that every connection needs.

@@ -16,6 +16,9 @@ import (
 	"github.com/piper-build/piper/runtime/store/storetest"
 )
 
+// at is a time like any other.
+var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func openAt(t *testing.T, path string) *Store {
 	s, err := Open(t.Context(), path)
 	require.NoError(t, err)
