@@ -37,6 +37,8 @@ func commands() []entry {
 		{"test", "test the pipelines", (*app).testCommand},
 		{"repl", "try things out in the language", (*app).replCommand},
 		{"doc", "explain a word of the language", (*app).docCommand},
+		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
+		{"backup", "copy a store while it is used", (*app).backupCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},
 		{"completion", "print a completion script for a shell", (*app).completionCommand},
 		{"version", "print the version", (*app).versionCommand},

@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
 	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
-		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/plan", "runtime/build", "cmd/piper/progress"},
+		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.

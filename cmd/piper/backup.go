@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+func (a *app) backupCommand() *command {
+	c := a.newCommand("backup", "DIR [flags]")
+	c.ShortHelp = "Copy a store while it is used."
+	c.LongHelp = `DIR, which must be empty or not there, gets a database and the output of steps,
+all as it was at one moment. To restore it, stop what uses the store and move
+the copy to where that was.`
+	c.examples = `
+piper backup /backup/monday
+piper backup /backup/monday --store sqlite:/srv/piper.db
+`
+	where := c.stores()
+	c.max, c.args = 1, directories
+	c.Exec = func(ctx context.Context, args []string) (err error) {
+		if len(args) == 0 {
+			return &usageError{message: "piper backup needs a directory", hint: "usage: piper backup DIR"}
+		}
+		s, err := a.openStore(ctx, *where)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		dir := a.path(args[0])
+		if err := s.Backup(ctx, dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stderr, "piper: the store is copied to %s\n", dir)
+		return nil
+	}
+	return c
+}
