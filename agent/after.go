@@ -97,8 +97,8 @@ func follow(b *store.Build, project store.Project, pipeline string) store.Reques
 
 // Catalogs are those that were looked at before.
 type catalogs struct {
-	heads  map[string]head         // by project
-	known  map[origin]plan.Catalog // what is at fault has an empty one
+	heads map[string]head         // by project
+	known map[origin]plan.Catalog // what is at fault has an empty one
 }
 
 // A head is the commit of a project's default branch, and when that was so.
