@@ -23,11 +23,12 @@ type handler struct {
 	record Record
 	told   build.Progress // to the store; the reporting goroutine's alone
 
-	state   sync.Mutex // guards what follows
-	fold    *build.Build
-	writers map[output]logs.Writer // nil once the attempt has ended
-	waits   int                    // nodes that do nothing but wait
-	failure error                  // that kept something from being recorded
+	writers map[output]logs.Writer // nil once the attempt has ended; Event's and Output's, who come one at a time
+	failure error                  // that kept something from being recorded; theirs, too
+
+	state sync.Mutex // guards what follows
+	fold  *build.Build
+	waits int // nodes that do nothing but wait
 }
 
 // An output is what one attempt of a node writes.
@@ -63,17 +64,10 @@ func (h *handler) noted(err error) error {
 // Event implements Handler.
 func (h *handler) Event(ev build.Event) (err error) {
 	defer h.guard(&err)
-	h.state.Lock()
-	defer h.state.Unlock()
-	if err := h.fold.Apply(ev); err != nil {
+	if err := h.apply(ev); err != nil {
 		return h.noted(fmt.Errorf("event %d of its runner: %w", ev.Seq, err))
 	}
-	switch ev.Kind {
-	case build.AttemptStarted:
-		if !h.onlyWaits(ev.Node) {
-			h.seizeSlot() // what waited for its retry has begun
-		}
-	case build.AttemptEnded:
+	if ev.Kind == build.AttemptEnded {
 		key := output{ev.Node, ev.Attempt}
 		if w := h.writers[key]; w != nil {
 			err = h.noted(w.Close())
@@ -83,18 +77,26 @@ func (h *handler) Event(ev build.Event) (err error) {
 	return errors.Join(err, h.noted(h.record.Record([]build.Event{ev})))
 }
 
-// onlyWaits reports whether a node does nothing itself.
-func (h *handler) onlyWaits(node string) bool {
-	i, _ := h.fold.Lookup(node)
-	n := &h.fold.Plan().Nodes[i]
-	return n.Approve != nil || n.Trigger != nil
+// apply folds ev into what is known of the build.
+func (h *handler) apply(ev build.Event) error {
+	h.state.Lock()
+	defer h.state.Unlock()
+	if err := h.fold.Apply(ev); err != nil {
+		return err
+	}
+	if ev.Kind != build.AttemptStarted {
+		return nil
+	}
+	i, _ := h.fold.Lookup(ev.Node)
+	if n := &h.fold.Plan().Nodes[i]; n.Approve == nil && n.Trigger == nil {
+		h.seizeSlot() // it had none if only nodes that wait were left, and this one waited for its retry
+	}
+	return nil
 }
 
 // Output implements Handler.
 func (h *handler) Output(node string, attempt int, at time.Time, p []byte) (err error) {
 	defer h.guard(&err)
-	h.state.Lock()
-	defer h.state.Unlock()
 	key := output{node, attempt}
 	w, known := h.writers[key]
 	if !known {
@@ -111,8 +113,6 @@ func (h *handler) Output(node string, attempt int, at time.Time, p []byte) (err 
 
 // close ends what the runner left open.
 func (h *handler) close() {
-	h.state.Lock()
-	defer h.state.Unlock()
 	for key, w := range h.writers {
 		if w != nil {
 			h.noted(w.Close())
@@ -126,13 +126,6 @@ func (h *handler) outcome() (build.State, string, build.Progress) {
 	h.state.Lock()
 	defer h.state.Unlock()
 	return h.fold.State(), h.fold.Reason(), h.fold.Progress()
-}
-
-// trouble is what kept something from being recorded.
-func (h *handler) trouble() error {
-	h.state.Lock()
-	defer h.state.Unlock()
-	return h.failure
 }
 
 // report tells the store how far the build got, and gives the slot back while the

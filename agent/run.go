@@ -194,7 +194,7 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 		return r.failed(r.ctx, r.ctx.Err())
 	}
 	if !ended(state) {
-		return r.giveBack(fmt.Sprintf("its runner ended early (%v)", errors.Join(err, h.trouble())))
+		return r.giveBack(fmt.Sprintf("its runner ended early (%v)", errors.Join(err, h.failure)))
 	}
 	if err != nil {
 		r.log.Warn("runner", "error", err)

@@ -177,7 +177,7 @@ func (h *host) start() {
 		},
 	}
 	link := h.link
-	a.Record = func(b store.Build) (Record, error) { return &record{store: link, build: b.ID, fence: b.Fence}, nil }
+	a.Record = func(b store.Build) (Record, error) { return newRecord(link, b), nil }
 	if h.change != nil {
 		h.change(&a)
 	}
@@ -242,27 +242,54 @@ func (w *world) plan(_ context.Context, _ Tree, b store.Build) (*plan.Plan, Expa
 	return p, nil, nil
 }
 
-// A record writes as it is told to, at once.
+// A record writes in its own time and in order, as the real one does.
 type record struct {
 	store store.Store
 	build build.ID
 	fence int64
-	mu    sync.Mutex
+	todo  chan func() error
+	done  chan struct{}
+	err   error
+}
+
+func newRecord(s store.Store, b store.Build) *record {
+	r := &record{store: s, build: b.ID, fence: b.Fence, todo: make(chan func() error, 1000), done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		for do := range r.todo {
+			r.err = errors.Join(r.err, store.Insist(context.Background(), do))
+		}
+	}()
+	return r
 }
 
 func (r *record) Record(events []build.Event) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return store.Insist(context.Background(), func() error {
+	r.todo <- func() error {
 		return r.store.AppendEvents(context.Background(), store.EventKey{Build: r.build, Fence: r.fence, Seq: events[0].Seq}, events)
-	})
+	}
+	return nil
 }
 
 func (r *record) Open(node string, attempt int) (logs.Writer, error) {
 	return &writer{r, store.Chunk{Key: store.ChunkKey{Build: r.build, Fence: r.fence, Node: node, Attempt: attempt}}}, nil
 }
-func (r *record) Flush(context.Context) error { return nil }
-func (r *record) Close() error                { return nil }
+
+func (r *record) Flush(ctx context.Context) error {
+	all := make(chan error, 1)
+	r.todo <- func() error { all <- r.err; return nil }
+	select {
+	case err := <-all:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *record) Close() error {
+	close(r.todo)
+	<-r.done
+	return r.err
+}
 
 type writer struct {
 	r    *record
@@ -270,12 +297,13 @@ type writer struct {
 }
 
 func (w *writer) Write(at time.Time, p []byte) error {
-	w.next.Data, w.next.Lines, w.next.Times = p, 1, []store.Stamp{{At: at}}
-	err := store.Insist(context.Background(), func() error { return w.r.store.AppendChunks(context.Background(), []store.Chunk{w.next}) })
+	c := w.next
+	c.Data, c.Lines, c.Times = p, 1, []store.Stamp{{At: at}}
+	w.r.todo <- func() error { return w.r.store.AppendChunks(context.Background(), []store.Chunk{c}) }
 	w.next.Key.Seq++
 	w.next.Line++
 	w.next.Offset += int64(len(p))
-	return err
+	return nil
 }
 func (w *writer) Close() error { return nil }
 
@@ -289,6 +317,7 @@ type runner struct {
 var errCut = errors.New("the runner died")
 
 func (r runner) Run(ctx context.Context, j Job, h Handler) error {
+	h = oneByOne{h, make(turn, 1)}
 	kill := make(chan struct{})
 	asked, ask := context.WithCancelCause(context.Background())
 	over, end := context.WithCancel(context.Background())
@@ -338,6 +367,24 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 		},
 	}
 	return e.Run(asked, build.New(j.Plan))
+}
+
+// oneByOne is a Handler that is told one thing at a time.
+type oneByOne struct {
+	Handler
+	turn turn
+}
+
+func (o oneByOne) Event(ev build.Event) error {
+	o.turn.Lock()
+	defer o.turn.Unlock()
+	return o.Handler.Event(ev)
+}
+
+func (o oneByOne) Output(node string, attempt int, at time.Time, p []byte) error {
+	o.turn.Lock()
+	defer o.turn.Unlock()
+	return o.Handler.Output(node, attempt, at, p)
 }
 
 type recorder func(build.Event) error
