@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"runtime/store/storetest": {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
+	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
 	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
 		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
@@ -49,6 +50,7 @@ var mayImport = map[string][]string{
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.
 var onlyIn = map[string][]string{
+	"github.com/adhocore/gronx":   {"agent"},
 	"github.com/peterh/liner":     {"starlark/repl"},
 	"go.starlark.net/":            {"builtins", "starlark"},
 	"os/exec":                     {"runtime/process"},

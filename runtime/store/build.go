@@ -109,7 +109,7 @@ type Outgoing struct {
 // A Chore is something that has to be done about a build, by any agent. Doing
 // it twice does no harm.
 type Chore struct {
-	Verb   string `json:"verb"`             // Enqueue, CancelChild or Release
+	Verb   string `json:"verb"`             // one of those below
 	Target string `json:"target,omitempty"` // a key of Outbox, or a group
 }
 
@@ -118,6 +118,7 @@ const (
 	EnqueueChild = "enqueue" // insert the child of Outbox[Target]
 	CancelChild  = "cancel"  // cancel it, as nobody waits for it any more
 	Release      = "release" // give back the group Target
+	StartAfter   = "after"   // insert the builds of what comes after it, in any project
 )
 
 // NewBuild returns the build that r asks for, as it is enqueued.

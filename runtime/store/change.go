@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,6 +51,8 @@ func (c Claim) Apply(b *Build) (bool, error) {
 		return false, conflict(b, "is %s", b.State)
 	case b.Fence != c.Fence:
 		return false, conflict(b, "has fence %d by now", b.Fence)
+	case b.Cancel != nil:
+		return false, conflict(b, "was cancelled")
 	case b.Attempt >= c.Max:
 		return false, conflict(b, "had %d attempts", b.Attempt)
 	case b.Request.Here != "" && b.Request.Here != c.Agent:
@@ -91,24 +94,31 @@ func (c Planned) Apply(b *Build) (bool, error) {
 }
 
 // HandOver gives a build back that the agent cannot run. It costs no attempt.
+// One that was to be cancelled ends instead: nobody asks for that again.
 type HandOver struct {
 	Agent AgentID
 	Fence int64
 	Nonce string
 	To    AgentID // the new first choice; "" is anyone
+	At    time.Time
 }
 
 // Apply implements Change.
 func (c HandOver) Apply(b *Build) (bool, error) {
-	if b.State == build.Queued && b.Nonce == c.Nonce {
+	if b.State != build.Running && b.Nonce == c.Nonce {
 		return false, nil
 	}
 	if err := held(b, c.Agent, c.Fence); err != nil {
 		return false, err
 	}
-	b.State, b.Owner, b.FirstChoice, b.Nonce = build.Queued, "", c.To, c.Nonce
+	b.Nonce = c.Nonce
 	b.Fence++
 	b.Attempt--
+	if b.Cancel != nil {
+		b.end(build.Cancelled, b.Cancel.Reason, c.At)
+		return true, nil
+	}
+	b.State, b.Owner, b.FirstChoice = build.Queued, "", c.To
 	return true, nil
 }
 
@@ -235,6 +245,7 @@ type Rescue struct {
 	Fence int64
 	Max   int // attempts
 	At    time.Time
+	Why   string // it is taken, in words that go on "... 3 times"; "" is "its agent was lost"
 }
 
 // Apply implements Change.
@@ -243,15 +254,16 @@ func (c Rescue) Apply(b *Build) (bool, error) {
 		return false, err
 	}
 	b.Fence++
+	why := cmp.Or(c.Why, "its agent was lost")
 	switch {
 	case b.Cancel != nil:
 		b.end(build.Cancelled, b.Cancel.Reason, c.At)
 	case len(b.Once) > 0:
-		b.end(build.Lost, fmt.Sprintf("its agent was lost after %s, which must not run twice, had been started", slices.Sorted(maps.Keys(b.Once))[0]), c.At)
+		b.end(build.Lost, fmt.Sprintf("%s after %s, which must not run twice, had been started", why, slices.Sorted(maps.Keys(b.Once))[0]), c.At)
 	case b.Request.Here != "":
 		b.end(build.Lost, "the process that ran it is gone", c.At)
 	case b.Attempt >= c.Max:
-		b.end(build.Lost, fmt.Sprintf("its agent was lost %d times", b.Attempt), c.At)
+		b.end(build.Lost, fmt.Sprintf("%s %d times", why, b.Attempt), c.At)
 	default:
 		b.State, b.Owner, b.Nonce = build.Queued, "", ""
 	}
@@ -399,4 +411,14 @@ func (b *Build) end(state build.State, reason string, at time.Time) {
 	for _, key := range b.Groups {
 		b.Pending = append(b.Pending, Chore{Release, key})
 	}
+	if b.followed() {
+		b.Pending = append(b.Pending, Chore{Verb: StartAfter})
+	}
+}
+
+// followed reports whether the end of b may start other pipelines (on.after): one
+// that never began, or that was somebody's try of changes that are nowhere else,
+// is followed by nothing.
+func (b *Build) followed() bool {
+	return b.Plan != "" && b.State != build.Rejected && b.Request.Patch == "" && b.Request.Here == ""
 }

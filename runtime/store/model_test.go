@@ -47,7 +47,7 @@ type step struct {
 }
 
 // A budget bounds the mischief, and with it the number of states.
-type budget struct{ kills, rescues, doubles, losses, cancels, forces, collects int8 }
+type budget struct{ kills, rescues, doubles, losses, cancels, forces, collects, handOvers int8 }
 
 // A child is a build that was triggered.
 type child struct {
@@ -66,6 +66,7 @@ const (
 	firing
 	intending
 	completing
+	handingOver
 )
 
 // A worker is one agent, as far as it knows.
@@ -92,6 +93,7 @@ const (
 	fire
 	intend
 	complete
+	handOver
 	rescue
 	askCancel
 	forceCancel
@@ -119,6 +121,7 @@ type rules struct {
 	randomChild      bool
 	settleFirst      bool // the outbox is marked before the insert
 	forgetChild      bool // collection leaves no tombstone
+	cancelForgotten  bool // what is handed over is queued, cancelled or not
 	noIntent         bool // the step is started without saying so before
 	onceRetried      bool // rescue takes no account of the step
 }
@@ -126,7 +129,7 @@ type rules struct {
 const modelAttempts = 3
 
 // mischief is what may happen in the whole of the model.
-var mischief = budget{kills: 1, rescues: 2, doubles: 1, losses: 1, cancels: 1, forces: 1, collects: 1}
+var mischief = budget{kills: 1, rescues: 2, doubles: 1, losses: 1, cancels: 1, forces: 1, collects: 1, handOvers: 1}
 
 func newWorld(r *rules, left budget) *world {
 	return &world{
@@ -190,6 +193,12 @@ func (w *world) next() (all []state) {
 				add("agent intends the step", become(intending, with(intend)))
 			}
 			add("agent completes", become(completing, with(complete)))
+			if w.left.handOvers > 0 && !a.started {
+				add("agent hands it over", func(w *world) {
+					w.left.handOvers--
+					become(handingOver, with(handOver))(w)
+				})
+			}
 		}
 		if a.phase >= running && (b.State != build.Running || b.Owner != w.id(i) || b.Fence != int64(a.fence)) {
 			add("agent sees that it has it no more", func(w *world) { w.agents[i] = worker{life: a.life, sweep: a.sweep} })
@@ -338,6 +347,8 @@ func (w *world) deliver(m message) {
 		c, during = Intend{Agent: m.owner, Fence: int64(m.fence), Node: "deploy"}, intending
 	case complete:
 		c, during = Complete{Agent: m.owner, Fence: int64(m.fence), State: build.Success}, completing
+	case handOver:
+		c, during = HandOver{Agent: m.owner, Fence: int64(m.fence), Nonce: fmt.Sprint(m.owner, m.fence, "over")}, handingOver
 	}
 	err := w.change(m, c)
 	if a == nil || a.phase != during || a.fence != m.fence {
@@ -356,7 +367,7 @@ func (w *world) deliver(m message) {
 		if w.starts++; w.starts > 1 {
 			w.broken = "the step ran twice"
 		}
-	case m.verb == complete:
+	case m.verb == complete, m.verb == handOver:
 		*a = worker{life: a.life, sweep: a.sweep}
 	}
 }
@@ -370,7 +381,7 @@ func (w *world) change(m message, c Change) error {
 		return err
 	}
 	w.build = after
-	carries := m.verb == fire || m.verb == intend || m.verb == complete || m.verb == rescue || m.verb == forceCancel || m.verb == claim
+	carries := m.verb == fire || m.verb == intend || m.verb == complete || m.verb == handOver || m.verb == rescue || m.verb == forceCancel || m.verb == claim
 	switch {
 	case before.Terminal() && after.State != before.State:
 		w.broken = fmt.Sprintf("a build that was %s became %s", before.State, after.State)
@@ -420,6 +431,13 @@ func (r *rules) changed(b Build, c Change) (Build, bool, error) {
 			lie.Once = nil
 		}
 		return lie.Changed(c)
+	case HandOver:
+		if r.cancelForgotten {
+			lie.Cancel = nil
+		}
+		after, differs, err := lie.Changed(c)
+		after.Cancel = b.Cancel
+		return after, differs, err
 	case RequestCancel:
 		if r.cancelAnyState && b.Terminal() {
 			lie.State = build.Queued
@@ -436,6 +454,8 @@ func (w *world) look() string {
 		return w.broken
 	case w.starts > 1:
 		return "the step ran twice"
+	case w.build.State == build.Queued && w.build.Cancel != nil:
+		return "a build that was cancelled is queued"
 	case len(w.build.Outbox) > 0 && len(w.build.Pending) == 0 && w.made == 0 &&
 		!slices.ContainsFunc(w.net, func(m message) bool { return m.verb == insertChild }):
 		return "the trigger will never make a build"
@@ -444,7 +464,7 @@ func (w *world) look() string {
 }
 
 func (v verb) String() string {
-	return [...]string{"claim", "fire", "intend", "complete", "rescue", "cancel", "force", "insert child", "settle"}[v]
+	return [...]string{"claim", "fire", "intend", "complete", "hand over", "rescue", "cancel", "force", "insert child", "settle"}[v]
 }
 
 // way implements state.
@@ -477,7 +497,7 @@ func (w *world) key(buf []byte) []byte {
 		buf = append(buf, byte(c.id), flag(c.gone))
 	}
 	l := &w.left
-	buf = append(buf, byte(l.kills), byte(l.rescues), byte(l.doubles), byte(l.losses), byte(l.cancels), byte(l.forces), byte(l.collects))
+	buf = append(buf, byte(l.kills), byte(l.rescues), byte(l.doubles), byte(l.losses), byte(l.cancels), byte(l.forces), byte(l.collects), byte(l.handOvers))
 	slices.SortFunc(w.net, func(a, b message) int {
 		return cmp.Or(cmp.Compare(a.verb, b.verb), cmp.Compare(a.from, b.from), cmp.Compare(a.life, b.life), cmp.Compare(a.fence, b.fence), cmp.Compare(a.child, b.child), cmp.Compare(a.owner, b.owner))
 	})
@@ -570,6 +590,7 @@ func TestProtocolNeedsEachOfItsGuards(t *testing.T) {
 		{"a child's id that is derived", rules{randomChild: true}, budget{}, "two builds"},
 		{"inserting before settling", rules{settleFirst: true}, budget{kills: 1}, "never make a build"},
 		{"the tombstone of a child", rules{forgetChild: true}, budget{doubles: 1, collects: 1}, "two builds"},
+		{"the cancel in handing over", rules{cancelForgotten: true}, budget{cancels: 1, handOvers: 1}, "is queued"},
 		{"saying that a step starts", rules{noIntent: true}, budget{rescues: 1}, "ran twice"},
 		{"rescue's look at what started", rules{onceRetried: true}, budget{rescues: 1}, "ran twice"},
 	} {

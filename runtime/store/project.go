@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 // A Project is a repository whose pipelines are built here.
@@ -10,12 +12,22 @@ type Project struct {
 	Name    string    `json:"name"`
 	Rev     int64     `json:"rev"` // grows with each PutProject
 	Repo    string    `json:"repo"`
-	Ref     string    `json:"ref,omitempty"` // built when none is named; "" is the repository's own default
+	Ref     string    `json:"ref,omitempty"`  // built when none is named; "" is the repository's own default
+	Zone    string    `json:"zone,omitempty"` // of its schedules, such as "Europe/Berlin"; "" is UTC
 	Created time.Time `json:"created,omitzero"`
+
+	Retention Retention `json:"retention,omitzero"`
 
 	// Scheduled is, by pipeline and schedule, the newest minute for which a
 	// build was made.
 	Scheduled map[string]time.Time `json:"scheduled,omitempty"`
+}
+
+// Retention says which builds that have ended are kept. A zero field takes none
+// away.
+type Retention struct {
+	Age   plan.Duration `json:"age,omitempty"`   // since they ended
+	Count int           `json:"count,omitempty"` // the newest of each pipeline
 }
 
 // Projects keeps projects.

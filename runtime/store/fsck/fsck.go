@@ -314,6 +314,7 @@ func (c *checker) triggered() error {
 		switch {
 		case chore.Verb == store.EnqueueChild && triggered, chore.Verb == store.CancelChild && triggered:
 		case chore.Verb == store.Release && slices.Contains(b.Groups, chore.Target):
+		case chore.Verb == store.StartAfter:
 		default:
 			c.find("chore", "to %s %q", chore.Verb, chore.Target)
 		}

@@ -297,6 +297,13 @@ func cancelled(s suite) {
 	got = s.change("rescued", store.Rescue{Owner: a, Fence: 1, Max: store.MaxAttempts, At: at})
 	require.Equal(s.t, build.Cancelled, got.State, "what was to be cancelled does not run again")
 
+	s.enqueue("handed")
+	s.claim("handed", a)
+	s.change("handed", wish)
+	got = s.change("handed", store.HandOver{Agent: a, Fence: 1, Nonce: "n", At: at})
+	require.Equal(s.t, build.Cancelled, got.State, "nor does it when its agent cannot run it")
+	require.Equal(s.t, got, s.change("handed", store.HandOver{Agent: a, Fence: 1, Nonce: "n", At: at}))
+
 	s.enqueue("late")
 	got = s.change("late", store.Expire{Fence: 0, State: build.Rejected, Reason: "no eligible agent", At: at})
 	require.Equal(s.t, build.Rejected, got.State)
@@ -319,7 +326,7 @@ func outbox(s suite) {
 
 	s.change("x", store.Planned{Agent: a, Fence: 1, Plan: "sha256:1", Groups: []string{"live"}})
 	got = s.change("x", store.Complete{Agent: a, Fence: 1, State: build.Failed, At: at})
-	left := []store.Chore{{Verb: store.EnqueueChild, Target: "deploy"}, {Verb: store.CancelChild, Target: "deploy"}, {Verb: store.Release, Target: "live"}}
+	left := []store.Chore{{Verb: store.EnqueueChild, Target: "deploy"}, {Verb: store.CancelChild, Target: "deploy"}, {Verb: store.Release, Target: "live"}, {Verb: store.StartAfter}}
 	require.Equal(s.t, left, got.Pending)
 	for i, chore := range left {
 		got = s.change("x", store.Settle{Chore: chore})
@@ -328,6 +335,39 @@ func outbox(s suite) {
 	unsettled, err = s.Unsettled(s.ctx, 10)
 	require.NoError(s.t, err)
 	require.Empty(s.t, unsettled)
+}
+
+// followed is about what comes after a build (on.after): only one that was
+// planned, and is more than somebody's try, leaves that behind.
+func followed(s suite) {
+	after := store.Chore{Verb: store.StartAfter}
+	for word, c := range map[string]struct {
+		request store.Request
+		plan    string
+		end     build.State
+		want    []store.Chore
+	}{
+		"planned":   {store.Request{}, "sha256:1", build.Success, []store.Chore{after}},
+		"cancelled": {store.Request{}, "sha256:1", build.Cancelled, []store.Chore{after}},
+		"unplanned": {store.Request{}, "", build.Failed, nil},
+		"rejected":  {store.Request{}, "sha256:1", build.Rejected, nil},
+		"patched":   {store.Request{Patch: "sha256:2"}, "sha256:1", build.Success, nil},
+		"here":      {store.Request{Here: a}, "sha256:1", build.Success, nil},
+	} {
+		s.enqueue(word, func(r *store.Request) { r.Patch, r.Here = c.request.Patch, c.request.Here })
+		s.claim(word, a)
+		if c.plan != "" {
+			s.change(word, store.Planned{Agent: a, Fence: 1, Plan: c.plan})
+		}
+		got := s.change(word, store.Complete{Agent: a, Fence: 1, State: c.end, At: at})
+		require.Equal(s.t, c.want, got.Pending, word)
+	}
+	s.enqueue("lost")
+	s.claim("lost", a)
+	s.change("lost", store.Planned{Agent: a, Fence: 1, Plan: "sha256:1"})
+	got := s.change("lost", store.Rescue{Owner: a, Fence: 1, Max: 1, Why: "its runner died", At: at})
+	require.Equal(s.t, []store.Chore{after}, got.Pending, "however it ends")
+	require.Contains(s.t, got.Reason, "its runner died")
 }
 
 func approved(s suite) {
@@ -379,6 +419,7 @@ func repeated(s suite) {
 		store.Approve{Node: "go", Approval: store.Approval{Approved: true, By: "ann", At: at}},
 		store.RequestCancel{Cancel: store.Cancel{By: "ann"}, At: at},
 		store.Complete{Agent: a, Fence: 3, State: build.Cancelled, At: at},
+		store.Settle{Chore: store.Chore{Verb: store.StartAfter}},
 		store.Collect{},
 	} {
 		once := s.change("x", c)

@@ -71,6 +71,7 @@ var themes = []theme{
 	{"a hand-over costs no attempt", handedOver},
 	{"a cancel reaches a build wherever it stands", cancelled},
 	{"a trigger leaves a chore behind", outbox},
+	{"what comes after a build is not forgotten", followed},
 	{"the first word on an approval counts", approved},
 	{"a tombstone keeps a late insert from running", collected},
 	{"the same change twice is one", repeated},

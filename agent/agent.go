@@ -1,0 +1,273 @@
+// Package agent runs builds, with nobody to tell it which: it looks at a store
+// that it shares with others, takes what it can run, and looks after what they
+// leave behind.
+//
+// There is no leader. Each agent does all of this by itself, in loops of their
+// own that share little more than the store:
+//
+//	heartbeat.go  says that it lives, and asks what it still holds
+//	claim.go      takes builds from the queue
+//	rescue.go     watches the others, and takes builds from those that died
+//	sweep.go      does the chores that builds leave, and ends what waits in vain
+//	cron.go       makes the builds of schedules
+//	retain.go     deletes what nobody wants to keep
+//
+// Whatever two agents do at once, they do under the guards of package store, and
+// what must be made once has an ID that is derived from why it is made. So none
+// of the loops has to know what the others do, or other agents do: at worst
+// something is tried in vain.
+//
+// A life is the time under one AgentID. It ends when the agent is told to, or
+// when it finds that the others buried it: then it kills what it runs and begins
+// another one. What one build goes through is in run.go, and what its runner asks
+// meanwhile in handler.go.
+//
+// The package knows no database, no Starlark and no process. It is given them as
+// the fields of Agent.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// An Agent is what it takes to run builds. Store, Sources, Plan, Runner, Record
+// and Dir must be set. It must not be changed once Run was called.
+type Agent struct {
+	Store   store.Store
+	Sources Sources
+	Runner  Runner
+
+	// Plan turns a tree into the plan of a build, and into what runs the
+	// functions of its expands (nil when it has none), which works until ctx is
+	// done. An error that is plan.Diagnostics is the user's.
+	Plan func(ctx context.Context, t Tree, b store.Build) (*plan.Plan, Expander, error)
+
+	// Record opens the place where what happens in a build is kept, under the
+	// fence that the build has.
+	Record func(b store.Build) (Record, error)
+
+	// Secrets gives the values of those secrets of a plan that the build may
+	// have; nil gives none. The error is the reason that the build fails with.
+	Secrets func(ctx context.Context, b store.Build, p *plan.Plan) (map[string]string, error)
+
+	// Facts says what this machine has: what any machine does, and what stands
+	// under keys beside that. Nil says nothing.
+	Facts func(ctx context.Context, keys []string) (map[string]string, error)
+
+	// Free says how much of the file system below dir is free; nil asks the
+	// operating system.
+	Free func(dir string) (free, total uint64, err error)
+
+	Dir     string // of this agent alone: its lock, its workspaces
+	Name    string // for people
+	Host    string
+	Version string
+	Labels  map[string]string
+	Slots   int // builds at once; 0 is 1
+
+	// KeepFailed keeps the workspaces of builds that did not succeed, below
+	// Dir/kept, until somebody deletes them.
+	KeepFailed bool
+
+	MaxAttempts int // claims of one build; 0 is store.MaxAttempts
+	Timings     Timings
+	Log         *slog.Logger // nil is silence
+
+	draw func() uint64 // random numbers; a test's are the same each time
+}
+
+// Sources are the repositories of projects. An error that wraps ErrRejected, or
+// is plan.Diagnostics, is the fault of what was asked for; any other one is the
+// machine's, and is tried again.
+type Sources interface {
+	// Resolve finds the commit that ref names; "" is the project's Ref, and
+	// when that is empty too the repository's default branch.
+	Resolve(ctx context.Context, p store.Project, ref string) (commit string, err error)
+
+	// Branches lists the branches that there are.
+	Branches(ctx context.Context, p store.Project) ([]string, error)
+
+	// Catalog is what the PIPER.star of a commit registers.
+	Catalog(ctx context.Context, p store.Project, commit string) (plan.Catalog, error)
+
+	// Checkout makes dir, with the tree of the commit and the request's patch in
+	// it.
+	Checkout(ctx context.Context, p store.Project, r store.Request, commit, dir string) (Tree, error)
+}
+
+// A Tree is what is built.
+type Tree struct {
+	Dir    string
+	Commit string
+}
+
+// An Expander runs the function of an expand node.
+type Expander func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
+
+// A Runner runs a plan to its end, in a process of its own.
+type Runner interface {
+	// Run returns when nothing of the build runs any more. When ctx is done it
+	// kills all of it. The error says why the build did not come to its end.
+	Run(ctx context.Context, j Job, h Handler) error
+}
+
+// A Job is one build for a Runner.
+type Job struct {
+	Build   store.Build
+	Plan    *plan.Plan
+	Tree    Tree
+	Secrets map[string]string
+
+	// Cancels asks the build to end, each time with more force than before.
+	Cancels <-chan store.Cancel
+}
+
+// A Handler is what a Runner tells what happens, and whom it asks. A context that
+// is done before there is an answer says that none is needed any more. Its
+// methods may be called at once, Event and Output one at a time.
+type Handler interface {
+	Event(ev build.Event) error
+	Output(node string, attempt int, at time.Time, p []byte) error
+
+	Approve(ctx context.Context, node string) (runtime.Approval, error)
+	Trigger(ctx context.Context, node string, params map[string]string, made func(build.ID)) (build.State, error)
+	Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
+
+	// Intend is called before the process of a step starts that must not be
+	// started twice. An error keeps it from starting.
+	Intend(ctx context.Context, node string) error
+}
+
+// A Record keeps what happens in a build, and what its nodes write. An error that
+// is store.ErrFenced says that the build is another agent's.
+type Record interface {
+	runtime.Recorder
+	logs.Sink
+	Flush(ctx context.Context) error // returns once all so far is kept
+}
+
+// ErrRejected says that the fault is in what was asked for: to try again cannot
+// help.
+var ErrRejected = errors.New("rejected")
+
+// Timings are how often things are looked at, and how long is waited for what. A
+// zero field is the default that stands beside it.
+type Timings struct {
+	Heartbeat time.Duration // 5s
+	Lease     time.Duration // 30s without a heartbeat, and an agent is thought dead
+	GiveUp    time.Duration // 10m without a store, and builds are killed
+	Busy      time.Duration // 2s between two looks at the queue while something happens
+	Idle      time.Duration // 5s while nothing does
+	Unmoved   time.Duration // 2s, and a build that its first choice leaves may be taken
+	Sweep     time.Duration // 10s
+	Cron      time.Duration // 20s
+	Catalog   time.Duration // 1m between two looks at a project's default branch
+	Retain    time.Duration // 10m
+	Facts     time.Duration // 10m
+	Report    time.Duration // 1s between two reports of how far a build got
+	Grace     time.Duration // 10s for processes to end
+	Patience  time.Duration // 1h, and a build that no agent could run is rejected
+	Drain     time.Duration // 10m for builds to end once the agent was asked to; less than 0 gives them none
+}
+
+func (t Timings) withDefaults() Timings {
+	for field, value := range map[*time.Duration]time.Duration{
+		&t.Heartbeat: 5 * time.Second, &t.Lease: 30 * time.Second, &t.GiveUp: 10 * time.Minute,
+		&t.Busy: 2 * time.Second, &t.Idle: 5 * time.Second, &t.Unmoved: 2 * time.Second,
+		&t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute,
+		&t.Facts: 10 * time.Minute, &t.Report: time.Second, &t.Grace: 10 * time.Second,
+		&t.Patience: time.Hour, &t.Drain: 10 * time.Minute,
+	} {
+		*field = cmp.Or(*field, value)
+	}
+	return t
+}
+
+// Run works until ctx is done: then it takes no more builds, waits as long as
+// Timings.Drain for those that it has, and gives the others back. The error says
+// why it could not begin.
+func (a Agent) Run(ctx context.Context) error {
+	if a.draw == nil {
+		a.draw = rand.Uint64
+	}
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
+	}
+	if a.Free == nil {
+		a.Free = diskFree
+	}
+	a.Timings = a.Timings.withDefaults()
+	a.Slots = max(a.Slots, 1)
+	a.MaxAttempts = cmp.Or(a.MaxAttempts, store.MaxAttempts)
+	dir, err := openDirectory(a.Dir)
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer dir.Close()
+	for {
+		err := newLife(&a, dir).live(ctx)
+		if !errors.Is(err, errBuried) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// id draws an AgentID, which also serves as a nonce.
+func (a *Agent) id() store.AgentID {
+	return store.AgentID(fmt.Sprintf("%016x%016x", a.draw(), a.draw()))
+}
+
+// about is d, give or take a fifth: agents that started together drift apart.
+func (a *Agent) about(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*float64(a.draw()>>11)/(1<<53)))
+}
+
+// every calls do again and again, about every so often, until ctx is done.
+func (a *Agent) every(ctx context.Context, pause time.Duration, do func(ctx context.Context)) {
+	for sleep(ctx, a.about(pause)) {
+		do(ctx)
+	}
+}
+
+// sleep waits, and reports whether ctx was not done before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return ctx.Err() == nil
+	}
+}
+
+// refused reports whether err is a store's last word, and no accident.
+func refused(err error) bool {
+	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrNotFound)
+}
+
+// persist does what do does, as it may be done twice, until the store has an
+// answer: nil, or that it refuses. While ctx lasts, no outage is too long.
+func persist(ctx context.Context, do func() error) error {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := do()
+		if err == nil || refused(err) {
+			return err
+		}
+		if !sleep(ctx, pause) {
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/placement"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// How much of the queue is looked at, and how soon after the last time. What is
+// further back is offered to somebody, who finds it among its own.
+const (
+	ownQueue   = 64
+	wholeQueue = 256
+	soonest    = 20 * time.Millisecond
+	wholeAgain = 500 * time.Millisecond
+)
+
+// claims takes builds: those that this agent is the first choice for at once,
+// others when whoever should have them does not come.
+func (l *life) claims(ctx context.Context) {
+	c := claimer{life: l}
+	for pause := l.Timings.Busy; ; {
+		timer := time.NewTimer(l.about(pause))
+		whole := false
+		select {
+		case <-ctx.Done():
+		case <-l.kick:
+			sleep(ctx, soonest)
+		case <-timer.C:
+			whole = true
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+		pause = l.Timings.Idle
+		if busy := c.poll(ctx, whole); busy || l.holds() > 0 {
+			pause = l.Timings.Busy
+		}
+	}
+}
+
+// A claimer is what the claiming loop keeps to itself.
+type claimer struct {
+	*life
+	sights map[build.ID]sight
+	looked time.Time // at the whole queue
+	full   string    // why nothing is claimed
+}
+
+// A sight is a build in the queue, and since when it has been seen like that.
+type sight struct {
+	fence  int64
+	choice store.AgentID
+	since  time.Time
+}
+
+// poll looks at the queue, at all of it if whole, and reports whether there was
+// something in it.
+func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
+	if !c.claiming() || c.tight() {
+		return false
+	}
+	for _, look := range []struct {
+		choice store.AgentID
+		limit  int
+		skip   bool
+	}{
+		{c.id, ownQueue, false},
+		{"", wholeQueue, !whole && time.Since(c.looked) < wholeAgain},
+	} {
+		if look.skip || !c.slots.any() {
+			continue
+		}
+		queue, err := c.Store.Queue(ctx, look.choice, look.limit)
+		if err != nil {
+			c.log.Warn("look at the queue", "error", err)
+			return true
+		}
+		if look.choice == "" {
+			c.looked = time.Now()
+			c.see(queue)
+		}
+		busy = busy || len(queue) > 0
+		for i := range queue {
+			if !c.slots.any() {
+				return true
+			}
+			if b := &queue[i]; c.mine(ctx, b) {
+				c.claim(ctx, b)
+			}
+		}
+	}
+	return busy
+}
+
+// tight reports whether the disk is too full, and says so when that changes.
+func (c *claimer) tight() bool {
+	why := c.Agent.full()
+	if why != "" && c.full == "" {
+		c.log.Warn("agent claims no builds", "why", why)
+	}
+	c.full = why
+	return why != ""
+}
+
+// see notes since when builds stand in the queue as they do.
+func (c *claimer) see(queue []store.Build) {
+	sights := make(map[build.ID]sight, len(queue))
+	for _, b := range queue {
+		s := c.sights[b.ID]
+		if s.since.IsZero() || s.fence != b.Fence || s.choice != b.FirstChoice {
+			s = sight{b.Fence, b.FirstChoice, time.Now()}
+		}
+		sights[b.ID] = s
+	}
+	c.sights = sights
+}
+
+// mine reports whether this agent should try to get b.
+func (c *claimer) mine(ctx context.Context, b *store.Build) bool {
+	me := c.me()
+	if b.Cancel != nil || b.Attempt >= c.MaxAttempts {
+		return false
+	}
+	if !placement.Eligible(&me, b) {
+		if b.Request.Here != "" || !c.asks(b.Requires) {
+			return false
+		}
+		c.describe(ctx, b.Requires)
+		if me = c.me(); !placement.Eligible(&me, b) {
+			return false
+		}
+	}
+	agents := c.others()
+	choice := b.FirstChoice
+	if choice == "" {
+		choice = placement.FirstChoice(b, agents)
+	}
+	i := slices.IndexFunc(agents, func(a store.Agent) bool { return a.ID == choice })
+	s, seen := c.sights[b.ID]
+	return choice == c.id || i < 0 || placement.Free(&agents[i]) == 0 || seen && time.Since(s.since) >= c.Timings.Unmoved
+}
+
+// claim is T1, for a build that holds its groups.
+func (c *claimer) claim(ctx context.Context, b *store.Build) {
+	held, err := c.acquire(ctx, *b)
+	switch {
+	case err != nil:
+		c.log.Warn("acquire groups", "build", b.ID, "error", err)
+		return
+	case !held || !c.slots.try():
+		return
+	}
+	r := newRun(c.life, *b)
+	if !c.enter(r) {
+		c.slots.give()
+		return
+	}
+	// From here on verify knows that it may be ours.
+	got, err := c.change(r.ctx, b.ID, store.Claim{Agent: c.id, Fence: b.Fence, Nonce: string(c.Agent.id()), Max: c.MaxAttempts, At: now()})
+	if err != nil {
+		c.log.Debug("somebody was faster", "build", b.ID, "error", err)
+		c.slots.give()
+		c.exit(r)
+		return
+	}
+	r.claimed(got)
+	go r.work()
+}

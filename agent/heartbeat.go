@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// heartbeats says again and again that the agent lives, and asks each time what
+// it still has.
+func (l *life) heartbeats(ctx context.Context) {
+	heard := time.Now()
+	l.every(ctx, l.Timings.Heartbeat, func(ctx context.Context) {
+		err := l.heartbeat(ctx)
+		if err == nil {
+			err = l.verify(ctx)
+		}
+		switch {
+		case err == nil:
+			heard = time.Now()
+		case errors.Is(err, store.ErrNotFound):
+			l.log.Error("agent was buried: it kills what it runs and starts anew")
+			l.die(errBuried)
+		case ctx.Err() != nil:
+		case time.Since(heard) > l.Timings.GiveUp:
+			l.log.Error("store is away", "since", heard, "error", err)
+			for _, r := range l.all() {
+				r.kill(errAway)
+			}
+		default:
+			l.log.Warn("heartbeat", "error", err)
+		}
+	})
+}
+
+// heartbeat is T2.
+func (l *life) heartbeat(ctx context.Context) error {
+	running := map[build.ID]int64{}
+	for _, r := range l.all() {
+		if fence, ok := r.occupies(); ok {
+			running[r.of] = fence
+		}
+	}
+	self, err := l.Store.Heartbeat(ctx, l.id, running, now())
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if self.Draining != l.self.Draining {
+		l.log.Info("agent was told", "draining", self.Draining)
+	}
+	self.Facts = l.self.Facts // the answer may be older
+	l.self = self
+	return nil
+}
+
+// verify is T3: it holds what this agent runs against what it has.
+func (l *life) verify(ctx context.Context) error {
+	before := l.all() // what is claimed after the store was read is not in there
+	owned, err := l.Store.Running(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	has := make(map[build.ID]bool, len(owned))
+	for _, b := range owned {
+		has[b.ID] = true
+		if r := l.running(b.ID); r != nil {
+			r.verify(b)
+			continue
+		}
+		// It is ours and nobody works at it: a claim whose answer was given up,
+		// or a build that was.
+		l.rescue(ctx, b, errDrained.Error())
+	}
+	for _, r := range before {
+		if has[r.of] {
+			continue
+		}
+		b, err := l.Store.Build(ctx, r.of)
+		if err != nil {
+			return err
+		}
+		r.verify(b)
+	}
+	return nil
+}
+
+// factfinding keeps what this agent tells of its machine true.
+func (l *life) factfinding(ctx context.Context) {
+	l.every(ctx, l.Timings.Facts, func(ctx context.Context) { l.describe(ctx, nil) })
+}
+
+// describe finds the facts anew, those that requires asks for among them, and
+// tells them to the others.
+func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
+	found, err := l.facts(ctx, facts.Keys(requires))
+	if err != nil {
+		l.log.Warn("find what this machine has", "error", err)
+		return
+	}
+	l.mu.Lock()
+	same := maps.Equal(l.self.Facts, found)
+	l.self.Facts = found
+	l.mu.Unlock()
+	if same {
+		return
+	}
+	if err := l.Store.Describe(ctx, l.id, l.Slots, l.Labels, found); err != nil {
+		l.log.Warn("describe this agent", "error", err) // the next time
+	}
+}
+
+// facts finds those of every machine, and those that were ever asked for.
+func (l *life) facts(ctx context.Context, keys []string) (map[string]string, error) {
+	if l.Facts == nil {
+		return nil, nil
+	}
+	l.mu.Lock()
+	for _, key := range keys {
+		if !slices.Contains(l.keys, key) {
+			l.keys = append(l.keys, key)
+		}
+	}
+	all := slices.Clone(l.keys)
+	l.mu.Unlock()
+	return l.Facts(ctx, all)
+}
+
+// asks reports whether requires asks for a fact that nobody has looked for yet.
+func (l *life) asks(requires []plan.Requirement) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(facts.Keys(requires), func(key string) bool {
+		_, known := l.self.Facts[key]
+		return !known && !slices.Contains(l.keys, key)
+	})
+}

@@ -1,0 +1,458 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/placement"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// A run is one build in the hands of this agent, from its claim on. One goroutine
+// takes it to its end; the runner calls in from others (handler.go).
+type run struct {
+	*life
+	of  build.ID
+	log *slog.Logger
+	dir string // its workspace; "" before there is one
+
+	ctx  context.Context // done when the build is not to go on here, for whatever reason
+	kill context.CancelCauseFunc
+
+	called  chan struct{} // closed once it is to be cancelled
+	cancels chan store.Cancel
+
+	mu      sync.Mutex // guards what follows
+	build   store.Build
+	granted int64 // the fence; 0 while it is being claimed
+	wish    *store.Cancel
+	holding bool // a slot
+}
+
+func newRun(l *life, b store.Build) *run {
+	r := &run{life: l, of: b.ID, build: b, holding: true, called: make(chan struct{}), cancels: make(chan store.Cancel, 2),
+		log: l.log.With("build", b.ID, "number", b.Number)}
+	r.ctx, r.kill = context.WithCancelCause(l.ctx)
+	return r
+}
+
+// claimed notes that the claim was granted.
+func (r *run) claimed(b store.Build) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.build, r.granted = b, b.Fence
+	r.dir = r.life.dir.workspace(b.ID, b.Fence)
+	r.log = r.log.With("fence", b.Fence)
+	r.log.Info("build claimed", "project", b.Request.Project, "pipeline", b.Request.Pipeline, "attempt", b.Attempt)
+}
+
+// occupies is the fence under which the build takes a slot, if it does.
+func (r *run) occupies() (fence int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.granted, r.granted > 0 && r.holding
+}
+
+// verify is T3 for one build: b is what the store has of it.
+func (r *run) verify(b store.Build) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.granted == 0 || b.Fence < r.granted: // read before it was claimed
+	case b.Fence > r.granted || b.State != build.Running || b.Owner != r.id:
+		r.kill(errLost)
+	case b.Cancel != nil && (r.wish == nil || b.Cancel.Force && !r.wish.Force):
+		r.log.Info("build is to be cancelled", "by", b.Cancel.By, "force", b.Cancel.Force)
+		if r.wish == nil {
+			close(r.called)
+		}
+		r.wish = b.Cancel
+		r.cancels <- *b.Cancel // there is room: it is asked for twice at most
+	}
+}
+
+// work takes the build to its end, or to that of this agent's part in it.
+func (r *run) work() {
+	defer r.exit(r)
+	defer r.kill(nil)
+	defer r.giveSlot()
+	go r.until(r.ctx, r.of, r.Timings.Report, func(b store.Build) bool { r.verify(b); return false })
+
+	change := r.guarded()
+	if change == nil {
+		r.log.Warn("build dropped", "why", context.Cause(r.ctx))
+		r.clean(build.Lost)
+		return
+	}
+	b, err := r.life.change(r.life.ctx, r.of, change)
+	if err != nil {
+		r.log.Warn("build dropped", "why", err)
+		r.clean(build.Lost)
+		return
+	}
+	r.log.Info("build leaves", "state", b.State, "reason", b.Reason)
+	r.clean(b.State)
+	if b.Terminal() {
+		r.settle(r.life.ctx, b)
+	}
+	r.look()
+}
+
+// clean removes the workspace, or keeps it.
+func (r *run) clean(end build.State) {
+	if r.KeepFailed && (end == build.Failed || end == build.TimedOut) {
+		kept, err := r.life.dir.keep(r.dir)
+		if err == nil {
+			r.log.Info("workspace kept", "dir", kept)
+			return
+		}
+		r.log.Warn("keep workspace", "error", err)
+	}
+	r.life.dir.remove(r.dir)
+}
+
+// guarded is attempt, which fails the build when it panics, and not the agent.
+func (r *run) guarded() (change store.Change) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("agent is broken", "panic", p, "stack", string(debug.Stack()))
+			change = r.complete(build.Failed, fmt.Sprintf("the agent is broken: %v", p))
+		}
+	}()
+	return r.attempt()
+}
+
+// attempt does all that there is to do about the build here, and returns the
+// change that ends that. Nil says that the build is not this agent's any more.
+func (r *run) attempt() store.Change {
+	// Until the runner has it, a cancel ends whatever is done.
+	ctx, stop := context.WithCancel(r.ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-r.called:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+
+	tree, err := r.checkOut(ctx)
+	if err != nil {
+		return r.failed(ctx, err)
+	}
+	p, expand, err := r.planned(ctx, tree)
+	if err != nil {
+		return r.failed(ctx, err)
+	}
+	switch change, err := r.placed(ctx); {
+	case err != nil:
+		return r.failed(ctx, err)
+	case change != nil:
+		return change
+	}
+	var secrets map[string]string
+	if r.Secrets != nil {
+		if secrets, err = r.Secrets(ctx, r.now(), p); err != nil {
+			return r.failed(ctx, fmt.Errorf("find secrets: %w", err))
+		}
+	}
+	if ctx.Err() != nil {
+		return r.failed(ctx, ctx.Err())
+	}
+	return r.execute(p, expand, tree, secrets)
+}
+
+// execute hands the plan to the runner.
+func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[string]string) store.Change {
+	record, err := r.Record(r.now())
+	if err != nil {
+		return r.failed(r.ctx, fmt.Errorf("open record: %w", err))
+	}
+	defer record.Close()
+	h := newHandler(r, p, expand, record)
+	reports := make(chan struct{})
+	ctx, stop := context.WithCancel(r.ctx)
+	go func() {
+		defer close(reports)
+		r.every(ctx, r.Timings.Report, h.report)
+	}()
+	err = r.Runner.Run(r.ctx, Job{Build: r.now(), Plan: p, Tree: tree, Secrets: secrets, Cancels: r.cancels}, h)
+	stop()
+	<-reports
+	h.close()
+	state, reason, progress := h.outcome()
+	if r.ctx.Err() != nil {
+		return r.failed(r.ctx, r.ctx.Err())
+	}
+	if !ended(state) {
+		return r.giveBack(fmt.Sprintf("its runner ended early (%v)", errors.Join(err, h.failure)))
+	}
+	if err != nil {
+		r.log.Warn("runner", "error", err)
+	}
+	if err := persist(r.ctx, func() error { return record.Flush(r.ctx) }); err != nil {
+		return r.failed(r.ctx, fmt.Errorf("flush record: %w", err))
+	}
+	done := r.complete(state, reason)
+	done.Progress = progress
+	return done
+}
+
+// giveSlot gives back the slot, if the build has one.
+func (r *run) giveSlot() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holding {
+		r.holding = false
+		r.slots.give()
+	}
+}
+
+// takeSlot waits for a slot, if the build has none.
+func (r *run) takeSlot(ctx context.Context) error {
+	if _, ok := r.occupies(); ok {
+		return nil
+	}
+	if err := r.slots.take(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holding {
+		r.slots.give() // another of its nodes was faster
+	}
+	r.holding = true
+	return nil
+}
+
+// seizeSlot takes a slot, if the build has none, whether one is free or not.
+func (r *run) seizeSlot() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.holding {
+		r.holding = true
+		r.slots.seize()
+	}
+}
+
+func ended(s build.State) bool { return s != build.Queued && s != build.Running }
+
+// now is the build as this agent knows it.
+func (r *run) now() store.Build {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.build
+}
+
+// fence is the one that the build was claimed under.
+func (r *run) fence() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.granted
+}
+
+// change takes the build through c. Refused, it is not ours any more, unless c
+// itself is not to be.
+func (r *run) change(ctx context.Context, c store.Change) (store.Build, error) {
+	b, err := r.life.change(ctx, r.of, c)
+	if errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrNotFound) {
+		r.kill(errLost)
+	}
+	return b, err
+}
+
+// complete is T7.
+func (r *run) complete(state build.State, reason string) store.Complete {
+	return store.Complete{Agent: r.id, Fence: r.fence(), State: state, Reason: reason, At: now()}
+}
+
+// giveBack is T8 for a build of this agent's own: another attempt may go better.
+func (r *run) giveBack(why string) store.Change {
+	r.log.Warn("build given back", "why", why)
+	return store.Rescue{Owner: r.id, Fence: r.fence(), Max: r.MaxAttempts, At: now(), Why: why}
+}
+
+// handOver gives the build to one who can run it.
+func (r *run) handOver(to store.AgentID) store.Change {
+	r.log.Info("build handed over", "to", to)
+	return store.HandOver{Agent: r.id, Fence: r.fence(), Nonce: string(r.Agent.id()), To: to, At: now()}
+}
+
+// failed is what becomes of the build when err ended what was done under ctx.
+func (r *run) failed(ctx context.Context, err error) store.Change {
+	var wrong plan.Diagnostics
+	switch cause := context.Cause(r.ctx); {
+	case errors.Is(cause, errDrained):
+		return r.giveBack(errDrained.Error())
+	case cause != nil, errors.Is(err, store.ErrFenced):
+		return nil
+	case ctx.Err() != nil: // then it was cancelled
+		r.mu.Lock()
+		wish := *r.wish
+		r.mu.Unlock()
+		return r.complete(build.Cancelled, wish.Reason)
+	case errors.As(err, &wrong):
+		done := r.complete(build.Rejected, fmt.Sprintf("its PIPER.star has %d errors", len(wrong)))
+		if len(wrong) == 1 {
+			done.Reason = wrong[0].Message
+		}
+		done.Diagnostics = wrong
+		return done
+	case errors.Is(err, ErrRejected):
+		return r.complete(build.Rejected, err.Error())
+	}
+	return r.complete(build.Failed, err.Error())
+}
+
+// retries are the pauses before what failed by an accident is tried again.
+var retries = []time.Duration{5 * time.Second, 30 * time.Second}
+
+// try does something that may fail by an accident.
+func (r *run) try(ctx context.Context, what string, do func() error) error {
+	for _, pause := range retries {
+		err := do()
+		if err == nil || ctx.Err() != nil || refused(err) || errors.Is(err, ErrRejected) || errors.As(err, new(plan.Diagnostics)) {
+			return err
+		}
+		r.log.Warn(what, "error", err, "again in", pause)
+		if !sleep(ctx, pause) {
+			return err
+		}
+	}
+	return do()
+}
+
+// checkOut makes the workspace.
+func (r *run) checkOut(ctx context.Context) (tree Tree, err error) {
+	b := r.now()
+	var project store.Project
+	err = persist(ctx, func() (err error) { project, err = r.Store.Project(ctx, b.Request.Project); return err })
+	if errors.Is(err, store.ErrNotFound) {
+		return tree, fmt.Errorf("there is no project %s: %w", b.Request.Project, ErrRejected)
+	}
+	if err != nil {
+		return tree, err
+	}
+	commit := b.Commit // of an attempt before: the same is built again
+	if commit == "" {
+		commit = b.Request.Commit
+	}
+	if commit == "" {
+		err := r.try(ctx, "resolve ref", func() (err error) { commit, err = r.Sources.Resolve(ctx, project, b.Request.Ref); return err })
+		if err != nil {
+			return tree, fmt.Errorf("resolve %q: %w", b.Request.Ref, err)
+		}
+	}
+	err = r.try(ctx, "check out", func() (err error) {
+		if err := os.RemoveAll(r.dir); err != nil { // what a try before left
+			return err
+		}
+		tree, err = r.Sources.Checkout(ctx, project, b.Request, commit, r.dir)
+		return err
+	})
+	if err != nil {
+		return tree, fmt.Errorf("check out %s: %w", commit, err)
+	}
+	return tree, nil
+}
+
+// planned is T6: it makes the plan, or takes the one that was made before.
+func (r *run) planned(ctx context.Context, tree Tree) (p *plan.Plan, expand Expander, err error) {
+	b := r.now()
+	if b.Plan != "" {
+		var data []byte
+		if err := persist(ctx, func() (err error) { data, err = r.Store.Blob(ctx, b.Plan); return err }); err != nil {
+			return nil, nil, fmt.Errorf("read its plan: %w", err)
+		}
+		if p, err = plan.Decode(data); err != nil {
+			return nil, nil, fmt.Errorf("read its plan: %w", err)
+		}
+		if !slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand != nil }) {
+			return p, nil, nil
+		}
+	}
+	// What runs its expands has to last as long as the build.
+	err = r.try(ctx, "plan", func() (err error) { p, expand, err = r.Plan(r.ctx, tree, b); return err })
+	if err != nil {
+		return nil, nil, err
+	}
+	digest := p.Digest()
+	if b.Plan != "" && b.Plan != digest {
+		return nil, nil, fmt.Errorf("it was planned as %s, and %s has another plan for it: what it depends on is not the same here", b.Plan, r.Name)
+	}
+	err = persist(ctx, func() error { return r.Store.PutBlob(ctx, digest, p.Canonical()) })
+	if err != nil {
+		return nil, nil, fmt.Errorf("keep its plan: %w", err)
+	}
+	b, err = r.change(ctx, store.Planned{Agent: r.id, Fence: r.fence(), Commit: tree.Commit, Plan: digest, Requires: requires(p),
+		Groups: groupsOf(p, b.Request.Project), Patience: p.QueueTimeout, Total: len(p.Nodes)})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.mu.Lock()
+	r.build = b
+	r.mu.Unlock()
+	return p, expand, nil
+}
+
+// requires is what all steps and environments of a plan require, each once.
+func requires(p *plan.Plan) (all []plan.Requirement) {
+	add := func(some []plan.Requirement) {
+		for _, q := range some {
+			if !slices.ContainsFunc(all, func(o plan.Requirement) bool { return same(q, o) }) {
+				all = append(all, q)
+			}
+		}
+	}
+	for i := range p.Environments {
+		add(p.Environments[i].Requires)
+	}
+	for i := range p.Nodes {
+		if s := p.Nodes[i].Step; s != nil {
+			add(s.Requires)
+		}
+	}
+	return all
+}
+
+func same(a, b plan.Requirement) bool {
+	return a.Op == b.Op && a.Key == b.Key && a.Reason == b.Reason && slices.Equal(a.Values, b.Values) && slices.EqualFunc(a.Of, b.Of, same)
+}
+
+// placed sees whether the build may run here and now. Else it returns how it is
+// given to another agent, or back to the queue until its groups are free.
+func (r *run) placed(ctx context.Context) (store.Change, error) {
+	b, me := r.now(), r.me()
+	if !placement.Eligible(&me, &b) && r.asks(b.Requires) {
+		r.describe(ctx, b.Requires)
+		me = r.me()
+	}
+	if !placement.Eligible(&me, &b) {
+		return r.handOver(placement.FirstChoice(&b, r.others())), nil
+	}
+	if len(b.Groups) == 0 {
+		return nil, nil
+	}
+	held := false
+	err := persist(ctx, func() (err error) { held, err = r.acquire(ctx, b); return err })
+	if held || err != nil {
+		return nil, err
+	}
+	why, err := r.entangled(ctx, b)
+	switch {
+	case err != nil:
+		return nil, err
+	case why != "":
+		return nil, fmt.Errorf("%s: %w", why, ErrRejected)
+	}
+	return r.handOver(""), nil
+}
