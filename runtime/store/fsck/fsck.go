@@ -4,7 +4,8 @@
 //
 // It reads, and changes nothing. Builds may change meanwhile: what it finds of
 // one that did is looked at again, so a finding is never that of a moment
-// between two writes.
+// between two writes. A group may stay with a build that has ended until somebody
+// wants it (see store.Group), so that is no finding.
 package fsck
 
 import (
@@ -44,7 +45,6 @@ var Codes = map[string]string{
 	"log":     "a part of its output is missing, doubled or out of order",
 	"trigger": "a build that it triggered does not exist, is not its child, or exists twice",
 	"chore":   "something is to be done about it that has no meaning",
-	"group":   "a group that it should have given back is still held by it",
 }
 
 // Counts are what was looked at.
@@ -135,7 +135,7 @@ func (c *checker) build() error {
 		c.find("request", "its hash is %s, that of the request %s", b.Hash, b.Request.Hash())
 	}
 	c.state()
-	for _, part := range []func() error{c.happened, c.triggered, c.groups} {
+	for _, part := range []func() error{c.happened, c.triggered} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -317,28 +317,6 @@ func (c *checker) triggered() error {
 		case chore.Verb == store.StartAfter:
 		default:
 			c.find("chore", "to %s %q", chore.Verb, chore.Target)
-		}
-	}
-	return nil
-}
-
-// groups looks whether a build that has ended still holds one.
-func (c *checker) groups() error {
-	b := c.at
-	for _, key := range b.Groups {
-		if !b.Terminal() || slices.Contains(b.Pending, store.Chore{Verb: store.Release, Target: key}) {
-			continue
-		}
-		g, err := c.Group(c.ctx, key)
-		if err != nil {
-			return err
-		}
-		waits := slices.Contains(g.Queue, store.Waiter{Number: b.Number, Build: b.ID})
-		switch {
-		case g.Holder == b.ID:
-			c.find("group", "%s", key)
-		case waits:
-			c.find("group", "%s: it still waits for it", key)
 		}
 	}
 	return nil

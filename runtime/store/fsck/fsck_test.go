@@ -161,9 +161,6 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a foreign chore": {build: func(b *store.Build) {
 			b.Pending = []store.Chore{{Verb: "dance", Target: "deploy"}, {Verb: store.Release, Target: "other"}}
 		}, want: []string{`chore: to dance "deploy"`, `chore: to release "other"`}},
-		"a group is kept":                   {after: func(w *world) { w.acquire("b", 1) }, want: []string{"group: prod"}},
-		"a group is waited for":             {after: func(w *world) { w.acquire("other", 9); w.acquire("b", 1) }, want: []string{"group: prod: it still waits for it"}},
-		"a group is about to be given back": {build: func(b *store.Build) { b.Pending = []store.Chore{{Verb: store.Release, Target: "prod"}} }, after: func(w *world) { w.acquire("b", 1) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -187,11 +184,6 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	}
 	seen["number"] = true // has a test of its own
 	require.Equal(t, slices.Sorted(maps.Keys(fsck.Codes)), slices.Sorted(maps.Keys(seen)), "each kind of finding has a case")
-}
-
-func (w *world) acquire(id build.ID, number int64) {
-	_, err := w.ChangeGroup(w.t.Context(), "prod", store.Acquire{Waiter: store.Waiter{Number: number, Build: id}})
-	require.NoError(w.t, err)
 }
 
 func TestANumberIsOneBuilds(t *testing.T) {
