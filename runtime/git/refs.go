@@ -21,6 +21,9 @@ type head struct {
 var errAskGit = errors.New("not readable as files")
 
 func (r *Repo) head() (head, error) {
+	if r.at != nil {
+		return *r.at, nil
+	}
 	return ask(r, "head", func() (head, error) {
 		h, err := r.headFromFiles()
 		if errors.Is(err, errAskGit) {
