@@ -1,7 +1,6 @@
 package git
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"unicode"
@@ -61,11 +60,6 @@ func (e *remoteError) Unwrap() error { return e.is }
 
 // Hint says what to do.
 func (e *remoteError) Hint() string { return e.hint }
-
-func isRemote(err error) bool {
-	var e *remoteError
-	return errors.As(err, &e)
-}
 
 // understand makes a remoteError of what git said about an address, or else an
 // error without what is hidden.

@@ -152,7 +152,7 @@ func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
 		"--no-recurse-submodules", "--no-auto-maintenance", "--", r.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	head := <-there
 	switch {
-	case err != nil && ctx.Err() == nil && !isRemote(err) && !m.sound(ctx):
+	case exitCode(err) > 0 && !m.sound(ctx): // it is not the other side, so it is this one
 		return m.make(ctx, r, d)
 	case err != nil:
 		return err
