@@ -30,7 +30,7 @@ const MaxPatch = 64 << 20
 // Checkout makes a tree. When it fails it leaves nothing behind.
 func (m *Mirror) Checkout(ctx context.Context, c Checkout) error {
 	return m.told("check out "+printable(c.Commit)+" of", func() error {
-		if !isHash(c.Commit) {
+		if !IsHash(c.Commit) {
 			return errors.New("it is not the full hash of a commit")
 		}
 		if c.Branch != "" {

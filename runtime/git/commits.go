@@ -75,7 +75,7 @@ func (m *Mirror) resolve(ctx context.Context, ref string) (string, error) {
 	names := []string{"refs/heads/" + ref, "refs/tags/" + ref}
 	if strings.HasPrefix(ref, "refs/") {
 		names = []string{ref}
-	} else if isHash(ref) {
+	} else if IsHash(ref) {
 		names = []string{ref}
 	} else if len(ref) >= 4 && strings.Trim(ref, "0123456789abcdef") == "" {
 		names = append(names, ref)
@@ -87,7 +87,7 @@ func (m *Mirror) resolve(ctx context.Context, ref string) (string, error) {
 		}
 	}
 	hint := "is it pushed, and spelled right?"
-	if isHash(ref) {
+	if IsHash(ref) {
 		hint = "the commit is gone from the repository, or was never pushed"
 	}
 	return "", &advised{ErrUnknown, hint}
@@ -159,7 +159,7 @@ func (m *Mirror) IsBranch(ctx context.Context, name string) (is bool, err error)
 // files (Revision) and no others.
 func (m *Mirror) At(ctx context.Context, commit, branch string) (*Repo, error) {
 	err := m.told("look at "+printable(commit)+" in", func() error {
-		if !isHash(commit) {
+		if !IsHash(commit) {
 			return errors.New("it is not the full hash of a commit")
 		}
 		return m.use(ctx, func() error {

@@ -210,14 +210,16 @@ func (m *Mirror) remoteHead(ctx context.Context, r remote, d door) (string, erro
 func (m *Mirror) fetchName(ctx context.Context, r remote, d door, name string) error {
 	want := name
 	switch {
-	case isHash(name):
+	case strings.HasPrefix(name, "refs/heads/"), strings.HasPrefix(name, "refs/tags/"):
+		return nil // came with the rest, if it is there
+	case IsHash(name):
 		if _, err := m.commit(ctx, name); err == nil {
 			return nil
 		}
 	case strings.HasPrefix(name, "refs/"):
 		want = "+" + name + ":" + name
 	default:
-		return nil // came with the rest, if it is there
+		return nil
 	}
 	_, err := m.reach(ctx, m.repository(), d, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
 		"--no-recurse-submodules", "--no-auto-maintenance", "--", r.url, want)

@@ -199,3 +199,10 @@ func (m *Mirror) addresses(ctx context.Context, r remote) ([]netip.Addr, error) 
 	}
 	return found, nil
 }
+
+// Host returns the host and the port of an address; "" where it names none, as a
+// path of this machine does.
+func Host(address string) (host, port string, err error) {
+	r, err := parseRemote(address, true)
+	return r.host, r.port, err
+}
