@@ -144,11 +144,12 @@ func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request
 }
 
 // branchOf is the branch that whoever asked for a build is on: the one that was
-// pushed, or the one that was named. A tag or a hash is on none.
+// pushed, or the one that was named. A tag or a hash is on none, nor is a fork,
+// whose main is not ours.
 func branchOf(ctx context.Context, m *git.Mirror, p store.Project, r store.Request) (string, error) {
 	ref := cmp.Or(r.Ref, p.Ref)
 	switch {
-	case r.Event.Tag != "":
+	case r.Event.Tag != "" || r.Cause.Trust == "fork":
 		return "", nil
 	case r.Event.Branch != "":
 		return r.Event.Branch, nil

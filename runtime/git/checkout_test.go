@@ -74,6 +74,13 @@ func TestCheckoutIsAClone(t *testing.T) {
 			want := told(t, b, "feature/x")
 			require.Equal(t, want, told(t, a, "feature/x"))
 			require.Equal(t, want, told(t, at, "feature/x"))
+			for _, base := range []string{"origin/feature/x", "origin/main", "v1.0"} {
+				theirs, err := b.Changed(base)
+				require.NoError(t, err, base)
+				here, err := at.Changed(base)
+				require.NoError(t, err, base)
+				require.Equal(t, theirs, here, base)
+			}
 
 			require.Equal(t, w.dir, runGit(t, mine, "config", "remote.origin.url"))
 			require.Equal(t, runGit(t, theirs, "for-each-ref"), runGit(t, mine, "for-each-ref"))

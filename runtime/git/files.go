@@ -141,7 +141,11 @@ func (r *Repo) mergeBase(base string) (string, error) {
 
 // resolve returns the commit that a revision names, here or at origin.
 func (r *Repo) resolve(rev string) (string, error) {
-	for _, name := range []string{rev, "refs/remotes/origin/" + rev} {
+	names := []string{rev, "refs/remotes/origin/" + rev}
+	if branch, ok := strings.CutPrefix(rev, "origin/"); ok && r.at != nil { // the remote's branches are ours
+		names[1] = "refs/heads/" + branch
+	}
+	for _, name := range names {
 		out, err := r.git("rev-parse", "--verify", "--quiet", name+"^{commit}")
 		if err == nil {
 			return line(out), nil
