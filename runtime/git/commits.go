@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func CheckRef(name string) error {
 // branch. The error is ErrUnknown when there is none, ErrNoCommit when the
 // repository is empty.
 func (m *Mirror) Resolve(ctx context.Context, ref string) (commit string, err error) {
-	err = m.told("find "+printable(ref)+" in", func() error {
+	err = m.told("find "+cmp.Or(printable(ref), "the default branch")+" in", func() error {
 		return m.use(ctx, func() error {
 			if ref == "" {
 				if ref, err = m.defaultBranch(ctx); err != nil {

@@ -36,18 +36,29 @@ var (
 // An absolute path, or file:// and one, is allowed if local says so.
 func CheckURL(address string, local bool) error {
 	_, err := parseRemote(address, local)
-	return err
+	return aboutAddress(address, err)
+}
+
+// Host returns the host and the port of an address; "" where it names none, as a
+// path of this machine does.
+func Host(address string) (host, port string, err error) {
+	r, err := parseRemote(address, true)
+	return r.host, r.port, aboutAddress(address, err)
+}
+
+func aboutAddress(address string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("address %s: %w", quote(hidePassword(address)), err)
 }
 
 func parseRemote(address string, local bool) (remote, error) {
 	r, err := readRemote(address)
-	switch {
-	case err != nil:
-		return remote{}, fmt.Errorf("address %s: %w", quote(hidePassword(address)), err)
-	case r.transport == "file" && !local:
-		return remote{}, fmt.Errorf("address %s: %w", quote(address), &advised{errors.New("a path of this machine is not allowed"), "write https://HOST/PATH or ssh://git@HOST/PATH"})
+	if err == nil && r.transport == "file" && !local {
+		err = &advised{errors.New("a path of this machine is not allowed"), "write https://HOST/PATH or ssh://git@HOST/PATH"}
 	}
-	return r, nil
+	return r, err
 }
 
 func readRemote(address string) (remote, error) {
@@ -127,17 +138,18 @@ func isHost(s string) bool {
 	return true
 }
 
-// hidePassword is an address that may be shown.
+// hidePassword is an address that may be shown. A user of https may be a token.
 func hidePassword(address string) string {
-	before, after, ok := strings.Cut(address, "://")
+	scheme, after, ok := strings.Cut(address, "://")
 	end := strings.IndexAny(after, "/?#")
 	if end < 0 {
 		end = len(after)
 	}
-	if at := strings.LastIndexByte(after[:end], '@'); ok && at >= 0 {
-		return before + "://***" + after[at:]
+	at := strings.LastIndexByte(after[:end], '@')
+	if !ok || at < 0 || scheme == "ssh" && !strings.Contains(after[:at], ":") {
+		return address
 	}
-	return address
+	return scheme + "://***" + after[at:]
 }
 
 // quote shows what was not asked for politely: no control character, not all of
@@ -193,16 +205,9 @@ func (m *Mirror) addresses(ctx context.Context, r remote) ([]netip.Addr, error) 
 	}
 	for i, a := range found {
 		if isInner(a) {
-			return nil, &advised{fmt.Errorf("%w: %s has the address %s, which is not of the internet", ErrRefused, host, a), "the operator of the agent can allow the host: private_hosts in agent.yaml"}
+			return nil, &advised{fmt.Errorf("%w: %s has the address %s, which is not of the internet", ErrRefused, host, a.Unmap()), "the operator of the agent can allow the host: private_hosts in agent.yaml"}
 		}
 		found[i] = a.Unmap()
 	}
 	return found, nil
-}
-
-// Host returns the host and the port of an address; "" where it names none, as a
-// path of this machine does.
-func Host(address string) (host, port string, err error) {
-	r, err := parseRemote(address, true)
-	return r.host, r.port, err
 }
