@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/plan", "runtime/build"},
 	"agent/operator":     {"runtime/facts", "runtime/git", "runtime/secret", "runtime/plan"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"agent/operator", "builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+	"cmd/piper": {"agent", "agent/operator", "builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
 		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
@@ -20,7 +21,7 @@ import (
 // sources are where the builds of an agent come from: projects as mirrors of
 // their repositories, and what their files say. Nothing of a repository is
 // trusted: its file is evaluated in a child, and its settings are nobody's.
-// It is safe for many goroutines.
+// It is an agent.Sources and an api.Sources, safe for many goroutines.
 type sources struct {
 	dir       string // of the mirrors
 	operator  *operator.File
@@ -31,12 +32,30 @@ type sources struct {
 	catalogs  catalogs
 }
 
-// A tree is a workspace: a commit, as a developer would have it checked out,
-// with the changes that were not committed.
-type tree struct {
-	dir    string // absolute
-	commit string
-	branch string // "" is none
+// A fault is an error of what was asked for: to ask again, or another agent,
+// does not help.
+type fault struct {
+	error
+	missing bool // what was named is not there
+}
+
+// Is makes it an agent.ErrRejected, and a store.ErrNotFound when something is
+// not there.
+func (f *fault) Is(target error) bool {
+	return target == agent.ErrRejected || f.missing && target == store.ErrNotFound
+}
+
+// Unwrap returns the error as it came.
+func (f *fault) Unwrap() error { return f.error }
+
+// judged is err, as a fault if it is one. Whoever may not read a repository, or
+// does not reach it, may be this agent alone.
+func judged(err error) error {
+	switch missing := errors.Is(err, git.ErrUnknown) || errors.Is(err, git.ErrNoCommit); {
+	case missing, errors.Is(err, git.ErrInvalid):
+		return &fault{err, missing}
+	}
+	return err
 }
 
 // mirror is the mirror of a project. A project that gets another address gets
@@ -50,6 +69,7 @@ func (s *sources) mirror(p store.Project) (*git.Mirror, error) {
 // Resolve returns the commit that a ref names now; "" is the project's own ref.
 // A full hash that is known already is not asked for again.
 func (s *sources) Resolve(ctx context.Context, p store.Project, ref string) (commit string, err error) {
+	defer func() { err = judged(err) }()
 	m, err := s.mirror(p)
 	if err != nil {
 		return "", err
@@ -67,6 +87,18 @@ func (s *sources) Resolve(ctx context.Context, p store.Project, ref string) (com
 	return m.Resolve(ctx, ref)
 }
 
+// Branches lists the branches that there are now.
+func (s *sources) Branches(ctx context.Context, p store.Project) ([]string, error) {
+	m, err := s.mirror(p)
+	if err != nil {
+		return nil, judged(err)
+	}
+	if err := m.Fetch(ctx); err != nil {
+		return nil, judged(err)
+	}
+	return m.Branches(ctx)
+}
+
 // have fetches a commit unless it is here.
 func (s *sources) have(ctx context.Context, m *git.Mirror, commit string) error {
 	if _, err := m.Resolve(ctx, commit); err == nil {
@@ -77,7 +109,8 @@ func (s *sources) have(ctx context.Context, m *git.Mirror, commit string) error 
 
 // Catalog returns what a commit's file offers. It needs no checkout, and is
 // remembered. The error is a plan.Diagnostics when the file is at fault.
-func (s *sources) Catalog(ctx context.Context, p store.Project, commit string) (plan.Catalog, error) {
+func (s *sources) Catalog(ctx context.Context, p store.Project, commit string) (_ plan.Catalog, err error) {
+	defer func() { err = judged(err) }()
 	key := catalogKey{p.Name, p.Repo, commit}
 	if known, ok := s.catalogs.get(key); ok {
 		return known.catalog, known.err
@@ -108,8 +141,9 @@ func (s *sources) Catalog(ctx context.Context, p store.Project, commit string) (
 }
 
 // Changed returns the files that differ between a commit and where it and base
-// parted. The error is git.ErrUnknown when there is no such base.
-func (s *sources) Changed(ctx context.Context, p store.Project, base, commit string) ([]string, error) {
+// parted. The error is store.ErrNotFound when there is no such base.
+func (s *sources) Changed(ctx context.Context, p store.Project, base, commit string) (_ []string, err error) {
+	defer func() { err = judged(err) }()
 	m, err := s.mirror(p)
 	if err != nil {
 		return nil, err
@@ -120,27 +154,30 @@ func (s *sources) Changed(ctx context.Context, p store.Project, base, commit str
 	return m.Changed(ctx, base, commit)
 }
 
-// Checkout makes the workspace of a build in dir, which is new or empty.
-func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request, commit, dir string) (tree, error) {
+// Checkout makes the workspace of a build in dir, which is new or empty: the
+// commit, as a developer would have it checked out, and the changes that were not
+// committed.
+func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request, commit, dir string) (_ agent.Tree, err error) {
+	defer func() { err = judged(err) }()
 	m, err := s.mirror(p)
 	if err != nil {
-		return tree{}, err
+		return agent.Tree{}, err
 	}
 	if err := s.have(ctx, m, commit); err != nil {
-		return tree{}, err
+		return agent.Tree{}, err
 	}
 	branch, err := branchOf(ctx, m, p, r)
 	if err != nil {
-		return tree{}, err
+		return agent.Tree{}, err
 	}
 	var patch []byte
 	if r.Patch != "" {
 		if patch, err = s.blob(ctx, r.Patch); err != nil {
-			return tree{}, fmt.Errorf("find the changes that were not committed: %w", err)
+			return agent.Tree{}, fmt.Errorf("find the changes that were not committed: %w", err)
 		}
 	}
 	err = m.Checkout(ctx, git.Checkout{Dir: dir, Commit: commit, Branch: branch, Patch: patch})
-	return tree{dir, commit, branch}, err
+	return agent.Tree{Dir: dir, Commit: commit}, err
 }
 
 // branchOf is the branch that whoever asked for a build is on: the one that was
@@ -165,23 +202,26 @@ func branchOf(ctx context.Context, m *git.Mirror, p store.Project, r store.Reque
 	return name, nil
 }
 
-// Plan evaluates the file of a workspace, before anything is run there. What the
-// Result can expand it can until ctx is done.
-func (s *sources) Plan(ctx context.Context, t tree, r store.Request) (starlark.Result, error) {
-	repo, err := git.Open(t.dir)
+// Plan evaluates the file of a workspace, before anything is run there. It is an
+// agent's Plan.
+func (s *sources) Plan(ctx context.Context, t agent.Tree, b store.Build) (*plan.Plan, agent.Expander, error) {
+	repo, err := git.Open(t.Dir)
 	if err != nil {
-		return starlark.Result{}, err
+		return nil, nil, err
 	}
 	repo.Context = ctx
-	event := r.Event
-	event.Kind, event.Commit = cmp.Or(event.Kind, "manual"), t.commit
+	r, event := &b.Request, b.Request.Event
+	event.Kind, event.Commit = cmp.Or(event.Kind, "manual"), t.Commit
 	if event.Branch == "" && event.Tag == "" {
-		event.Branch = t.branch
+		if event.Branch, err = repo.Branch(); err != nil {
+			return nil, nil, err
+		}
 	}
 	q := s.request(repo, event)
-	q.Root, q.Files = t.dir, repo.Files
+	q.Root, q.Files = t.Dir, repo.Files
 	q.Pipeline, q.Params, q.Environment = r.Pipeline, r.Params, r.Environment
-	return s.evaluate(ctx, q)
+	result, err := s.evaluate(ctx, q)
+	return result.Plan, agent.Expander(result.Expand), err
 }
 
 // request is what is the same in all that is asked of the evaluator.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
@@ -44,6 +45,8 @@ pipeline(
 )
 pipeline(name = "other", steps = [step("x", run = "true")], on = [on.push()])
 `
+
+var _ agent.Sources = (*sources)(nil)
 
 // A shop is a repository that is built, and the sources of its builds.
 type shop struct {
@@ -128,7 +131,7 @@ func (s *shop) asDeveloper(dir string, args ...string) (digest string) {
 }
 
 // build checks a request out and plans it, as an agent does.
-func (s *shop) build(r store.Request) (tree, starlark.Result, error) {
+func (s *shop) build(r store.Request) (agent.Tree, *plan.Plan, agent.Expander, error) {
 	s.Helper()
 	commit := r.Commit
 	if commit == "" {
@@ -138,8 +141,8 @@ func (s *shop) build(r store.Request) (tree, starlark.Result, error) {
 	}
 	t, err := s.sources.Checkout(s.Context(), s.project, r, commit, filepath.Join(s.TempDir(), "work"))
 	require.NoError(s, err)
-	result, err := s.sources.Plan(s.Context(), t, r)
-	return t, result, err
+	p, expand, err := s.sources.Plan(s.Context(), t, store.Build{Request: r})
+	return t, p, expand, err
 }
 
 // One commit gives one plan, to a developer in a clone and to an agent.
@@ -170,12 +173,12 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 			s.git(clone, "checkout", "-q", test.rev)
 			want := s.asDeveloper(clone, append([]string{"build"}, test.flags...)...)
 			test.request.Pipeline = "build"
-			tree, result, err := s.build(test.request)
+			tree, made, expand, err := s.build(test.request)
 			require.NoError(t, err)
-			require.Equal(t, want, result.Plan.Digest())
-			require.Equal(t, want, s.asDeveloper(tree.dir, append([]string{"build"}, test.flags...)...))
+			require.Equal(t, want, made.Digest())
+			require.Equal(t, want, s.asDeveloper(tree.Dir, append([]string{"build"}, test.flags...)...))
 
-			found, err := result.Expand(t.Context(), "more", nil)
+			found, err := expand(t.Context(), "more", nil)
 			require.NoError(t, err)
 			require.Equal(t, "found", found.Nodes[0].Name)
 		})
@@ -190,9 +193,9 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(clone, "sub/b.txt")))
 		s.git(clone, "add", "--intent-to-add", "-A")
 		s.blobs["sha256:x"] = []byte(s.git(clone, "diff", "--binary", "HEAD") + "\n")
-		_, result, err := s.build(store.Request{Ref: "topic", Pipeline: "build", Patch: "sha256:x"})
+		_, made, _, err := s.build(store.Request{Ref: "topic", Pipeline: "build", Patch: "sha256:x"})
 		require.NoError(t, err)
-		require.Equal(t, s.asDeveloper(clone, "build"), result.Plan.Digest())
+		require.Equal(t, s.asDeveloper(clone, "build"), made.Digest())
 
 		_, err = s.sources.Checkout(t.Context(), s.project, store.Request{Ref: "topic", Patch: "sha256:y"}, topic, filepath.Join(t.TempDir(), "work"))
 		require.ErrorIs(t, err, store.ErrNotFound)
@@ -203,7 +206,7 @@ func TestPlanOfABadFile(t *testing.T) {
 	s := newShop(t)
 	s.write(s.dir, "PIPER.star", "pipeline(name = 'build', steps = [step('a', run = 'x', depends_on = ['b'])])\n")
 	bad := s.commit("bad")
-	_, _, err := s.build(store.Request{})
+	_, _, _, err := s.build(store.Request{})
 	var wrong plan.Diagnostics
 	require.ErrorAs(t, err, &wrong)
 	require.Equal(t, "PIPER.star", wrong[0].File)
@@ -211,13 +214,13 @@ func TestPlanOfABadFile(t *testing.T) {
 
 	s.write(s.dir, "PIPER.star", "x = [0] * ((1 << 30) - 1)\n")
 	s.commit("hostile")
-	_, _, err = s.build(store.Request{})
+	_, _, _, err = s.build(store.Request{})
 	require.ErrorAs(t, err, &wrong)
 	require.Contains(t, err.Error(), "memory")
 
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "PIPER.star")))
 	none := s.commit("none")
-	_, _, err = s.build(store.Request{})
+	_, _, _, err = s.build(store.Request{})
 	require.ErrorAs(t, err, &wrong)
 
 	// What is wrong with a commit is remembered, too.
@@ -290,8 +293,9 @@ func TestSourcesAreWhatTheOperatorAllows(t *testing.T) {
 		_, resolve := s.sources.Resolve(t.Context(), p, "main")
 		_, catalog := s.sources.Catalog(t.Context(), p, commit)
 		_, changed := s.sources.Changed(t.Context(), p, "main", commit)
+		_, branches := s.sources.Branches(t.Context(), p)
 		_, checkout := s.sources.Checkout(t.Context(), p, store.Request{}, commit, filepath.Join(t.TempDir(), "work"))
-		for _, err := range []error{resolve, catalog, changed, checkout} {
+		for _, err := range []error{resolve, catalog, changed, branches, checkout} {
 			require.ErrorContains(t, err, test.want)
 		}
 	}
@@ -314,8 +318,16 @@ func TestChangedSince(t *testing.T) {
 	s.git(s.dir, "reset", "-q", "--hard", "HEAD~1")
 	_, err = s.sources.Resolve(t.Context(), s.project, lost)
 	require.NoError(t, err)
+	branches, err := s.sources.Branches(t.Context(), s.project)
+	require.NoError(t, err)
+	require.Equal(t, []string{"main", "topic"}, branches)
+	_, err = s.sources.Resolve(t.Context(), s.project, "--upload-pack=x")
+	require.ErrorIs(t, err, agent.ErrRejected)
+	require.NotErrorIs(t, err, store.ErrNotFound)
 	_, err = s.sources.Resolve(t.Context(), s.project, "nope")
 	require.ErrorIs(t, err, git.ErrUnknown)
+	require.ErrorIs(t, err, agent.ErrRejected)
+	require.ErrorIs(t, err, store.ErrNotFound)
 	var advised interface{ Hint() string }
 	require.True(t, errors.As(err, &advised))
 }

@@ -124,7 +124,7 @@ func (m *Mirror) doubt(ctx context.Context, err error) error {
 // not added to the index, as they would not be by whoever wrote them.
 func (m *Mirror) apply(ctx context.Context, c Checkout) error {
 	if len(c.Patch) > MaxPatch {
-		return fmt.Errorf("apply patch: it has more than %d MiB", MaxPatch>>20)
+		return fmt.Errorf("apply patch: %w: it has more than %d MiB", ErrInvalid, MaxPatch>>20)
 	}
 	f, err := os.CreateTemp(filepath.Join(c.Dir, ".git"), "patch-")
 	if err != nil {
@@ -148,7 +148,7 @@ func (m *Mirror) apply(ctx context.Context, c Checkout) error {
 	}
 	var exit *process.ExitError
 	if errors.As(err, &exit) {
-		return &advised{fmt.Errorf("apply patch: %s", why(exit.Stderr)), "it has to be what git diff --binary HEAD writes at commit " + c.Commit}
+		return invalid{&advised{fmt.Errorf("apply patch: %s", why(exit.Stderr)), "it has to be what git diff --binary HEAD writes at commit " + c.Commit}}
 	}
 	if err != nil {
 		return fmt.Errorf("apply patch: %w", err)
@@ -166,11 +166,11 @@ func checkPaths(list []byte) error {
 			continue
 		}
 		if path.IsAbs(name) || !filepath.IsLocal(name) {
-			return fmt.Errorf("%s leaves the tree", quote(name))
+			return fmt.Errorf("%w: %s leaves the tree", ErrInvalid, quote(name))
 		}
 		for part := range strings.SplitSeq(name, "/") {
 			if strings.EqualFold(part, ".git") {
-				return fmt.Errorf("%s is of git's own", quote(name))
+				return fmt.Errorf("%w: %s is of git's own", ErrInvalid, quote(name))
 			}
 		}
 	}

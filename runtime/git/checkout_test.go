@@ -164,7 +164,7 @@ func TestCheckoutFails(t *testing.T) {
 		"not empty":   {git.Checkout{Dir: full, Commit: commit}, "is not empty"},
 		"no parent":   {git.Checkout{Dir: empty + "/a/b", Commit: commit}, "no such file or directory"},
 		"bad patch":   {git.Checkout{Dir: empty, Commit: commit, Patch: []byte("hello\n")}, "apply patch: "},
-		"huge patch":  {git.Checkout{Dir: empty, Commit: commit, Patch: make([]byte, git.MaxPatch+1)}, "apply patch: it has more than 64 MiB"},
+		"huge patch":  {git.Checkout{Dir: empty, Commit: commit, Patch: make([]byte, git.MaxPatch+1)}, "apply patch: not valid: it has more than 64 MiB"},
 		"new, failed": {git.Checkout{Dir: empty + "/new", Commit: commit, Patch: []byte("hello\n")}, "git diff --binary HEAD"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +259,7 @@ func TestPatchStaysInTheTree(t *testing.T) {
 			tree := filepath.Join(t.TempDir(), "tree")
 			err := w.mirror.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: commit, Patch: []byte(patch)})
 			require.ErrorContains(t, err, "apply patch: ")
+			require.ErrorIs(t, err, git.ErrInvalid)
 			require.NoDirExists(t, tree)
 			left, err := os.ReadDir(outside)
 			require.NoError(t, err)

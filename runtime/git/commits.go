@@ -44,7 +44,7 @@ func CheckRef(name string) error {
 		}
 	}
 	if wrong != "" {
-		return &advised{fmt.Errorf("ref %s: %s", quote(name), wrong), "name a branch, a tag, a ref such as refs/pull/7/head, or the hash of a commit"}
+		return invalid{&advised{fmt.Errorf("ref %s: %s", quote(name), wrong), "name a branch, a tag, a ref such as refs/pull/7/head, or the hash of a commit"}}
 	}
 	return nil
 }
@@ -153,6 +153,18 @@ func (m *Mirror) IsBranch(ctx context.Context, name string) (is bool, err error)
 		})
 	})
 	return is, err
+}
+
+// Branches returns the branches, sorted, as of the last Fetch.
+func (m *Mirror) Branches(ctx context.Context) (branches []string, err error) {
+	err = m.told("list the branches of", func() error {
+		return m.use(ctx, func() error {
+			out, err := m.git(ctx, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+			branches = strings.Fields(string(out)) // no name holds a blank
+			return err
+		})
+	})
+	return branches, err
 }
 
 // At returns what git says of a commit, as a Repo of a clean checkout would that

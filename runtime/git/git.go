@@ -34,6 +34,9 @@ var (
 	ErrNoTag error = &advised{errors.New("no tag leads to HEAD"), "always = True gives the commit where there is no tag; or is the clone without tags?"}
 	// ErrNoProgram says that the git program is needed and cannot be started.
 	ErrNoProgram = errors.New("git is not installed, or cannot be started")
+	// ErrInvalid says that what was asked for cannot be: an address or a ref that
+	// is none, a patch that does not apply.
+	ErrInvalid = errors.New("not valid")
 	// ErrUnknown says that no branch, tag or commit has the name.
 	ErrUnknown = errors.New("no branch, tag or commit has that name")
 )
@@ -49,6 +52,12 @@ func (a *advised) Hint() string { return a.hint }
 
 // Unwrap returns the error without the advice.
 func (a *advised) Unwrap() error { return a.error }
+
+// An invalid error is an ErrInvalid, in other words.
+type invalid struct{ *advised }
+
+// Is reports whether target is ErrInvalid.
+func (invalid) Is(target error) bool { return target == ErrInvalid }
 
 // A Repo is the repository that holds a directory. It is safe for use by many
 // goroutines. Its fields may be set before the first call of a method.

@@ -63,7 +63,7 @@ func parseRemote(address string, local bool) (remote, error) {
 
 func readRemote(address string) (remote, error) {
 	forms := func(format string, args ...any) error {
-		return &advised{fmt.Errorf(format, args...), "write https://HOST/PATH or ssh://git@HOST/PATH"}
+		return invalid{&advised{fmt.Errorf(format, args...), "write https://HOST/PATH or ssh://git@HOST/PATH"}}
 	}
 	switch {
 	case address == "":
@@ -111,7 +111,7 @@ func readRemote(address string) (remote, error) {
 	case scheme != "https" && scheme != "ssh":
 		return remote{}, forms("%s is none of the protocols that are allowed", quote(scheme))
 	case password, scheme == "https" && u.User != nil:
-		return remote{}, &advised{errors.New("it holds a user or a password"), "leave it out; credentials are read from files that the operator of the agent names"}
+		return remote{}, invalid{&advised{errors.New("it holds a user or a password"), "leave it out; credentials are read from files that the operator of the agent names"}}
 	case u.User != nil && !userPattern.MatchString(u.User.Username()):
 		return remote{}, forms("its user is none")
 	case !isHost(r.host):

@@ -305,6 +305,7 @@ func TestCheckURL(t *testing.T) {
 	} {
 		err := git.CheckURL(url, true)
 		require.ErrorContains(t, err, want, url)
+		require.ErrorIs(t, err, git.ErrInvalid, url)
 		require.NotEmpty(t, advice(err), url)
 		require.NotContains(t, err.Error(), "pw@", url)
 		require.Less(t, len(err.Error()), 300)
@@ -320,6 +321,7 @@ func TestCheckRef(t *testing.T) {
 		err := git.CheckRef(ref)
 		require.Error(t, err, ref)
 		require.Contains(t, advice(err), "name a branch")
+		require.ErrorIs(t, err, git.ErrInvalid)
 		require.NotContains(t, err.Error(), "\x1b")
 		require.Less(t, len(err.Error()), 300)
 
