@@ -48,6 +48,7 @@ import (
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/secret"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 // A File is an agent.yaml. The zero File allows nothing but what is public.
@@ -117,6 +118,16 @@ func (f *File) Mirror(project, repository, dir string) (*git.Mirror, error) {
 		Dir: dir, URL: repository, Credentials: p.Credentials, Local: f.LocalRepositories,
 		Private: slices.ContainsFunc(f.PrivateHosts, func(glob string) bool { return matches(glob, host) }),
 	}, nil
+}
+
+// Grantee is what grants look at of a build. One that another build triggered is
+// by trigger, whatever that one came of.
+func Grantee(r store.Request) secret.Build {
+	event := cmp.Or(r.Event.Kind, "manual")
+	if r.Cause.Kind == "trigger" {
+		event = r.Cause.Kind
+	}
+	return secret.Build{Project: r.Project, Event: event, Fork: r.Cause.Trust == "fork"}
 }
 
 // SecretsFor is the source of secrets for one build. It gives what is granted to

@@ -17,7 +17,9 @@ import (
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/git"
+	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/secret"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 // place is a directory with an agent.yaml and all that it names.
@@ -153,6 +155,21 @@ func TestSources(t *testing.T) {
 	}
 	_, err := (&operator.File{}).SecretsFor(secret.Build{Project: "a", Event: "push"}, lookup, nil)("x")
 	require.ErrorIs(t, err, secret.ErrNotGranted)
+}
+
+func TestGrantee(t *testing.T) {
+	for _, test := range []struct {
+		request store.Request
+		want    secret.Build
+	}{
+		{store.Request{Project: "a"}, secret.Build{Project: "a", Event: "manual"}},
+		{store.Request{Project: "a", Event: plan.Event{Kind: "tag"}, Cause: store.Cause{Kind: "rerun"}}, secret.Build{Project: "a", Event: "tag"}},
+		{store.Request{Project: "a", Event: plan.Event{Kind: "manual"}, Cause: store.Cause{Kind: "trigger"}}, secret.Build{Project: "a", Event: "trigger"}},
+		{store.Request{Project: "a", Event: plan.Event{Kind: "change_request"}, Cause: store.Cause{Trust: "fork"}}, secret.Build{Project: "a", Event: "change_request", Fork: true}},
+		{store.Request{Project: "a", Cause: store.Cause{Kind: "trigger", Trust: "fork"}}, secret.Build{Project: "a", Event: "trigger", Fork: true}},
+	} {
+		require.Equal(t, test.want, operator.Grantee(test.request))
+	}
 }
 
 func TestNothing(t *testing.T) {
