@@ -56,8 +56,10 @@
 //
 // [github.com/piper-build/piper/runtime/facts] and
 // [github.com/piper-build/piper/runtime/git] say what a machine has and what a
-// repository knows, each when asked. [github.com/piper-build/piper/runtime/secret]
-// is where secrets come from, [github.com/piper-build/piper/runtime/logs] masks
+// repository knows, each when asked; a git.Mirror is what a machine keeps of a
+// repository that is somewhere else, and makes trees to build.
+// [github.com/piper-build/piper/runtime/secret] is where secrets come from and
+// which build may have them, [github.com/piper-build/piper/runtime/logs] masks
 // them in what steps write, and keeps it.
 //
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
@@ -71,6 +73,9 @@
 // [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all
 // afterwards.
 //
+// [github.com/piper-build/piper/agent/operator] reads agent.yaml: what the
+// operator of a machine lets builds do there.
+//
 // # This program
 //
 // [github.com/piper-build/piper/cmd/piper/progress] has the displays of a
@@ -80,6 +85,7 @@
 //	command.go    the table of commands, and flags that may stand anywhere
 //	settings.go   what the environment and files say about flags left out
 //	project.go    finding the PIPER.star, asking the evaluator
+//	sources.go    from a project and a ref to a tree and a plan, for an agent
 //	exec.go       a build and, with triggers.go, those that come of it
 //	complete.go   what the scripts in completion/ ask while one types
 //

@@ -43,9 +43,10 @@ var mayImport = map[string][]string{
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
 	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/plan", "runtime/build"},
+	"agent/operator":     {"runtime/store", "runtime/facts", "runtime/git", "runtime/secret", "runtime/plan"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
-	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
-		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
+	"cmd/piper": {"agent", "agent/operator", "builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
+		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.

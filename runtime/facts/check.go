@@ -107,7 +107,7 @@ func (t told) near(key string) string {
 }
 
 func (m *Machine) near(key string) string {
-	known := slices.AppendSeq(basics(), maps.Keys(m.Static))
+	known := slices.AppendSeq(slices.AppendSeq(basics(), maps.Keys(m.Static)), maps.Keys(m.Commands))
 	return nearest(key, known, func(tool string) bool { _, ok := m.lookPath(tool); return ok })
 }
 

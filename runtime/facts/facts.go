@@ -1,7 +1,8 @@
 // Package facts says what a machine is and has.
 //
 // A fact is a key and a text: os is linux, cpus is 8, tools.go is 1.26.1.
-// A Machine finds a fact when somebody asks for it, and keeps it. A plan holds
+// A Machine finds a fact when somebody asks for it, and keeps it; what a command
+// tells may be found again after a while. A plan holds
 // no facts, only requirements on them, and Check holds the one against the
 // other before a step starts.
 //
@@ -19,6 +20,9 @@
 //	hostname              as the machine calls itself
 //	tools.NAME            the version of the program NAME that is on PATH
 //
+// An operator adds others, which stand still (Static) or which a command tells
+// (Commands).
+//
 // A limit of a version 2 control group on processors or memory counts: a
 // container of 2 GiB has 2 GiB. Otherwise memory is what the kernel manages,
 // which is a little less than what is built in.
@@ -27,9 +31,12 @@ package facts
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/piper-build/piper/runtime/process"
 )
@@ -41,6 +48,8 @@ type Machine struct {
 	// Static facts come before what is found, and may have keys of their own,
 	// such as gpu or zone. An empty value takes a fact away.
 	Static map[string]string
+	// Commands are facts that a command tells, with keys as those of Static.
+	Commands map[string]Command
 	// Environ is the environment in which tools are looked for and asked; nil is
 	// os.Environ.
 	Environ []string
@@ -57,6 +66,17 @@ type finding struct {
 	value string
 	ok    bool
 	err   error
+	until time.Time // it is looked for again; zero is never
+}
+
+// old reports whether the fact is to be looked for again.
+func (f *finding) old() bool {
+	select {
+	case <-f.done:
+		return !f.until.IsZero() && !time.Now().Before(f.until)
+	default:
+		return false
+	}
 }
 
 const toolPrefix = "tools."
@@ -77,6 +97,9 @@ func (m *Machine) Get(ctx context.Context, key string) (value string, ok bool, e
 				f.err = ctx.Err()
 				m.forget(key)
 			}
+			if c := m.Commands[key]; c.Refresh > 0 {
+				f.until = time.Now().Add(c.Refresh)
+			}
 			close(f.done)
 			return f.value, f.ok && f.err == nil, f.err
 		}
@@ -92,16 +115,18 @@ func (m *Machine) Get(ctx context.Context, key string) (value string, ok bool, e
 }
 
 // All returns the facts that have no parameter, the tools on PATH that Piper
-// knows by name, and the static facts. A fact that cannot be found is left out;
+// knows by name, and those that the operator adds. Called again it takes little
+// time: only commands whose time has come are run. A fact that cannot be found is left out;
 // an error is ctx's.
 func (m *Machine) All(ctx context.Context) (map[string]string, error) {
 	keys := basics()
 	for _, t := range tools {
 		keys = append(keys, toolPrefix+t.name)
 	}
-	for key := range m.Static {
-		keys = append(keys, key)
-	}
+	keys = slices.AppendSeq(keys, maps.Keys(m.Static))
+	keys = slices.AppendSeq(keys, maps.Keys(m.Commands))
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
 	all := map[string]string{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -129,6 +154,9 @@ func basics() []string {
 
 // find finds a fact that is not kept yet.
 func (m *Machine) find(ctx context.Context, key string) (value string, ok bool, err error) {
+	if c, ok := m.Commands[key]; ok {
+		return m.command(ctx, c)
+	}
 	if name, tool := strings.CutPrefix(key, toolPrefix); tool {
 		return m.tool(ctx, name)
 	}
@@ -138,7 +166,8 @@ func (m *Machine) find(ctx context.Context, key string) (value string, ok bool, 
 
 // has reports whether there is a fact, and does not start a tool to know.
 func (m *Machine) has(ctx context.Context, key string) (bool, error) {
-	if _, static := m.Static[key]; !static {
+	_, static := m.Static[key]
+	if _, told := m.Commands[key]; !static && !told {
 		if name, tool := strings.CutPrefix(key, toolPrefix); tool {
 			_, ok := m.lookPath(name)
 			return ok, nil
@@ -151,7 +180,7 @@ func (m *Machine) has(ctx context.Context, key string) (bool, error) {
 func (m *Machine) claim(key string) (f *finding, mine bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := m.found[key]; f != nil {
+	if f := m.found[key]; f != nil && !f.old() {
 		return f, false
 	}
 	if m.found == nil {

@@ -33,6 +33,9 @@ func (r *Repo) Tag() (string, error) {
 // Dirty reports whether a tracked file of the repository, inside the project
 // or outside, differs from HEAD. Files that git does not track do not count.
 func (r *Repo) Dirty() (bool, error) {
+	if r.at != nil {
+		return false, nil
+	}
 	return ask(r, "dirty", func() (bool, error) {
 		out, err := r.git("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=untracked")
 		if err != nil {
@@ -64,8 +67,12 @@ func (r *Repo) Describe(flags ...string) (string, error) {
 				mark = "-dirty"
 			}
 		}
-		if _, err := r.Commit(); err != nil {
+		commit, err := r.Commit()
+		if err != nil {
 			return "", fmt.Errorf("describe HEAD: %w", err)
+		}
+		if r.at != nil {
+			command = append(command, commit)
 		}
 		if mark != "" {
 			var beside sync.WaitGroup // two programs take the time of one

@@ -18,6 +18,13 @@ import (
 // slice, and must not change it.
 func (r *Repo) Files() ([]string, error) {
 	return ask(r, "files", func() ([]string, error) {
+		if r.at != nil {
+			v, err := r.Revision(r.at.commit)
+			if err != nil {
+				return nil, err
+			}
+			return v.Files()
+		}
 		entries, err := r.list("ls-files", "-z", "-t", "--stage", "--cached", "--deleted", "--others", "--exclude-standard", "--", ".")
 		if err != nil {
 			return nil, fmt.Errorf("list files: %w", err)
@@ -84,10 +91,16 @@ func (r *Repo) Changed(base string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find changes since %s: %w", base, err)
 		}
-		tracked, err := r.list("diff", "--name-only", "-z", "--no-renames", "--relative",
-			"--no-ext-diff", "--no-textconv", parted, "--", ".")
+		differ := []string{"diff", "--name-only", "-z", "--no-renames", "--relative", "--no-ext-diff", "--no-textconv", parted}
+		if r.at != nil {
+			differ = append(differ, r.at.commit)
+		}
+		tracked, err := r.list(append(differ, "--", ".")...)
 		if err != nil {
 			return nil, fmt.Errorf("find changes since %s: %w", base, err)
+		}
+		if r.at != nil {
+			return tracked, nil
 		}
 		untracked, err := r.list("ls-files", "-z", "--others", "--exclude-standard", "--", ".")
 		if err != nil {
@@ -128,7 +141,11 @@ func (r *Repo) mergeBase(base string) (string, error) {
 
 // resolve returns the commit that a revision names, here or at origin.
 func (r *Repo) resolve(rev string) (string, error) {
-	for _, name := range []string{rev, "refs/remotes/origin/" + rev} {
+	names := []string{rev, "refs/remotes/origin/" + rev}
+	if branch, ok := strings.CutPrefix(rev, "origin/"); ok && r.at != nil { // the remote's branches are ours
+		names[1] = "refs/heads/" + branch
+	}
+	for _, name := range names {
 		out, err := r.git("rev-parse", "--verify", "--quiet", name+"^{commit}")
 		if err == nil {
 			return line(out), nil
@@ -137,7 +154,7 @@ func (r *Repo) resolve(rev string) (string, error) {
 			return "", err
 		}
 	}
-	return "", &advised{errors.New("no branch, tag or commit has that name"), "fetch it first, if it is one of origin"}
+	return "", &advised{ErrUnknown, "fetch it first, if it is one of origin"}
 }
 
 // list runs a git command that ends each entry with a NUL.

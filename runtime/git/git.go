@@ -34,6 +34,11 @@ var (
 	ErrNoTag error = &advised{errors.New("no tag leads to HEAD"), "always = True gives the commit where there is no tag; or is the clone without tags?"}
 	// ErrNoProgram says that the git program is needed and cannot be started.
 	ErrNoProgram = errors.New("git is not installed, or cannot be started")
+	// ErrInvalid says that what was asked for cannot be: an address or a ref that
+	// is none, a patch that does not apply.
+	ErrInvalid = errors.New("not valid")
+	// ErrUnknown says that no branch, tag or commit has the name.
+	ErrUnknown = errors.New("no branch, tag or commit has that name")
 )
 
 // An advised error knows what to do about it, in the words of a PIPER.star.
@@ -44,6 +49,15 @@ type advised struct {
 
 // Hint says what to do.
 func (a *advised) Hint() string { return a.hint }
+
+// Unwrap returns the error without the advice.
+func (a *advised) Unwrap() error { return a.error }
+
+// An invalid error is an ErrInvalid, in other words.
+type invalid struct{ *advised }
+
+// Is reports whether target is ErrInvalid.
+func (invalid) Is(target error) bool { return target == ErrInvalid }
 
 // A Repo is the repository that holds a directory. It is safe for use by many
 // goroutines. Its fields may be set before the first call of a method.
@@ -58,6 +72,7 @@ type Repo struct {
 	root   string // the top of the work tree
 	gitDir string // HEAD is here
 	common string // refs are here: gitDir but in a linked work tree
+	at     *head  // stands for HEAD and a clean tree where there is none (Mirror.At)
 
 	answers sync.Map // name of a question to its func() (T, error)
 }

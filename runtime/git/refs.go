@@ -21,6 +21,9 @@ type head struct {
 var errAskGit = errors.New("not readable as files")
 
 func (r *Repo) head() (head, error) {
+	if r.at != nil {
+		return *r.at, nil
+	}
 	return ask(r, "head", func() (head, error) {
 		h, err := r.headFromFiles()
 		if errors.Is(err, errAskGit) {
@@ -75,7 +78,7 @@ func (r *Repo) readRef(name string) (string, error) {
 		return r.readPackedRef(name)
 	case err != nil:
 		return "", err
-	case strings.HasPrefix(value, "ref:"), isHash(value):
+	case strings.HasPrefix(value, "ref:"), IsHash(value):
 		return value, nil
 	}
 	return "", errAskGit
@@ -95,7 +98,7 @@ func (r *Repo) readPackedRef(name string) (string, error) {
 		return "", nil
 	}
 	hash := string(packed[bytes.LastIndexByte(packed[:at], '\n')+1 : at])
-	if !isHash(hash) {
+	if !IsHash(hash) {
 		return "", errAskGit
 	}
 	return hash, nil
@@ -138,8 +141,8 @@ func (r *Repo) hasTags() bool {
 	return err == nil && bytes.Contains(packed, []byte(" refs/tags/"))
 }
 
-// isHash reports whether s is a full SHA-1 or SHA-256.
-func isHash(s string) bool {
+// IsHash reports whether s is a full SHA-1 or SHA-256.
+func IsHash(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }
 

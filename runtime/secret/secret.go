@@ -6,6 +6,10 @@
 // turn. A file that holds many secrets is read by ReadFile and handed to
 // Values.
 //
+// An agent has one for all that it builds: a directory (Directory), variables
+// (Prefixed) or a program (Program). Grants say which of its secrets a build may
+// have.
+//
 // Every source refuses the same things: a name that is no name, a value that
 // is too short to be masked, too long, or that holds a NUL byte and so could
 // not reach a step's environment. No error and no formatting of anything in
@@ -78,22 +82,33 @@ func Files(paths map[string]string) Source {
 		if err != nil {
 			return "", fmt.Errorf("read secret %q: %w", name, err)
 		}
-		value, ended := strings.CutSuffix(string(data), "\n")
-		if ended {
-			value = strings.TrimSuffix(value, "\r")
-		}
-		return checked(name, path, value)
+		return checked(name, path, withoutEnd(data))
 	}
+}
+
+// withoutEnd is text without one newline at its end.
+func withoutEnd(text []byte) string {
+	value, ended := strings.CutSuffix(string(text), "\n")
+	if ended {
+		value = strings.TrimSuffix(value, "\r")
+	}
+	return value
 }
 
 // Environ is a Source that looks for the secret x in the variable
 // PIPER_SECRET_X (see Variable). lookup is os.LookupEnv, or a stand-in.
-func Environ(lookup func(string) (string, bool)) Source {
+func Environ(lookup func(string) (string, bool)) Source { return Prefixed(prefix, lookup) }
+
+// prefix is what Environ looks for.
+const prefix = "PIPER_SECRET_"
+
+// Prefixed is Environ with another prefix.
+func Prefixed(prefix string, lookup func(string) (string, bool)) Source {
 	return func(name string) (string, error) {
 		if err := CheckName(name); err != nil {
 			return "", err
 		}
-		variable := Variable(name)
+		variable := prefix + variable(name)
 		value, ok := lookup(variable)
 		if !ok {
 			return "", notFound(name)
@@ -119,8 +134,10 @@ func First(sources ...Source) Source {
 // Variable is the environment variable that holds the secret called name: in
 // upper case, with '-', '.' and '/' as '_', after "PIPER_SECRET_". Two names
 // that differ in nothing else share a variable.
-func Variable(name string) string {
-	return "PIPER_SECRET_" + strings.Map(func(r rune) rune {
+func Variable(name string) string { return prefix + variable(name) }
+
+func variable(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '-', r == '.', r == '/':
 			return '_'
