@@ -116,12 +116,13 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 	names := []string{"unit", "deploy", "release", "fire", "gate", "big", "deploy"}
 	for i := range 4 + random.IntN(5) {
 		word, name := fmt.Sprint(i), names[random.IntN(len(names))]
-		ids = append(ids, build.ID("build-"+word))
+		id := build.ID("build-" + word)
+		ids = append(ids, id)
 		later(2*time.Minute, func() { w.ask(word, store.Request{Pipeline: name, Priority: i % 2}) })
 		if name == "gate" {
 			later(4*time.Minute, func() {
 				for {
-					_, err := w.Change(context.Background(), ids[i], store.Approve{Node: "go", Approval: store.Approval{Approved: i%3 > 0, By: "ann", At: now()}})
+					_, err := w.Change(context.Background(), id, store.Approve{Node: "go", Approval: store.Approval{Approved: i%3 > 0, By: "ann", At: now()}})
 					if err == nil || refused(err) && !isMissing(err) {
 						return
 					}
