@@ -85,12 +85,11 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 		}
 	}
 
-	var hosts []*host
 	slots := map[string]int{}
 	for i := range 2 + random.IntN(2) {
 		name := fmt.Sprint("host", i)
 		slots[name] = 1 + random.IntN(2)
-		h := w.host(name, func(a *Agent) {
+		w.host(name, func(a *Agent) {
 			a.Slots = slots[name]
 			if i == 0 {
 				a.Labels = map[string]string{"gpu": "yes"}
@@ -98,10 +97,9 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 			a.Timings.Drain = time.Minute
 			a.Store.(*link).faults = s.faults
 			a.Store.(*link).seed ^= s.seed
-		})
-		h.start()
-		hosts = append(hosts, h)
+		}).start()
 	}
+	hosts := w.hosts
 
 	// What happens, at moments of the first three minutes.
 	var happening sync.WaitGroup
