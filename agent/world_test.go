@@ -38,7 +38,8 @@ type world struct {
 
 	mu        sync.Mutex
 	processes []*process
-	accidents int // that happen to the next ones who resolve a ref
+	head      string // the newest commit
+	accidents int    // that happen to the next ones who resolve a ref
 }
 
 // A process is one that a step started.
@@ -51,7 +52,7 @@ type process struct {
 }
 
 func newWorld(t *testing.T, plans ...*plan.Plan) *world {
-	w := &world{t: t, witness: newWitness(), plans: map[string]*plan.Plan{}, on: map[string][]plan.On{}}
+	w := &world{t: t, head: "c0ffee", witness: newWitness(), plans: map[string]*plan.Plan{}, on: map[string][]plan.On{}}
 	w.takes = func(build.ID, string) time.Duration { return 3 * time.Second }
 	for _, p := range plans {
 		p.Format, p.Project.Name = plan.Format, "shop"
@@ -240,7 +241,7 @@ func (s sources) Resolve(_ context.Context, _ store.Project, ref string) (string
 	if ref == "nowhere" {
 		return "", fmt.Errorf("no ref %s: %w", ref, ErrRejected)
 	}
-	return "c0ffee", nil
+	return s.w.head, nil
 }
 func (s sources) Branches(context.Context, store.Project) ([]string, error) {
 	return []string{"main", "release/1", "release/2"}, nil
