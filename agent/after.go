@@ -41,11 +41,15 @@ func (l *life) startAfter(ctx context.Context, b store.Build) error {
 		}
 		for _, name := range after(catalog, project.Name, &b, p.Pipeline) {
 			r := follow(&b, project, name)
-			if err := l.endless(ctx, b, p.Pipeline, r); err != nil {
-				l.log.Warn("nothing started after build", "build", b.ID, "error", err)
-				continue
+			loop, err := l.endless(ctx, b, p.Pipeline, r)
+			switch {
+			case err != nil:
+			case loop != "":
+				l.log.Warn("nothing started after build", "build", b.ID, "why", loop)
+			default:
+				err = l.enqueue(ctx, store.Derive("after", string(b.ID), project.Name, name), r)
 			}
-			if err := l.enqueue(ctx, store.Derive("after", string(b.ID), project.Name, name), r); err != nil {
+			if err != nil {
 				problems = append(problems, err)
 			}
 		}

@@ -206,7 +206,12 @@ func (h *handler) Trigger(ctx context.Context, node string, params map[string]st
 	}
 	b := h.now()
 	r := triggered(&b, node, p.Nodes[i].Trigger, params)
-	if err := h.endless(ctx, b, p.Pipeline, r); err != nil {
+	var loop string
+	err = persist(ctx, func() (err error) { loop, err = h.endless(ctx, b, p.Pipeline, r); return err })
+	if loop != "" {
+		err = errors.New(loop)
+	}
+	if err != nil {
 		return "", err
 	}
 	b, err = h.change(ctx, store.Fire{Agent: h.id, Fence: h.fence(), Node: node,
@@ -250,12 +255,13 @@ func triggered(b *store.Build, node string, t *plan.Trigger, params map[string]s
 	return r
 }
 
-// endless is the error of pipelines that start each other without end: r would
-// run one again that led to it. pipeline is that of b.
-func (l *life) endless(ctx context.Context, b store.Build, pipeline string, r store.Request) error {
+// endless says that pipelines start each other without end: r, which b asks for,
+// would run one again that led to it. "" says that it would not. pipeline is that
+// of b.
+func (l *life) endless(ctx context.Context, b store.Build, pipeline string, r store.Request) (string, error) {
 	chain, err := l.causes(ctx, b)
 	if err != nil {
-		return err
+		return "", err
 	}
 	path := r.Pipeline
 	for i, up := range append([]store.Build{b}, chain...) {
@@ -265,8 +271,8 @@ func (l *life) endless(ctx context.Context, b store.Build, pipeline string, r st
 		}
 		path = name + " → " + path
 		if up.Request.Project == r.Project && name == r.Pipeline || i == furthest {
-			return fmt.Errorf("pipelines start each other without end: %s", path)
+			return "pipelines start each other without end: " + path, nil
 		}
 	}
-	return nil
+	return "", nil
 }

@@ -112,6 +112,7 @@ func (w *witness) Enqueue(ctx context.Context, b store.Build) (store.Build, erro
 	if w.renamed != nil {
 		b.ID = w.renamed(b.ID)
 	}
+	w.told = append(w.told, fmt.Sprintf("%s Enqueue %s of %s", b.ID, b.Request.Pipeline, b.Request.Cause.Build))
 	return w.Memory.Enqueue(ctx, b)
 }
 

@@ -85,12 +85,11 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 		}
 	}
 
-	var hosts []*host
 	slots := map[string]int{}
 	for i := range 2 + random.IntN(2) {
 		name := fmt.Sprint("host", i)
 		slots[name] = 1 + random.IntN(2)
-		h := w.host(name, func(a *Agent) {
+		w.host(name, func(a *Agent) {
 			a.Slots = slots[name]
 			if i == 0 {
 				a.Labels = map[string]string{"gpu": "yes"}
@@ -98,10 +97,9 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 			a.Timings.Drain = time.Minute
 			a.Store.(*link).faults = s.faults
 			a.Store.(*link).seed ^= s.seed
-		})
-		h.start()
-		hosts = append(hosts, h)
+		}).start()
 	}
+	hosts := w.hosts
 
 	// What happens, at moments of the first three minutes.
 	var happening sync.WaitGroup
@@ -116,12 +114,13 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 	names := []string{"unit", "deploy", "release", "fire", "gate", "big", "deploy"}
 	for i := range 4 + random.IntN(5) {
 		word, name := fmt.Sprint(i), names[random.IntN(len(names))]
-		ids = append(ids, build.ID("build-"+word))
+		id := build.ID("build-" + word)
+		ids = append(ids, id)
 		later(2*time.Minute, func() { w.ask(word, store.Request{Pipeline: name, Priority: i % 2}) })
 		if name == "gate" {
 			later(4*time.Minute, func() {
 				for {
-					_, err := w.Change(context.Background(), ids[i], store.Approve{Node: "go", Approval: store.Approval{Approved: i%3 > 0, By: "ann", At: now()}})
+					_, err := w.Change(context.Background(), id, store.Approve{Node: "go", Approval: store.Approval{Approved: i%3 > 0, By: "ann", At: now()}})
 					if err == nil || refused(err) && !isMissing(err) {
 						return
 					}

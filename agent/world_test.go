@@ -28,14 +28,18 @@ import (
 type world struct {
 	t *testing.T
 	*witness
-	plans map[string]*plan.Plan // by pipeline
-	on    map[string][]plan.On  // by pipeline
-	takes func(b build.ID, node string) time.Duration
-	ends  func(b build.ID, node string) build.State // nil is success
+	plans     map[string]*plan.Plan // by pipeline
+	on        map[string][]plan.On  // by pipeline
+	elsewhere map[string][]plan.On  // what the other projects register
+	takes     func(b build.ID, node string) time.Duration
+	ends      func(b build.ID, node string) build.State // nil is success
+
+	hosts []*host
 
 	mu        sync.Mutex
 	processes []*process
-	dirs      map[string]string
+	head      string // the newest commit
+	accidents int    // that happen to the next ones who resolve a ref
 }
 
 // A process is one that a step started.
@@ -48,7 +52,7 @@ type process struct {
 }
 
 func newWorld(t *testing.T, plans ...*plan.Plan) *world {
-	w := &world{t: t, witness: newWitness(), plans: map[string]*plan.Plan{}, on: map[string][]plan.On{}, dirs: map[string]string{}}
+	w := &world{t: t, head: "c0ffee", witness: newWitness(), plans: map[string]*plan.Plan{}, on: map[string][]plan.On{}}
 	w.takes = func(build.ID, string) time.Duration { return 3 * time.Second }
 	for _, p := range plans {
 		p.Format, p.Project.Name = plan.Format, "shop"
@@ -144,14 +148,14 @@ type host struct {
 	cut  chan struct{} // closed when the agent is killed
 
 	change func(*Agent)
-	random *rand.Rand
 	lives  int
 }
 
 // host makes a machine whose agent has yet to be started.
 func (w *world) host(name string, change func(*Agent)) *host {
-	dir := filepath.Join(w.t.TempDir(), name)
-	return &host{w: w, name: name, dir: dir, change: change}
+	h := &host{w: w, name: name, dir: filepath.Join(w.t.TempDir(), name), change: change}
+	w.hosts = append(w.hosts, h)
+	return h
 }
 
 // start starts the agent.
@@ -209,26 +213,64 @@ func (h *host) drain() error {
 	return h.err
 }
 
+// over ends all agents, if need be the hard way.
+func (w *world) over() {
+	for _, h := range w.hosts {
+		if h.done == nil {
+			continue
+		}
+		h.stop()
+		select {
+		case <-h.done:
+		case <-time.After(time.Hour):
+			h.kill()
+		}
+	}
+}
+
 // Sources, the plan and the record of a world.
 type sources struct{ w *world }
 
 func (s sources) Resolve(_ context.Context, _ store.Project, ref string) (string, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.accidents > 0 {
+		s.w.accidents--
+		return "", errors.New("the network is away")
+	}
 	if ref == "nowhere" {
 		return "", fmt.Errorf("no ref %s: %w", ref, ErrRejected)
 	}
-	return "c0ffee", nil
+	return s.w.head, nil
 }
 func (s sources) Branches(context.Context, store.Project) ([]string, error) {
 	return []string{"main", "release/1", "release/2"}, nil
 }
 func (s sources) Catalog(_ context.Context, p store.Project, _ string) (c plan.Catalog, err error) {
-	c.Project.Name = "shop"
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(s.w.plans)) {
-		c.Pipelines = append(c.Pipelines, plan.Pipeline{Name: name, On: s.w.on[name]})
+	c.Project.Name = p.Name
+	on := s.w.on
+	if p.Name != "shop" {
+		on = s.w.elsewhere
+	}
+	for _, name := range slices.Sorted(maps.Keys(on)) {
+		c.Pipelines = append(c.Pipelines, plan.Pipeline{Name: name, On: on[name]})
 	}
 	return c, nil
+}
+
+// children are the builds that a build led to, by project and pipeline.
+func (w *world) children(id build.ID) map[string]store.Build {
+	w.t.Helper()
+	page, _, err := w.List(context.Background(), store.Filter{Parent: id}, "", 100)
+	require.NoError(w.t, err)
+	found := map[string]store.Build{}
+	for _, b := range page {
+		found[b.Request.Project+" "+b.Request.Pipeline] = b
+	}
+	require.Len(w.t, found, len(page), "there are two of one")
+	return found
 }
 func (s sources) Checkout(_ context.Context, _ store.Project, _ store.Request, commit, dir string) (Tree, error) {
 	return Tree{Dir: dir, Commit: commit}, os.Mkdir(dir, 0o700)
