@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"runtime/environment":     {"runtime", "runtime/process", "runtime/plan", "runtime/build"},
 	"runtime/store/sqlite":    {"runtime/store", "runtime/build"},
 	"runtime/store/fsck":      {"runtime/store", "runtime/plan", "runtime/build"},
+	"runtime/record":          {"runtime/logs", "runtime/store", "runtime/build"},
 	"runtime/store/storetest": {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/secret", "runtime/plan", "runtime/build"},
