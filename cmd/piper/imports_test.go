@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"runtime":                 {"runtime/plan", "runtime/build"},
 	"runtime/secret":          {},
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
-	"runtime/logs":            {"runtime/plan", "runtime/build"},
+	"runtime/logs":            {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/store":           {"runtime/plan", "runtime/build"},
 	"runtime/git":             {"runtime/process"},
 	"runtime/facts":           {"runtime/process", "runtime/plan"},
@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/plan", "runtime/build"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
 	"cmd/piper": {"builtins", "starlark", "starlark/format", "starlark/isolate", "starlark/lint", "starlark/repl", "starlark/test", "stdlib", "runtime", "runtime/environment", "runtime/facts", "runtime/git", "runtime/logs",
-		"runtime/process", "runtime/runner", "runtime/secret", "runtime/simulate", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
+		"runtime/process", "runtime/runner", "runtime/secret", "runtime/record", "runtime/simulate", "runtime/store", "runtime/store/fsck", "runtime/store/sqlite", "runtime/plan", "runtime/build", "cmd/piper/progress"},
 }
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.

@@ -215,7 +215,7 @@ func (r *Record) usable() error {
 // fail ends the Record with err.
 func (r *Record) fail(err error) {
 	if r.err == nil {
-		r.err = fmt.Errorf("record build: %w", err)
+		r.err = err
 	}
 	r.drop()
 	r.advanced()

@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -47,7 +48,7 @@ func (r *Record) send(ctx context.Context) {
 		case err == nil:
 			r.acknowledge(batch)
 		case ctx.Err() == nil:
-			r.fail(err)
+			r.fail(fmt.Errorf("record build: %w", err))
 		}
 		r.mu.Unlock()
 		if err != nil {
@@ -96,7 +97,7 @@ func (r *Record) next() (s *segment) {
 	case !r.spool.empty():
 		var err error
 		if s, err = r.spool.pop(); err != nil {
-			r.fail(err)
+			r.fail(fmt.Errorf("record build: %w", err))
 			return nil
 		}
 	case r.open != nil && !r.open.empty():
