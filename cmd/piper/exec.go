@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"runtime/debug"
@@ -45,12 +44,14 @@ type execution struct {
 	triggers    string
 	secrets     []string
 	secretFiles []string
+	noRecord    bool
+	where       *string // --store
 
 	life    context.Context // of the evaluations, which expands ask while their builds run
 	project *project
 	source  *secret.Memory
 	given   []string // the values of secrets that the command line and its files hold
-	runs    string   // where runs of the project are recorded; "" is nowhere
+	local   *local   // where builds are recorded; nil is nowhere
 	signals *signals
 	answer  <-chan lineRead // of standard input, when somebody was asked
 }
@@ -87,6 +88,7 @@ piper exec deploy --secret-file .env --yes  # secrets from a file, approvals giv
 	c.FlagSet.StringVar(&e.logDir, "log-dir", "", "write a file per step into `DIR`")
 	c.choice(&e.triggers, "triggers", "show", "`WHAT` to do with the pipelines that this one triggers: show or run", "show", "run")
 	e.takesSecrets(c)
+	e.records(c)
 	c.lists["log-dir"] = directories
 	c.max, c.args = 2, pipelineWords
 	c.Exec = e.run
@@ -139,7 +141,10 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		debug.SetGCPercent(25)
 		debug.FreeOSMemory()
 	}
-	e.runs = e.runsDir()
+	if e.local, err = e.localStore(); err != nil {
+		return err
+	}
+	defer e.local.close()
 	e.widen(p)
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()
@@ -210,11 +215,13 @@ type job struct {
 	question *question         // that plan answers
 	args     []string          // pipeline and environment, as far as they were given
 	parent   *job
+	node     string // of parent, that triggered it
 	later    bool   // it runs after its parent, which does not wait for it
 	typed    string // the line of a repl that asked for it; "" on a command line
 	commit   string
 	logDir   string
 	build    *build.Build // nil until it has ended
+	number   int64        // under which it is recorded; 0 is not
 
 	turn sync.Mutex // held by the one prompt, shell or triggered build that has the terminal
 
@@ -312,9 +319,10 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	if j.id == "" {
 		j.id = runner.NewID(time.Now())
 	}
-	var history map[string]time.Duration
-	if e.runs != "" {
-		history = runner.History(e.runs, j.plan.Pipeline)
+	var before history
+	var rec *recording
+	if e.local != nil {
+		before = e.history(e.project.root, j.plan.Pipeline)
 	}
 	display, err := progress.New(e.progress, progress.Options{
 		Out:     e.stderr,
@@ -325,7 +333,8 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		File:    e.project.file,
 		Rerun:   func(p *plan.Plan, node *plan.Node) string { return e.rerun(j, p, node) },
 		LogPath: j.logPath,
-		History: history,
+		History: before.took,
+		Number:  func() int64 { return rec.shown() },
 	})
 	if err != nil {
 		return err
@@ -344,8 +353,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		Secrets:   e.source,
 		Display:   display,
 		LogDir:    j.logDir,
-		RunsDir:   e.runs,
-		History:   history,
+		History:   before.took,
 		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
 		Kill:      e.signals.kill,
 		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {
@@ -374,7 +382,20 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	if e.shellOnFail {
 		o.OnFail = func(ctx context.Context, t runtime.Task, res runtime.Result) { e.openShell(ctx, display, j, t, res) }
 	}
+	if e.local == nil {
+		j.build, err = runner.Run(ctx, o)
+		return err
+	}
+	rec = e.local.recordBuild(j.id, o.Plan, j.request(event, e.env("USER")))
+	o.Recorder, o.Sink, o.Display = rec, rec, recorded{display, rec, e}
 	j.build, err = runner.Run(ctx, o)
+	rec.finish(j.build, e.signals.kill) // when it never came to its display
+	j.number = rec.number
+	if err == nil && j.number > 0 {
+		if err := before.remember(j.build); err != nil {
+			fmt.Fprintf(e.stderr, "piper: %v\n", err)
+		}
+	}
 	return err
 }
 
@@ -389,21 +410,6 @@ func (j *job) logPath(node string, attempt int) string {
 		return ""
 	}
 	return path
-}
-
-// runsDir is where runs of this project are recorded: below the user's state
-// directory. It is "", and nothing is recorded, when there is no such place.
-func (e *execution) runsDir() string {
-	state := e.userDir("XDG_STATE_HOME", ".local/state")
-	if state == "" {
-		return ""
-	}
-	dir := runner.RunsDir(state, e.project.root)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		fmt.Fprintf(e.stderr, "piper: this run is not recorded: %v\n", err)
-		return ""
-	}
-	return dir
 }
 
 // passable looks whether name is that of a variable, in which * stands for
@@ -447,6 +453,7 @@ type stepResult struct {
 // buildResult is what --json tells of a build.
 type buildResult struct {
 	ID         build.ID       `json:"id"`
+	Number     int64          `json:"number,omitempty"`
 	Project    string         `json:"project"`
 	Pipeline   string         `json:"pipeline"`
 	State      build.State    `json:"state"`
@@ -463,6 +470,7 @@ type buildResult struct {
 func resultOf(j *job) buildResult {
 	r := buildResult{
 		ID:         j.id,
+		Number:     j.number,
 		Project:    j.plan.Project.Name,
 		Pipeline:   j.plan.Pipeline,
 		State:      j.build.State(),

@@ -107,7 +107,7 @@ pipeline(name = "deaf", steps = [step("wait", run = "trap '' INT TERM; echo up; 
 		t.Run(test.name, func(t *testing.T) {
 			cmd := exec.Command("piper", "exec", test.pipeline, "--progress=plain")
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
+			cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
 			seen := &watched{}
 			cmd.Stderr = seen
 			require.NoError(t, cmd.Start())
@@ -140,7 +140,7 @@ pipeline(name = "build", steps = [step("use", run = "echo up; sleep 1000", servi
 `)
 	cmd := exec.Command("piper", "exec", "--progress=plain")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
 	seen := &watched{}
 	cmd.Stderr = seen
 	require.NoError(t, cmd.Start())
@@ -210,7 +210,7 @@ pipeline(name = "build", steps = [step("talk", run = "i=0; while [ $i -lt 2000 ]
 			require.NoError(t, r.Close())
 			cmd := exec.Command("piper", args...)
 			cmd.Dir, cmd.Stdout, cmd.Stderr = dir, w, w
-			cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
+			cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_DATA_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
 			require.NoError(t, cmd.Start())
 			require.NoError(t, w.Close())
 			cmd.Wait()

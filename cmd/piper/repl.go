@@ -44,6 +44,7 @@ echo 'fs.glob("**/*.go")' | piper repl
 	t := &conversation{execution: execution{app: a, question: c.asks(), progress: "auto", triggers: "show"}}
 	c.trusts()
 	t.takesSecrets(c)
+	t.records(c)
 	c.FlagSet.BoolVar(&t.yes, "yes", false, "approve whatever asks for it")
 	c.letter("y", "yes")
 	c.max, c.args = 1, pipelineWords
@@ -57,6 +58,7 @@ func (t *conversation) begin(ctx context.Context, args []string) error {
 		return err
 	}
 	defer t.session.Close()
+	defer t.local.close()
 	t.repl = &repl.REPL{Session: t.session, Out: t.stdout, Report: t.reportAll, Commands: t.commands()}
 	if isTerminal(t.stdin) && isTerminal(t.stdout) {
 		t.repl.Editor = repl.NewPipe(t.stdin, t.stdout)
@@ -100,6 +102,9 @@ func (t *conversation) open(ctx context.Context, args []string) error {
 		return err
 	}
 	t.source = secret.Remember(source)
+	if t.local, err = t.localStore(); err != nil {
+		return err
+	}
 	r, err := t.request(t.project, t.question)
 	if err != nil {
 		return err

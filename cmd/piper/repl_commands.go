@@ -210,7 +210,6 @@ func (t *conversation) planWith(ctx context.Context, q starlark.Question, step s
 func (t *conversation) run(ctx context.Context, planned starlark.Result, line string) error {
 	t.warn()
 	e := t.execution
-	e.runs = e.runsDir()
 	e.life = ctx
 	ctx, e.signals = catch(ctx)
 	defer e.signals.stop()

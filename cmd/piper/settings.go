@@ -47,6 +47,7 @@ func settings() []setting {
 		{name: "max_source", initial: "1048576", doc: "bytes that a source file may have", check: isNumber},
 		{name: "max_steps", initial: "10000000", doc: "steps of the interpreter that evaluating may take", check: isNumber},
 		{name: "max_time", initial: "5s", doc: "how long evaluating may take", check: isDuration},
+		{name: "no_record", initial: "false", doc: "do not record what is run", check: isTruth},
 		{name: "parallel", variable: "PIPER_PARALLEL", initial: strconv.Itoa(runtime.NumCPU()), doc: "how many steps run at once", check: isNumber},
 		{name: "pass_env", doc: "environment variables that every step sees", list: true},
 		{name: "progress", variable: "PIPER_PROGRESS", initial: "auto", doc: "how to show progress", check: oneOf(progress.Modes()...)},

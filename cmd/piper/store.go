@@ -50,5 +50,5 @@ func (a *app) openStore(ctx context.Context, where string) (*sqlite.Store, error
 	if !exists(path) {
 		return nil, &usageError{message: "there is no store " + path, hint: `"piper exec" and "piper agentd" make one`}
 	}
-	return sqlite.Open(ctx, path)
+	return sqlite.Open(ctx, path, sqlite.Options{})
 }

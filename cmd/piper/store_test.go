@@ -16,7 +16,7 @@ import (
 
 // storeWith makes the store of a user whose home is home, with builds in it.
 func storeWith(t *testing.T, home string, change func(*store.Build)) {
-	s, err := sqlite.Open(t.Context(), filepath.Join(home, ".local/share/piper/piper.db"))
+	s, err := sqlite.Open(t.Context(), filepath.Join(home, ".local/share/piper/piper.db"), sqlite.Options{})
 	require.NoError(t, err)
 	b := store.NewBuild("b1", 1, store.Request{Project: "shop"}, time.Now().UTC())
 	if change != nil {

@@ -33,7 +33,7 @@ func startTerminal(t *testing.T, dir string, argv []string, env ...string) *term
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PS1=", "PS2=", "TERM=dumb", "HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "XDG_DATA_HOME=",
-		"XDG_CACHE_HOME=", "XDG_STATE_HOME=", "LC_ALL=C.UTF-8", "INPUTRC=/dev/null", "HISTFILE=", "ENV=")
+		"XDG_CACHE_HOME=", "XDG_DATA_HOME=", "XDG_STATE_HOME=", "LC_ALL=C.UTF-8", "INPUTRC=/dev/null", "HISTFILE=", "ENV=")
 	cmd.Env = append(cmd.Env, env...)
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 200})
 	require.NoError(t, err)

@@ -11,9 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -44,9 +42,10 @@ type Options struct {
 	Secrets  *secret.Memory           // nil has none; whatever it ever gave is masked
 	Files    func() ([]string, error) // the tree's files, for environments that copy it
 
-	Display Display // nil shows nothing
-	LogDir  string  // a file per step goes there; "" for none
-	RunsDir string  // the run is recorded below it; "" for not at all
+	Display  Display          // nil shows nothing
+	LogDir   string           // a file per step goes there; "" for none
+	Recorder runtime.Recorder // keeps the events; nil keeps none
+	Sink     logs.Sink        // keeps the output, secrets masked, and is not closed; nil keeps none
 
 	// History is what the nodes took before: with it the longest way through the
 	// plan is started first.
@@ -103,11 +102,15 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	}
 	defer func() { err = errors.Join(err, environment.RemoveTree(temp)) }()
 
-	kept, err := o.open()
-	if err != nil {
-		return b, err
+	kept := []logs.Sink{o.Sink}
+	if o.LogDir != "" {
+		dir, failed := logs.OpenDir(o.LogDir)
+		if failed != nil {
+			return b, failed
+		}
+		defer func() { err = errors.Join(err, dir.Close()) }()
+		kept = append(kept, dir)
 	}
-	defer func() { err = errors.Join(err, kept.Close()) }()
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
 		Files: o.Files, Keep: o.Keep, Environ: func() []string { return o.Environ }, Report: o.Report}
 	if o.OnFail != nil {
@@ -117,9 +120,9 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 
 	engine := o.engine()
 	engine.Executor = stands
-	engine.Recorder = kept.recorder
+	engine.Recorder = o.Recorder
 	engine.Output = func(node *plan.Node, attempt int) (runtime.Output, error) {
-		sinks := kept.sinks
+		sinks := kept
 		if o.Display != nil {
 			sinks = append(slices.Clip(sinks), shown{o.Display, node})
 		}
@@ -159,9 +162,6 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if o.Display != nil {
 		o.Display.End(b)
 	}
-	if o.RunsDir != "" && err == nil {
-		err = errors.Join(remember(o.RunsDir, b, o.History), prune(o.RunsDir))
-	}
 	return b, err
 }
 
@@ -192,51 +192,6 @@ func (o *Options) engine() runtime.Engine {
 		Branch:    o.Branch,
 		Kill:      o.Kill,
 	}
-}
-
-// A keeper is where a build's events and output are kept.
-type keeper struct {
-	recorder runtime.Recorder // nil when the run is not recorded
-	sinks    []logs.Sink
-	files    []io.Closer
-}
-
-// open makes the places that o names.
-func (o *Options) open() (k keeper, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, k.Close())
-		}
-	}()
-	if o.LogDir != "" {
-		dir, err := logs.OpenDir(o.LogDir)
-		if err != nil {
-			return k, err
-		}
-		k.sinks, k.files = append(k.sinks, dir), append(k.files, dir)
-	}
-	if o.RunsDir != "" {
-		run, err := createRecord(o.RunsDir, o.ID, o.Plan)
-		if err != nil {
-			return k, err
-		}
-		k.recorder, k.files = run, append(k.files, run)
-		archive, err := logs.Create(run.dir)
-		if err != nil {
-			return k, err
-		}
-		k.sinks, k.files = append(k.sinks, archive), append(k.files, archive)
-	}
-	return k, nil
-}
-
-// Close says whether all is kept.
-func (k *keeper) Close() error {
-	var errs []error
-	for _, f := range slices.Backward(k.files) {
-		errs = append(errs, f.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // shown is the sink that a Display is for one node.
@@ -290,10 +245,4 @@ func lookup(environ []string) func(string) (string, bool) {
 		value, ok := values[name]
 		return value, ok
 	}
-}
-
-// RunsDir is where the runs of a project are recorded: below state, by the
-// project's place on disk.
-func RunsDir(state, workspace string) string {
-	return filepath.Join(state, "runs", filepath.Base(workspace)+"-"+shortDigest(workspace))
 }

@@ -2,14 +2,12 @@ package runner_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,8 +18,10 @@ import (
 	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 func TestMain(m *testing.M) {
@@ -62,7 +62,24 @@ func scripts(lines ...string) *plan.Plan {
 }
 
 func options(t *testing.T, p *plan.Plan) runner.Options {
-	return runner.Options{Plan: p, Workspace: t.TempDir(), RunsDir: t.TempDir(), Environ: os.Environ(), Parallel: 2}
+	return runner.Options{Plan: p, Workspace: t.TempDir(), Environ: os.Environ(), Parallel: 2}
+}
+
+// kept has what o runs recorded, and returns where.
+func kept(o *runner.Options) (*record.Record, *store.Memory) {
+	s := store.NewMemory()
+	r := record.Open(s, "b", 1, record.Options{})
+	o.Recorder, o.Sink = r, r
+	return r, s
+}
+
+// lastLine is the last line that the first attempt of a node wrote.
+func lastLine(t *testing.T, s *store.Memory, node string) (last string) {
+	for line, err := range logs.NewReader(s, "b", 1).Tail(t.Context(), node, 1, 1) {
+		require.NoError(t, err)
+		last = string(line.Text)
+	}
+	return last
 }
 
 func TestRun(t *testing.T) {
@@ -73,8 +90,11 @@ func TestRun(t *testing.T) {
 	s := &screen{}
 	o.Display, o.LogDir = s, filepath.Join(t.TempDir(), "logs")
 	o.Secrets = secret.Remember(secret.Values(map[string]string{"pw": "hunter22"}))
+	recorder, records := kept(&o)
 	b, err := runner.Run(t.Context(), o)
 	require.NoError(t, err)
+	require.NoError(t, recorder.Flush(t.Context()))
+	require.NoError(t, recorder.Close())
 	require.Equal(t, build.Failed, b.State())
 	require.Equal(t, 3, *b.Node(1).Exit)
 
@@ -87,27 +107,13 @@ func TestRun(t *testing.T) {
 	require.Equal(t, "token ***\n", string(file))
 
 	// What is recorded folds to what happened, and its output is there.
-	runs, err := filepath.Glob(filepath.Join(o.RunsDir, "*-*-*"))
-	require.NoError(t, err)
-	require.Len(t, runs, 1)
-	events, err := runner.Events(runs[0])
+	events, err := records.Events(t.Context(), "b", 1, 1, 100)
 	require.NoError(t, err)
 	require.Equal(t, s.events, events)
 	folded, err := build.Fold(p, events)
 	require.NoError(t, err)
 	require.Equal(t, b.Steps(), folded.Steps())
-	stored, err := os.ReadFile(filepath.Join(runs[0], "plan.json"))
-	require.NoError(t, err)
-	require.Equal(t, p.Canonical(), stored)
-	archive, err := logs.Open(runs[0])
-	require.NoError(t, err)
-	defer archive.Close()
-	for line, err := range archive.Tail("s2", 1, 1) {
-		require.NoError(t, err)
-		require.Equal(t, "version 1.2", strings.TrimSuffix(string(line.Text), "\n"))
-	}
-	require.Contains(t, runner.History(o.RunsDir, "build"), "s1")
-	require.NotContains(t, runner.History(o.RunsDir, "build"), "s2", "a failure says nothing of how long it takes")
+	require.Equal(t, "version 1.2", lastLine(t, records, "s2"))
 }
 
 func TestMissingSecretFailsTheStepThatNeedsIt(t *testing.T) {
@@ -178,41 +184,15 @@ type cancelling struct {
 
 func (c *cancelling) Output(*plan.Node, int, time.Time, []byte) { c.cancel(errors.New("enough")) }
 
-func TestOnlyTheNewestRunsStay(t *testing.T) {
-	o := options(t, scripts("true"))
-	var ids []build.ID
-	for i := range runner.KeepRuns + 2 {
-		id := build.ID(fmt.Sprintf("00000000-0000-7000-8000-%012d", i))
-		ids = append(ids, id)
-		require.NoError(t, os.Mkdir(filepath.Join(o.RunsDir, string(id)), 0o700))
-	}
-	running := filepath.Join(o.RunsDir, string(ids[0]), "events.jsonl")
-	f, err := os.Create(running)
-	require.NoError(t, err)
-	defer f.Close()
-	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
-	_, err = runner.Run(t.Context(), o)
-	require.NoError(t, err)
-	require.DirExists(t, filepath.Join(o.RunsDir, string(ids[0])), "it still runs")
-	require.NoDirExists(t, filepath.Join(o.RunsDir, string(ids[1])))
-	require.NoDirExists(t, filepath.Join(o.RunsDir, string(ids[2])))
-	require.DirExists(t, filepath.Join(o.RunsDir, string(ids[3])))
-}
-
-func TestRunThatCannotBeRecorded(t *testing.T) {
+func TestRunThatCannotBegin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for name, change := range map[string]func(*testing.T, *runner.Options){
-		"no place": func(_ *testing.T, o *runner.Options) { o.RunsDir = file },
-		"no logs":  func(_ *testing.T, o *runner.Options) { o.LogDir = file },
-		"same id":  func(_ *testing.T, o *runner.Options) { o.ID = "taken" },
-		"no temp":  func(t *testing.T, o *runner.Options) { t.Setenv("TMPDIR", file) },
+		"no logs": func(_ *testing.T, o *runner.Options) { o.LogDir = file },
+		"no temp": func(t *testing.T, o *runner.Options) { t.Setenv("TMPDIR", file) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, scripts("true"))
-			taken := filepath.Join(o.RunsDir, "taken")
-			require.NoError(t, os.Mkdir(taken, 0o700))
-			require.NoError(t, os.WriteFile(filepath.Join(taken, "events.jsonl"), nil, 0o600))
 			change(t, &o)
 			_, err := runner.Run(t.Context(), o)
 			require.Error(t, err)
@@ -220,30 +200,14 @@ func TestRunThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
-func TestEventsOfAKilledRun(t *testing.T) {
-	dir := t.TempDir()
-	line, err := json.Marshal(build.Event{Seq: 1, Kind: build.BuildStarted})
-	require.NoError(t, err)
-	file := filepath.Join(dir, "events.jsonl")
-	require.NoError(t, os.WriteFile(file, []byte(string(line)+"\n"+`{"seq":2,"ki`), 0o600))
-	events, err := runner.Events(dir)
-	require.NoError(t, err)
-	require.Len(t, events, 1)
-
-	require.NoError(t, os.WriteFile(file, []byte("{\n"), 0o600))
-	_, err = runner.Events(dir)
-	require.ErrorContains(t, err, "events.jsonl:1")
-	_, err = runner.Events(filepath.Join(dir, "none"))
-	require.ErrorIs(t, err, os.ErrNotExist)
-}
-
-func TestBrokenHistoryIsNone(t *testing.T) {
-	dir := t.TempDir()
-	require.Empty(t, runner.History(dir, "build"))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "history-a%2Fb.json"), []byte("{"), 0o600))
-	require.Empty(t, runner.History(dir, "a/b"))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "history-a%2Fb.json"), []byte(`{"s":1500}`), 0o600))
-	require.Equal(t, map[string]time.Duration{"s": 1500 * time.Millisecond}, runner.History(dir, "a/b"))
+// What is not recorded has not happened.
+func TestRunThatCannotBeRecorded(t *testing.T) {
+	o := options(t, scripts("touch here"))
+	recorder, _ := kept(&o)
+	require.NoError(t, recorder.Close())
+	_, err := runner.Run(t.Context(), o)
+	require.ErrorIs(t, err, record.ErrClosed)
+	require.NoFileExists(t, filepath.Join(o.Workspace, "here"))
 }
 
 func TestSecretsOfAnEarlierBuildStayMasked(t *testing.T) {
@@ -310,32 +274,24 @@ func TestRecordedExpansionFolds(t *testing.T) {
 		}
 		return x, nil
 	}
+	recorder, records := kept(&o)
 	b, err := runner.Run(t.Context(), o)
 	require.NoError(t, err)
+	require.NoError(t, recorder.Flush(t.Context()))
+	require.NoError(t, recorder.Close())
 	require.Equal(t, build.Success, b.State())
 	require.Contains(t, s.output.String(), "x ***\n")
 	require.NotContains(t, s.output.String(), "hunter22")
 
-	runs, err := filepath.Glob(filepath.Join(o.RunsDir, "*-*-*"))
-	require.NoError(t, err)
-	events, err := runner.Events(runs[0])
+	events, err := records.Events(t.Context(), "b", 1, 1, 100)
 	require.NoError(t, err)
 	require.Equal(t, s.events, events)
-	stored, err := os.ReadFile(filepath.Join(runs[0], "plan.json"))
-	require.NoError(t, err)
-	require.Equal(t, p.Canonical(), stored, "the plan as it was written")
 	folded, err := build.Fold(p, events)
 	require.NoError(t, err)
 	require.True(t, b.Equal(folded))
 	require.Equal(t, b.Steps(), folded.Steps())
 	require.Contains(t, folded.Steps(), "y")
-	archive, err := logs.Open(runs[0])
-	require.NoError(t, err)
-	defer archive.Close()
-	for line, err := range archive.Tail("db", 1, 1) {
-		require.NoError(t, err)
-		require.Equal(t, "up", strings.TrimSuffix(string(line.Text), "\n"))
-	}
+	require.Equal(t, "up", lastLine(t, records, "db"))
 }
 
 // A secret that nobody knew of when a service began is masked in what the

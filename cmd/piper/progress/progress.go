@@ -93,6 +93,7 @@ type Options struct {
 	File    string                                     // the name of the PIPER.star
 	Rerun   func(p *plan.Plan, node *plan.Node) string // the command that runs only this node of p again; nil or "" is none
 	LogPath func(node string, attempt int) string      // the file that has the whole output; nil or "" is none
+	Number  func() int64                               // under which the build, which has ended, is recorded; nil or 0 is not
 	History map[string]time.Duration                   // how long each node took in the past, to estimate the end
 	Now     func() time.Time                           // nil is the real clock
 }

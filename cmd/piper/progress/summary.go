@@ -64,7 +64,7 @@ func (s *story) describe(w *strings.Builder, f failure) {
 }
 
 // last is the last line: how the build ended, how its nodes did, how long it
-// took.
+// took, and its number.
 func (s *story) last(b *build.Build) string {
 	var n struct{ ok, failed, skipped, allowed, cancelled, open int }
 	for i := range s.plan.Nodes {
@@ -107,5 +107,11 @@ func (s *story) last(b *build.Build) string {
 	if b.Started().IsZero() {
 		took = 0
 	}
-	return text + " in " + short(took)
+	text += " in " + short(took)
+	if s.Number != nil {
+		if n := s.Number(); n > 0 {
+			text += fmt.Sprintf(" (build %d)", n)
+		}
+	}
+	return text
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +14,7 @@ import (
 
 // Join implements store.Agents.
 func (s *Store) Join(ctx context.Context, a store.Agent) error {
-	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := agent(ctx, tx, a.ID)
 		switch {
 		case err == nil:
@@ -33,7 +32,7 @@ func agent(ctx context.Context, q querier, id store.AgentID) (store.Agent, error
 
 // change changes an agent that is there.
 func (s *Store) change(ctx context.Context, id store.AgentID, change func(*store.Agent)) (a store.Agent, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		if a, err = agent(ctx, tx, id); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 
 func BenchmarkStore(b *testing.B) {
 	storetest.Benchmark(b, func(b *testing.B) store.Store {
-		s, err := Open(b.Context(), filepath.Join(b.TempDir(), "piper.db"))
+		s, err := Open(b.Context(), filepath.Join(b.TempDir(), "piper.db"), Options{})
 		require.NoError(b, err)
 		b.Cleanup(func() { s.Close() })
 		return s

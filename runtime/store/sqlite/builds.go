@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,7 @@ import (
 
 // NextNumber implements store.Builds.
 func (s *Store) NextNumber(ctx context.Context) (n int64, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		return tx.QueryRowContext(ctx, "UPDATE counter SET value = value + 1 RETURNING value").Scan(&n)
 	})
 	return n, err
@@ -23,7 +22,7 @@ func (s *Store) NextNumber(ctx context.Context) (n int64, err error) {
 
 // Enqueue implements store.Builds.
 func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error) {
-	err := s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		had, err := one[store.Build](ctx, tx, "build", b.ID, "SELECT doc FROM builds WHERE id = ?", b.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -46,7 +45,7 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error)
 }
 
 // put writes b and the columns that its indexes need.
-func put(ctx context.Context, tx *sql.Tx, b store.Build) error {
+func put(ctx context.Context, tx execer, b store.Build) error {
 	doc, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -71,7 +70,7 @@ func (s *Store) BuildNumbered(ctx context.Context, number int64) (store.Build, e
 // Change implements store.Builds.
 func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (after store.Build, err error) {
 	differs := false
-	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		b, err := one[store.Build](ctx, tx, "build", id, "SELECT doc FROM builds WHERE id = ?", id)
 		if err != nil {
 			return err
@@ -147,6 +146,3 @@ func (s *Store) Running(ctx context.Context, owner store.AgentID) ([]store.Build
 func (s *Store) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT ?", limit)
 }
-
-// Watch implements store.Builds.
-func (s *Store) Watch(ctx context.Context) (<-chan build.ID, error) { return s.watch.add(ctx) }

@@ -16,6 +16,11 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// An execer writes to the database.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
 // one reads the document that query finds. what and key name it in an error.
 func one[T any](ctx context.Context, q querier, what string, key any, query string, args ...any) (v T, err error) {
 	var doc []byte
@@ -53,7 +58,7 @@ func many[T any](ctx context.Context, q querier, query string, args ...any) (all
 }
 
 // write makes one statement whose last argument is a document.
-func write(ctx context.Context, tx *sql.Tx, v any, query string, keys ...any) error {
+func write(ctx context.Context, tx *transaction, v any, query string, keys ...any) error {
 	doc, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -64,7 +69,10 @@ func write(ctx context.Context, tx *sql.Tx, v any, query string, keys ...any) er
 
 // PutBlob implements store.Blobs.
 func (s *Store) PutBlob(ctx context.Context, digest string, data []byte) error {
-	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	if data == nil {
+		data = []byte{} // nil would be NULL
+	}
+	return s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO blobs VALUES (?, ?) ON CONFLICT DO NOTHING", digest, data)
 		return err
 	})
@@ -94,7 +102,7 @@ func group(ctx context.Context, q querier, key string) (store.Group, error) {
 
 // ChangeGroup implements store.Groups.
 func (s *Store) ChangeGroup(ctx context.Context, key string, c store.GroupChange) (after store.Group, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		g, err := group(ctx, tx, key)
 		if err != nil {
 			return err
@@ -113,7 +121,7 @@ func (s *Store) ChangeGroup(ctx context.Context, key string, c store.GroupChange
 
 // PutProject implements store.Projects.
 func (s *Store) PutProject(ctx context.Context, p store.Project) (store.Project, error) {
-	err := s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		had, err := one[store.Project](ctx, tx, "project", p.Name, "SELECT doc FROM projects WHERE name = ?", p.Name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -146,7 +154,7 @@ func (s *Store) DeleteProject(ctx context.Context, name string) error {
 }
 
 func (s *Store) delete(ctx context.Context, query string, args ...any) error {
-	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, query, args...)
 		return err
 	})
@@ -154,7 +162,7 @@ func (s *Store) delete(ctx context.Context, query string, args ...any) error {
 
 // AddToken implements store.Tokens.
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
-	return s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		var taken bool
 		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tokens WHERE hash = ? OR name = ?)", t.Hash, t.Name).Scan(&taken); err != nil {
 			return err

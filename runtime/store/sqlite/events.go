@@ -18,7 +18,7 @@ func (s *Store) AppendEvents(ctx context.Context, key store.EventKey, events []b
 	if err != nil {
 		return err
 	}
-	err = s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		var had []byte
 		err := tx.QueryRowContext(ctx, "SELECT doc FROM events WHERE build = ? AND fence = ? AND seq = ?", key.Build, key.Fence, key.Seq).Scan(&had)
 		switch {

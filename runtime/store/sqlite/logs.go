@@ -3,16 +3,17 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"database/sql"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/store"
@@ -23,7 +24,8 @@ import (
 // its process died may have bytes at its end that no row tells of; they are
 // never read.
 type files struct {
-	dir string
+	dir    string
+	synced bool // before what tells of them is committed
 
 	mu   sync.Mutex
 	open map[string]*os.File
@@ -32,7 +34,9 @@ type files struct {
 // maxOpen bounds the files that are kept open for writing.
 const maxOpen = 64
 
-func newFiles(dir string) *files { return &files{dir: dir, open: map[string]*os.File{}} }
+func newFiles(dir string, synced bool) *files {
+	return &files{dir: dir, synced: synced, open: map[string]*os.File{}}
+}
 
 // path is where the bytes of one fence of a build lie. An ID that is no plain
 // file name never was a build's.
@@ -44,11 +48,12 @@ func (f *files) path(id build.ID, fence int64) (string, error) {
 	return filepath.Join(f.dir, name, strconv.FormatInt(fence, 10)), nil
 }
 
-// append writes p at the end of a file and returns where it stands and the file.
-func (f *files) append(id build.ID, fence int64, p []byte) (place int64, file *os.File, err error) {
+// file returns the file of one fence of a build, and where it ends. Only who
+// holds the write lock of the database may write to it.
+func (f *files) file(id build.ID, fence int64) (file *os.File, end int64, err error) {
 	path, err := f.path(id, fence)
 	if err != nil {
-		return 0, nil, err
+		return nil, 0, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,29 +61,28 @@ func (f *files) append(id build.ID, fence int64, p []byte) (place int64, file *o
 	if file == nil {
 		if len(f.open) >= maxOpen {
 			if err := f.close(); err != nil {
-				return 0, nil, err
+				return nil, 0, err
 			}
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return 0, nil, err
+			return nil, 0, err
 		}
-		if file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
-			return 0, nil, err
+		if file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+			return nil, 0, err
 		}
 		f.open[path] = file
 	}
-	if _, err := file.Write(p); err != nil {
-		return 0, nil, err
-	}
-	// Where the write ended, whoever else appends to the file.
-	end, err := file.Seek(0, 1)
-	return end - int64(len(p)), file, err
+	end, err = file.Seek(0, io.SeekEnd)
+	return file, end, err
 }
 
 // close closes all files.
 func (f *files) close() (err error) {
 	for path, file := range f.open {
-		err = errors.Join(err, file.Sync(), file.Close())
+		if f.synced {
+			err = errors.Join(err, file.Sync())
+		}
+		err = errors.Join(err, file.Close())
 		delete(f.open, path)
 	}
 	return err
@@ -113,68 +117,89 @@ func (f *files) remove(id build.ID) error {
 type row struct {
 	store.Chunk
 	place, size int64
-	digest      []byte
 }
 
-const columns = "seq, line, lines, start, cut, times, place, size, digest"
+const (
+	columns = "seq, line, lines, start, cut, times, place, size"
+	ofChunk = " FROM chunks WHERE build = ? AND fence = ? AND node = ? AND attempt = ? AND seq "
+)
 
 func (r *row) scan(rows interface{ Scan(...any) error }) error {
 	var times []byte
-	if err := rows.Scan(&r.Key.Seq, &r.Line, &r.Lines, &r.Offset, &r.Cut, &times, &r.place, &r.size, &r.digest); err != nil {
+	if err := rows.Scan(&r.Key.Seq, &r.Line, &r.Lines, &r.Offset, &r.Cut, &times, &r.place, &r.size); err != nil {
 		return err
 	}
-	return json.Unmarshal(times, &r.Times)
+	var err error
+	r.Times, err = decodeTimes(times)
+	return err
 }
 
-// same reports whether the row tells of c.
-func (r *row) same(c *store.Chunk, digest []byte) bool {
-	return r.Line == c.Line && r.Lines == c.Lines && r.Offset == c.Offset && r.Cut == c.Cut &&
-		r.size == int64(len(c.Data)) && bytes.Equal(r.digest, digest)
+// read reads the bytes of r from its file.
+func (r *row) read(file *os.File) error {
+	r.Data = make([]byte, r.size)
+	_, err := file.ReadAt(r.Data, r.place)
+	return err
+}
+
+// same reports whether r is c.
+func (r *row) same(c *store.Chunk) bool {
+	return r.Line == c.Line && r.Lines == c.Lines && r.Offset == c.Offset && r.Cut == c.Cut && bytes.Equal(r.Data, c.Data) &&
+		slices.EqualFunc(r.Times, c.Times, func(a, b store.Stamp) bool { return a.Offset == b.Offset && a.At.Equal(b.At) })
+}
+
+// encodeTimes packs stamps: the milliseconds and the offset that each is after
+// the one before it.
+func encodeTimes(times []store.Stamp) []byte {
+	b := []byte{} // nil would be NULL
+	var at, offset int64
+	for _, t := range times {
+		ms := t.At.UnixMilli()
+		b = binary.AppendVarint(b, ms-at)
+		b = binary.AppendVarint(b, int64(t.Offset)-offset)
+		at, offset = ms, int64(t.Offset)
+	}
+	return b
+}
+
+func decodeTimes(b []byte) (times []store.Stamp, err error) {
+	var at, offset int64
+	for len(b) > 0 {
+		later, n := binary.Varint(b)
+		further, m := binary.Varint(b[max(n, 0):])
+		if n <= 0 || m <= 0 {
+			return nil, errors.New("times of a log chunk that make no sense")
+		}
+		b = b[n+m:]
+		at, offset = at+later, offset+further
+		times = append(times, store.Stamp{Offset: int32(offset), At: time.UnixMilli(at).UTC()})
+	}
+	return times, nil
 }
 
 // AppendChunks implements store.Logs.
 func (s *Store) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
-	written := map[*os.File]bool{}
+	var written []*os.File
 	err := s.writes.send(&request{ctx: ctx,
-		do: func(ctx context.Context, tx *sql.Tx) error {
-			var fresh []*store.Chunk
-			var digests [][]byte
-			for i := range chunks {
-				c := &chunks[i]
-				sum := sha256.Sum256(c.Data)
-				k := c.Key
-				var had row
-				err := had.scan(tx.QueryRowContext(ctx, "SELECT "+columns+" FROM chunks WHERE build = ? AND fence = ? AND node = ? AND attempt = ? AND seq = ?",
-					k.Build, k.Fence, k.Node, k.Attempt, k.Seq))
-				switch {
-				case errors.Is(err, sql.ErrNoRows):
-					fresh, digests = append(fresh, c), append(digests, sum[:])
-				case err != nil:
-					return err
-				case !had.same(c, sum[:]):
-					return fmt.Errorf("append log chunk %v: another one is there: %w", k, store.ErrConflict)
+		do: func(ctx context.Context, tx *transaction) (err error) {
+			written = written[:0]
+			for rest := chunks; len(rest) > 0; {
+				n := 1
+				for n < len(rest) && rest[n].Key.Build == rest[0].Key.Build && rest[n].Key.Fence == rest[0].Key.Fence {
+					n++
 				}
-			}
-			for i, c := range fresh {
-				place, file, err := s.logs.append(c.Key.Build, c.Key.Fence, c.Data)
+				file, err := s.appendTo(ctx, tx, rest[:n])
 				if err != nil {
 					return fmt.Errorf("append log chunk: %w", err)
 				}
-				written[file] = true
-				times, err := json.Marshal(c.Times)
-				if err != nil {
-					return err
-				}
-				k := c.Key
-				if _, err := tx.ExecContext(ctx, "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", k.Build, k.Fence, k.Node, k.Attempt, k.Seq,
-					c.Line, c.Lines, c.Offset, c.Cut, times, place, len(c.Data), digests[i]); err != nil {
-					return err
-				}
+				written, rest = append(written, file), rest[n:]
 			}
 			return nil
 		},
 		sync: func() error {
-			for file := range written {
+			if !s.logs.synced {
+				return nil
+			}
+			for _, file := range written {
 				if err := file.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // it was synced before it was closed
 					return fmt.Errorf("append log chunk: %w", err)
 				}
@@ -190,9 +215,53 @@ func (s *Store) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
 	return err
 }
 
+// appendTo appends chunks of one fence: their rows, and then their bytes at the
+// end of its file. Those that are there already are left.
+func (s *Store) appendTo(ctx context.Context, tx *transaction, chunks []store.Chunk) (*os.File, error) {
+	file, end, err := s.logs.file(chunks[0].Key.Build, chunks[0].Key.Fence)
+	if err != nil {
+		return nil, err
+	}
+	begin, data := end, make([][]byte, 0, len(chunks))
+	for i := range chunks {
+		c := &chunks[i]
+		k := c.Key
+		result, err := tx.ExecContext(ctx, "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			k.Build, k.Fence, k.Node, k.Attempt, k.Seq, c.Line, c.Lines, c.Offset, c.Cut, encodeTimes(c.Times), end, len(c.Data))
+		if err != nil {
+			return nil, err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return nil, err
+		} else if n > 0 {
+			data = append(data, c.Data)
+			end += int64(len(c.Data))
+			continue
+		}
+		var had row
+		err = had.scan(tx.QueryRowContext(ctx, "SELECT "+columns+ofChunk+"= ?", k.Build, k.Fence, k.Node, k.Attempt, k.Seq))
+		if err == nil {
+			err = had.read(file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !had.same(c) {
+			return nil, undo{fmt.Errorf("%v: another one is there: %w", k, store.ErrConflict)}
+		}
+	}
+	for _, p := range data {
+		if _, err := file.WriteAt(p, begin); err != nil {
+			return nil, err
+		}
+		begin += int64(len(p))
+	}
+	return file, nil
+}
+
 // Chunks implements store.Logs.
 func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (found []store.Chunk, err error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+" FROM chunks WHERE build = ? AND fence = ? AND node = ? AND attempt = ? AND seq >= ? ORDER BY seq LIMIT ?",
+	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+ofChunk+">= ? ORDER BY seq LIMIT ?",
 		key.Build, key.Fence, key.Node, key.Attempt, key.Seq, limit)
 	if err != nil {
 		return nil, err
@@ -219,8 +288,7 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 			}
 			defer file.Close()
 		}
-		r.Data = make([]byte, r.size)
-		if _, err := file.ReadAt(r.Data, r.place); err != nil {
+		if err := r.read(file); err != nil {
 			return nil, fmt.Errorf("log of build %s: %w", key.Build, err)
 		}
 		found = append(found, r.Chunk)
@@ -228,20 +296,36 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 	return found, rows.Err()
 }
 
-// ChunkAt implements store.Logs.
+// ChunkAt implements store.Logs. Lines only grow with seq, so it looks for the
+// chunk as one looks for a word in a dictionary.
 func (s *Store) ChunkAt(ctx context.Context, key store.ChunkKey, line int64) (seq int64, err error) {
-	// The last chunk that begins at the line or before it is the one, unless it
-	// ends before.
-	const of = " FROM chunks WHERE build = ?1 AND fence = ?2 AND node = ?3 AND attempt = ?4"
-	err = s.reads.QueryRowContext(ctx, `SELECT coalesce(
-		(SELECT min(seq)`+of+` AND (line + lines > ?5 OR line = ?5 AND size > 0)),
-		(SELECT max(seq) + 1`+of+`), 0)`, key.Build, key.Fence, key.Node, key.Attempt, line).Scan(&seq)
-	return seq, err
+	err = s.reads.QueryRowContext(ctx, "SELECT coalesce(max(seq) + 1, 0)"+ofChunk+">= 0", key.Build, key.Fence, key.Node, key.Attempt).Scan(&seq)
+	if err != nil || seq == 0 {
+		return 0, err
+	}
+	find, err := s.reads.PrepareContext(ctx, "SELECT seq, line, lines, size"+ofChunk+">= ? ORDER BY seq LIMIT 1")
+	if err != nil {
+		return 0, err
+	}
+	defer find.Close()
+	for low, high := int64(0), seq; low < high; {
+		middle := low + (high-low)/2
+		var at, first, lines, size int64
+		if err := find.QueryRowContext(ctx, key.Build, key.Fence, key.Node, key.Attempt, middle).Scan(&at, &first, &lines, &size); err != nil {
+			return 0, err
+		}
+		if first+lines > line || first == line && size > 0 {
+			seq, high = at, middle
+		} else {
+			low = at + 1
+		}
+	}
+	return seq, nil
 }
 
 // Purge implements store.Purger.
 func (s *Store) Purge(ctx context.Context, id build.ID) error {
-	err := s.writes.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
 		for _, table := range []string{"events", "chunks"} {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE build = ?", id); err != nil {
 				return err

@@ -8,8 +8,8 @@
 // what it decides on it reads under that lock.
 //
 // Of the output of steps the database holds only where it lies: the bytes go to
-// logs/<build>/<fence> beside it, and are on disk before the transaction that
-// tells of them commits.
+// logs/<build>/<fence> beside it before the transaction that tells of them
+// commits.
 package sqlite
 
 import (
@@ -35,6 +35,15 @@ var ErrNewer = errors.New("written by a newer piper")
 // ErrDamaged says that the database file is not sound.
 var ErrDamaged = errors.New("damaged")
 
+// Options are how a store is opened. The zero Options are those of a store that
+// others rely on.
+type Options struct {
+	// Relaxed leaves it to the system when what was acknowledged reaches the
+	// disk. It survives this process however that ends, but not the machine: then
+	// the newest may be missing, and the rest is sound.
+	Relaxed bool
+}
+
 // A Store is an open database. It implements store.Store.
 type Store struct {
 	path   string
@@ -43,6 +52,7 @@ type Store struct {
 	writes *writer
 	logs   *files
 	watch  *watch
+	life   context.Context // of what goes on in the background
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -51,7 +61,7 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the database at path, and makes it if there is none, with all the
 // directories above it. Nobody else may read what it makes.
-func Open(ctx context.Context, path string) (s *Store, err error) {
+func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open store %s: %w", path, err)
@@ -68,7 +78,13 @@ func Open(ctx context.Context, path string) (s *Store, err error) {
 		return nil, err
 	}
 
-	db, err := open(path, "journal_mode(WAL)", "synchronous(FULL)")
+	// Who opens the database after the last one that had it was killed reads
+	// the write-ahead log anew, so it is kept short where that is to be expected.
+	synchronous, checkpoint := "FULL", 1000
+	if o.Relaxed {
+		synchronous, checkpoint = "NORMAL", 256
+	}
+	db, err := open(path, "journal_mode(WAL)", "synchronous("+synchronous+")", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint))
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +93,7 @@ func Open(ctx context.Context, path string) (s *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(damaged(err), db.Close())
 	}
-	if err := prepare(ctx, conn); err != nil {
+	if err := prepare(ctx, conn, o); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
 	reads, err := open(path, "query_only(1)")
@@ -87,21 +103,11 @@ func Open(ctx context.Context, path string) (s *Store, err error) {
 	reads.SetMaxOpenConns(5) // one watches
 	reads.SetMaxIdleConns(5)
 
-	watching, err := reads.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(err, reads.Close(), conn.Close(), db.Close())
-	}
-	version, err := dataVersion(ctx, watching)
-	if err != nil {
-		return nil, errors.Join(err, watching.Close(), reads.Close(), conn.Close(), db.Close())
-	}
-
-	background, stop := context.WithCancel(context.Background())
-	s = &Store{path: path, dir: filepath.Join(filepath.Dir(path), "logs"), reads: reads, stop: stop, watch: newWatch()}
-	s.logs = newFiles(s.dir)
-	s.writes = &writer{db: db, conn: conn, requests: make(chan *request), over: make(chan struct{})}
-	s.done.Go(func() { s.writes.run(background) })
-	s.done.Go(func() { s.watch.run(background, watching, version) })
+	s = &Store{path: path, dir: filepath.Join(filepath.Dir(path), "logs"), reads: reads, watch: newWatch()}
+	s.logs = newFiles(s.dir, !o.Relaxed)
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.writes = &writer{db: db, conn: conn, prepared: map[string]*sql.Stmt{}, requests: make(chan *request), over: make(chan struct{})}
+	s.done.Go(func() { s.writes.run(s.life) })
 	return s, nil
 }
 
@@ -125,9 +131,13 @@ func open(path string, pragmas ...string) (*sql.DB, error) {
 }
 
 // prepare looks at the file, and brings its tables up to date.
-func prepare(ctx context.Context, conn *sql.Conn) error {
+func prepare(ctx context.Context, conn *sql.Conn, o Options) error {
+	synchronous := "2"
+	if o.Relaxed {
+		synchronous = "1"
+	}
 	// The driver ignores a pragma that it does not understand.
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": synchronous} {
 		var got string
 		if err := conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
 			return damaged(err)
@@ -136,14 +146,19 @@ func prepare(ctx context.Context, conn *sql.Conn) error {
 			return fmt.Errorf("%s is %s, want %s: does the file system support shared memory? (a network file system does not)", pragma, got, want)
 		}
 	}
+	return damaged(migrate(ctx, conn))
+}
+
+// Check looks through the whole database, which takes time for all of it.
+func (s *Store) Check(ctx context.Context) error {
 	var verdict string
-	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return damaged(err)
+	if err := s.reads.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("check store: %w", damaged(err))
 	}
 	if verdict != "ok" {
-		return fmt.Errorf("%w: %s: restore a backup, or move the file away to start anew", ErrDamaged, verdict)
+		return fmt.Errorf("check store: %w: %s: restore a backup, or move the file away to start anew", ErrDamaged, verdict)
 	}
-	return migrate(ctx, conn)
+	return nil
 }
 
 // damaged tells a file that is no sound database from other errors.
@@ -158,20 +173,20 @@ func damaged(err error) error {
 // migrate runs the migrations that the file has not seen. Another process may
 // be at it too.
 func migrate(ctx context.Context, conn *sql.Conn) error {
+	version, err := tableVersion(ctx, conn)
+	if err != nil || version == len(migrations) {
+		return err
+	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	var version int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if version, err = tableVersion(ctx, tx); err != nil {
 		return err
 	}
 	if version > len(migrations) {
 		return fmt.Errorf("%w: its tables have version %d, this piper knows %d: use the newer one", ErrNewer, version, len(migrations))
-	}
-	if version == len(migrations) {
-		return nil
 	}
 	for i, m := range migrations[version:] {
 		if _, err := tx.ExecContext(ctx, m); err != nil {
@@ -182,6 +197,11 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+func tableVersion(ctx context.Context, q querier) (version int, err error) {
+	err = q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+	return version, err
 }
 
 // migrations take the tables from each version to the next. What has been
@@ -239,10 +259,9 @@ CREATE TABLE chunks (
 	lines   INTEGER NOT NULL,
 	start   INTEGER NOT NULL,
 	cut     INTEGER NOT NULL,
-	times   TEXT NOT NULL,
+	times   BLOB NOT NULL,
 	place   INTEGER NOT NULL,
 	size    INTEGER NOT NULL,
-	digest  BLOB NOT NULL,
 	PRIMARY KEY (build, fence, node, attempt, seq)
 ) WITHOUT ROWID;
 

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +19,7 @@ import (
 var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func openAt(t *testing.T, path string) *Store {
-	s, err := Open(t.Context(), path)
+	s, err := Open(t.Context(), path, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -81,7 +80,7 @@ func TestStoreThatIsOpenTwice(t *testing.T) {
 
 func TestWhatWasAcknowledgedIsThereAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "piper.db")
-	s, err := Open(t.Context(), path)
+	s, err := Open(t.Context(), path, Options{})
 	require.NoError(t, err)
 	b, err := s.Enqueue(t.Context(), store.NewBuild("x", 1, store.Request{Project: "p"}, time.Now().UTC()))
 	require.NoError(t, err)
@@ -116,20 +115,20 @@ func TestNobodyElseMayReadIt(t *testing.T) {
 func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text.db")
 	require.NoError(t, os.WriteFile(text, []byte("this is a text, and long enough not to be taken for an empty database\n"), 0o600))
-	_, err := Open(t.Context(), text)
+	_, err := Open(t.Context(), text, Options{})
 	require.ErrorIs(t, err, ErrDamaged)
 
 	newer := filepath.Join(t.TempDir(), "newer.db")
-	s, err := Open(t.Context(), newer)
+	s, err := Open(t.Context(), newer, Options{})
 	require.NoError(t, err)
 	_, err = s.writes.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", len(migrations)+1))
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
-	_, err = Open(t.Context(), newer)
+	_, err = Open(t.Context(), newer, Options{})
 	require.ErrorIs(t, err, ErrNewer)
 
 	torn := filepath.Join(t.TempDir(), "torn.db")
-	s, err = Open(t.Context(), torn)
+	s, err = Open(t.Context(), torn, Options{})
 	require.NoError(t, err)
 	for i := range int64(200) {
 		_, err := s.Enqueue(t.Context(), store.NewBuild(build.ID(fmt.Sprint(i)), i+1, store.Request{Project: "p"}, time.Now()))
@@ -142,26 +141,102 @@ func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
 		data[i] ^= 0x5a
 	}
 	require.NoError(t, os.WriteFile(torn, data, 0o600))
-	_, err = Open(t.Context(), torn)
+	s, err = Open(t.Context(), torn, Options{})
+	if err == nil { // it need not see it
+		err = s.Check(t.Context())
+		require.NoError(t, s.Close())
+	}
 	require.ErrorIs(t, err, ErrDamaged)
 
-	_, err = Open(t.Context(), filepath.Join(text, "piper.db"))
+	_, err = Open(t.Context(), filepath.Join(text, "piper.db"), Options{})
 	require.Error(t, err)
+}
+
+func TestCheckOfASoundStore(t *testing.T) {
+	require.NoError(t, openAt(t, filepath.Join(t.TempDir(), "piper.db")).Check(t.Context()))
+}
+
+// A store that is full says so, and takes more once it is not.
+func TestFull(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	limit := func(pages int) {
+		_, err := s.writes.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages))
+		require.NoError(t, err)
+	}
+	limit(1) // no less than there are
+	big := make([]byte, 1<<20)
+	err := s.PutBlob(t.Context(), "big", big)
+	require.ErrorContains(t, err, "full")
+	require.NotErrorIs(t, err, store.ErrInDoubt)
+	limit(1 << 20)
+	require.NoError(t, s.PutBlob(t.Context(), "big", big))
+}
+
+// A transaction that does not come about leaves none behind.
+func TestCommitThatFails(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	ctx := t.Context()
+	require.NoError(t, s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+		_, err := tx.ExecContext(ctx, "CREATE TABLE child (id REFERENCES blobs DEFERRABLE INITIALLY DEFERRED)")
+		return err
+	}))
+	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO child VALUES ('none')")
+		return err
+	})
+	require.ErrorIs(t, err, store.ErrInDoubt)
+	require.NoError(t, s.PutBlob(ctx, "after", nil))
+}
+
+// What of a chunk is another one is told apart, and the chunks beside it are
+// not written either.
+func TestAnotherChunkIsNotTheSame(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	first := chunkOf("x", "text\n")
+	first.Times = []store.Stamp{{At: at}, {Offset: 2, At: at.Add(time.Second)}}
+	require.NoError(t, s.AppendChunks(t.Context(), []store.Chunk{first}))
+	for name, change := range map[string]func(*store.Chunk){
+		"data":   func(c *store.Chunk) { c.Data = []byte("TEXT\n") },
+		"length": func(c *store.Chunk) { c.Data = []byte("text\n\n") },
+		"line":   func(c *store.Chunk) { c.Line++ },
+		"lines":  func(c *store.Chunk) { c.Lines++ },
+		"offset": func(c *store.Chunk) { c.Offset++ },
+		"cut":    func(c *store.Chunk) { c.Cut++ },
+		"times":  func(c *store.Chunk) { c.Times = c.Times[:1] },
+		"a time": func(c *store.Chunk) { c.Times = []store.Stamp{{At: at}, {Offset: 2, At: at}} },
+	} {
+		changed, fresh := first, chunkOf("x", "new\n")
+		change(&changed)
+		fresh.Key.Seq, fresh.Line, fresh.Offset = 1, 1, 5
+		require.ErrorIs(t, s.AppendChunks(t.Context(), []store.Chunk{fresh, changed}), store.ErrConflict, name)
+		got, err := s.Chunks(t.Context(), first.Key, 10)
+		require.NoError(t, err)
+		require.Equal(t, []store.Chunk{first}, got, name)
+	}
+}
+
+func TestRelaxedIsAStoreToo(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "piper.db"), Options{Relaxed: true})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	})
 }
 
 // A write that breaks its transaction fails alone.
 func TestOneBrokenWriteHarmsNoOther(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
 	good := func(id string) *request {
-		return &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *sql.Tx) error {
+		return &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *transaction) error {
 			return put(ctx, tx, store.NewBuild(build.ID(id), int64(id[0]), store.Request{}, time.Now()))
 		}}
 	}
-	bad := &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *sql.Tx) error {
+	bad := &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO builds VALUES (1)")
 		return err
 	}}
-	refused := &request{ctx: t.Context(), done: make(chan struct{}), do: func(context.Context, *sql.Tx) error { return store.ErrConflict }}
+	refused := &request{ctx: t.Context(), done: make(chan struct{}), do: func(context.Context, *transaction) error { return store.ErrConflict }}
 	s.writes.commit([]*request{good("a"), refused, bad, good("b")})
 	require.Error(t, bad.err)
 	require.ErrorIs(t, refused.err, store.ErrConflict)

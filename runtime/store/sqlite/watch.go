@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -17,20 +19,46 @@ const look = 250 * time.Millisecond
 type watch struct {
 	mu        sync.Mutex
 	listeners map[chan build.ID]bool
+	looking   bool // at the file
 }
 
 func newWatch() *watch { return &watch{listeners: map[chan build.ID]bool{}} }
 
-func (w *watch) add(ctx context.Context) (<-chan build.ID, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// Watch implements store.Builds.
+func (s *Store) Watch(ctx context.Context) (<-chan build.ID, error) {
+	if err := s.lookOut(ctx); err != nil {
+		return nil, fmt.Errorf("watch builds: %w", err)
 	}
+	w := s.watch
 	c := make(chan build.ID, 64)
 	w.mu.Lock()
 	w.listeners[c] = true
 	w.mu.Unlock()
 	context.AfterFunc(ctx, func() { w.drop(c) })
 	return c, nil
+}
+
+// lookOut begins to look at the file, unless that goes on already.
+func (s *Store) lookOut(ctx context.Context) error {
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	if s.watch.looking {
+		return ctx.Err()
+	}
+	if s.life.Err() != nil {
+		return errClosed
+	}
+	conn, err := s.reads.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	version, err := dataVersion(ctx, conn)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	s.watch.looking = true
+	s.done.Go(func() { s.watch.run(s.life, conn, version) })
+	return nil
 }
 
 func (w *watch) drop(c chan build.ID) {
@@ -55,7 +83,7 @@ func (w *watch) tell(id build.ID) {
 }
 
 // run watches the file until ctx ends. conn is for it alone, as data_version is
-// of a connection; last is what it was when the store was opened.
+// of a connection; last is what it was before.
 func (w *watch) run(ctx context.Context, conn *sql.Conn, last int64) {
 	defer w.dropAll()
 	defer conn.Close()
@@ -81,6 +109,7 @@ func (w *watch) run(ctx context.Context, conn *sql.Conn, last int64) {
 func (w *watch) dropAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.looking = false
 	for c := range w.listeners {
 		delete(w.listeners, c)
 		close(c)

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 
+	"modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -16,22 +19,63 @@ const maxBatch = 256
 type writer struct {
 	db       *sql.DB
 	conn     *sql.Conn
+	prepared map[string]*sql.Stmt // by query
 	requests chan *request
 	over     chan struct{} // closed when run takes no more
 }
 
+// A transaction is what a write reads and writes in. Its statements are prepared
+// once, as that takes longer than many of them do.
+type transaction struct{ *writer }
+
+func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := t.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+func (t *transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := t.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+func (t *transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	s, err := t.prepare(ctx, query)
+	if err != nil {
+		return t.conn.QueryRowContext(ctx, query, args...) // which fails as well, and says so
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+func (w *writer) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	s, ok := w.prepared[query]
+	if !ok {
+		var err error
+		if s, err = w.conn.PrepareContext(ctx, query); err != nil {
+			return nil, err
+		}
+		w.prepared[query] = s
+	}
+	return s, nil
+}
+
 // A request is one write. do reads and decides within the transaction. An error
-// of kept says that it wrote nothing; any other one takes back what it wrote.
+// of a guard says that it wrote nothing; any other one takes back what it wrote.
 type request struct {
 	ctx  context.Context
-	do   func(ctx context.Context, tx *sql.Tx) error
+	do   func(ctx context.Context, tx *transaction) error
 	sync func() error // before the commit; nil is nothing
 	err  error
 	done chan struct{}
 }
 
 // do makes a write. When ctx ends while it is being made, it may have happened.
-func (w *writer) do(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+func (w *writer) do(ctx context.Context, do func(ctx context.Context, tx *transaction) error) error {
 	return w.send(&request{ctx: ctx, do: do})
 }
 
@@ -113,11 +157,15 @@ func (w *writer) try(batch []*request) (culprit int, errs []error, err error) {
 	errs = make([]error, len(batch))
 	// Not the context of any caller: the others want to be served.
 	ctx := context.Background()
-	tx, err := w.conn.BeginTx(ctx, nil)
-	if err != nil {
-		return -1, errs, fmt.Errorf("%w: begin: %w", store.ErrInDoubt, err)
+	tx := &transaction{w}
+	if _, err := tx.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return -1, errs, doubtful("begin", err)
 	}
-	defer tx.Rollback()
+	defer func() {
+		if culprit >= 0 || err != nil {
+			tx.ExecContext(ctx, "ROLLBACK") // which SQLite may have done
+		}
+	}()
 	for i, r := range batch {
 		if errs[i] = r.ctx.Err(); errs[i] != nil {
 			continue
@@ -134,17 +182,43 @@ func (w *writer) try(batch []*request) (culprit int, errs []error, err error) {
 			}
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return -1, errs, fmt.Errorf("%w: commit: %w", store.ErrInDoubt, err)
+	if _, err := tx.ExecContext(ctx, "COMMIT"); err != nil {
+		return -1, errs, doubtful("commit", err)
 	}
 	return -1, errs, nil
 }
 
+// doubtful is an error of a transaction as a whole. Whether it happened is in
+// doubt unless SQLite says what keeps it from happening, now and in a while.
+func doubtful(what string, err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case codes.SQLITE_FULL, codes.SQLITE_READONLY, codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB:
+			return fmt.Errorf("%s: %w", what, damaged(err))
+		}
+	}
+	return fmt.Errorf("%w: %s: %w", store.ErrInDoubt, what, err)
+}
+
+// An undo is the error of a guard that comes after something was written.
+type undo struct{ error }
+
+func (u undo) Unwrap() error { return u.error }
+
 // guarded reports whether err is one of a guard, which comes before anything is
 // written.
 func guarded(err error) bool {
+	if errors.As(err, new(undo)) {
+		return false
+	}
 	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrNotFound)
 }
 
 // Close closes the connection, once run has returned.
-func (w *writer) Close() error { return errors.Join(w.conn.Close(), w.db.Close()) }
+func (w *writer) Close() (err error) {
+	for _, s := range w.prepared {
+		err = errors.Join(err, s.Close())
+	}
+	return errors.Join(err, w.conn.Close(), w.db.Close())
+}
