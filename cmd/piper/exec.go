@@ -332,6 +332,8 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	}
 	event := e.project.event(j.question)
 	j.commit = event.Commit
+	cancels := make(chan runtime.Cancel, 1)
+	defer context.AfterFunc(e.signals.killed, func() { cancels <- runtime.Cancel{Force: true} })()
 	o := runner.Options{
 		Plan:      j.plan,
 		Workspace: e.project.root,
@@ -347,7 +349,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		RunsDir:   e.runs,
 		History:   history,
 		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
-		Kill:      e.signals.kill,
+		Cancels:   cancels,
 		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {
 			return e.approve(ctx, display, j, node)
 		},

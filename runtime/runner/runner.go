@@ -57,7 +57,7 @@ type Options struct {
 	Expand  func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error)
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
 	Report  func(message string)                                          // what the build leaves behind, in words; nil is silence
-	Kill    <-chan struct{}                                               // closed to end without grace
+	Cancels <-chan runtime.Cancel                                         // see runtime.Engine
 }
 
 // A Display shows a build. Begin comes first and End last. Event is called in
@@ -190,7 +190,7 @@ func (o *Options) engine() runtime.Engine {
 		ID:        o.ID,
 		Commit:    o.Commit,
 		Branch:    o.Branch,
-		Kill:      o.Kill,
+		Cancels:   o.Cancels,
 	}
 }
 
