@@ -156,11 +156,24 @@ func (r *run) execute(a *attempt, do func(context.Context, Task) Result) Result 
 		}
 		t.Output = out
 	}
-	res := do(a.ctx, *t)
+	res := r.intended(a, do)
 	if err := t.Output.Close(); err != nil && res.State == build.Success {
 		res = Result{State: build.Failed, Reason: fmt.Sprintf("close log: %v", err), Infra: true}
 	}
 	return res
+}
+
+// intended has do carry out the task of a, once it is known that it may be.
+func (r *run) intended(a *attempt, do func(context.Context, Task) Result) Result {
+	if a.task.Node.Step.Once && r.Intend != nil {
+		if err := r.Intend(a.ctx, a.task.Node); err != nil {
+			if a.ctx.Err() != nil {
+				return Result{State: build.Cancelled}
+			}
+			return Result{State: build.Failed, Reason: fmt.Sprintf("note that it starts: %v", err), Infra: true, Final: true}
+		}
+	}
+	return do(a.ctx, a.task)
 }
 
 // requires is what a step and its environment ask of the machine.

@@ -58,6 +58,11 @@ type Engine struct {
 	// Approve asks a person; nil refuses.
 	Approve func(ctx context.Context, node *plan.Node) (Approval, error)
 
+	// Intend is asked before the process of a step that is once = True starts,
+	// each time; nil lets it. An error keeps it from starting: the step has
+	// failed, for the machine, and is not tried again.
+	Intend func(ctx context.Context, node *plan.Node) error
+
 	// Expand runs the function of an expand node; nil fails it. An error is
 	// the reason that the node fails with: what the user wrote is at fault when
 	// it is a plan.Diagnostics, and else the machine.
@@ -75,8 +80,15 @@ type Engine struct {
 	Commit string // for $PIPER_COMMIT
 	Branch string // for $PIPER_BRANCH
 
-	Kill <-chan struct{}  // closed to end the build now, without grace
-	Now  func() time.Time // nil is the real clock
+	Cancels <-chan Cancel    // asks the build to end, as a Run's ctx does, and says more; nil never asks
+	Now     func() time.Time // nil is the real clock
+}
+
+// A Cancel asks a build to end.
+type Cancel struct {
+	By     string `json:"by,omitempty"`     // who asks
+	Reason string `json:"reason,omitempty"` // why, for a person
+	Force  bool   `json:"force,omitempty"`  // end now, without grace and without what would clean up
 }
 
 // An Approval is what a person said.
@@ -93,7 +105,7 @@ type Approval struct {
 // cannot be run here. How the build ended is its State.
 func (e *Engine) Run(ctx context.Context, b *build.Build) error {
 	r := &run{Engine: e, ctx: ctx, b: b, plan: b.Plan(), running: map[int]*attempt{},
-		asked: ctx.Done(), kill: e.Kill, killed: make(chan struct{}), stir: make(chan struct{}, 1)}
+		asked: ctx.Done(), cancels: e.Cancels, killed: make(chan struct{}), stir: make(chan struct{}, 1)}
 	r.output = func(o *plan.Output) (string, error) { return b.Output(*o) }
 	return r.loop()
 }
@@ -117,8 +129,8 @@ type run struct {
 	batch   []build.Event
 
 	asked    <-chan struct{} // closed to cancel; nil once that was seen
-	kill     <-chan struct{} // closed to end now; nil once that was seen
-	killed   chan struct{}   // closed when that is so
+	cancels  <-chan Cancel   // nil when there come no more
+	killed   chan struct{}   // closed to end now
 	deadline time.Time       // zero when there is none, or it has passed
 	stopAt   time.Time       // when a cancel is forced; zero while none was asked
 	alarm    time.Time       // when to go on though nothing has happened; zero is never
@@ -175,18 +187,23 @@ func (r *run) loop() error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	for r.turn(nil); !r.over; r.turn(nil) {
+	for r.turn(nil); !r.over; {
 		timer, stop := r.timer(r.alarm)
-		asked, kill := r.asked, r.kill
+		asked, cancels := r.asked, r.cancels
+		var err error
 		r.mu.Unlock()
 		select {
 		case <-r.stir:
 		case <-asked:
-		case <-kill:
+		case c, more := <-cancels:
+			r.mu.Lock()
+			err = r.told(c, more)
+			r.mu.Unlock()
 		case <-timer:
 		}
 		stop()
 		r.mu.Lock()
+		r.turn(err)
 	}
 	return r.err
 }
@@ -246,19 +263,23 @@ func (r *run) turn(err error) {
 func (r *run) attend() error {
 	if closed(r.asked) {
 		r.asked = nil
-		if err := r.cancel(reasonOf(r.ctx), false); err != nil {
+		if err := r.cancel(Cancel{Reason: reasonOf(r.ctx)}); err != nil {
 			return err
 		}
 	}
-	if closed(r.kill) {
-		r.kill = nil
-		if err := r.cancel("", true); err != nil {
-			return err
+	for more := true; more; {
+		select {
+		case c, ok := <-r.cancels:
+			if err := r.told(c, ok); err != nil {
+				return err
+			}
+		default:
+			more = false
 		}
 	}
 	switch now := r.now(); {
 	case !r.stopAt.IsZero() && !now.Before(r.stopAt):
-		return r.cancel(fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), true)
+		return r.cancel(Cancel{Reason: fmt.Sprintf("cleaning up took longer than %s", build.CleanupLimit), Force: true})
 	case !r.deadline.IsZero() && !now.Before(r.deadline):
 		r.deadline = time.Time{}
 		r.stopAt = now.Add(build.CleanupLimit)
@@ -434,18 +455,29 @@ func (r *run) release(a *attempt) {
 	}
 }
 
+// told takes what Cancels said; more is false when it was closed.
+func (r *run) told(c Cancel, more bool) error {
+	switch {
+	case !more:
+		r.cancels = nil
+	case !r.over:
+		return r.cancel(c)
+	}
+	return nil
+}
+
 // cancel asks the build to end. A forced cancel takes the grace from what runs
 // and is the last there is.
-func (r *run) cancel(reason string, force bool) error {
+func (r *run) cancel(c Cancel) error {
 	switch {
 	case closed(r.killed): // there is no more to take away
-	case force:
+	case c.Force:
 		close(r.killed)
 		r.stopAt = time.Time{}
 	case r.stopAt.IsZero():
 		r.stopAt = r.now().Add(build.CleanupLimit)
 	}
-	return r.apply(build.Event{Kind: build.CancelRequested, Reason: reason, Force: force})
+	return r.apply(build.Event{Kind: build.CancelRequested, By: c.By, Reason: c.Reason, Force: c.Force})
 }
 
 // apply folds ev into the build and queues it for the recorder.

@@ -379,14 +379,107 @@ func TestCancel(t *testing.T) {
 func TestKill(t *testing.T) {
 	p := steps("a", "clean")
 	p.Nodes[1].RunOn = plan.Always
-	kill := make(chan struct{})
+	cancels := make(chan runtime.Cancel, 1)
 	o := play(t.Context(), t, p, &scripted{run: func(_ context.Context, task runtime.Task) runtime.Result {
-		close(kill)
+		cancels <- runtime.Cancel{By: "ada", Reason: "wrong branch", Force: true}
 		<-task.Kill
 		return runtime.Result{State: build.Cancelled}
-	}}, func(e *runtime.Engine) { e.Kill = kill })
+	}}, func(e *runtime.Engine) { e.Cancels = cancels })
 	require.NoError(t, o.err)
 	require.Equal(t, map[string]build.State{"a": build.Cancelled, "clean": build.Cancelled}, o.states())
+	require.Equal(t, "cancelled by ada: wrong branch", o.Reason())
+}
+
+// Each cancel is an event that says who asked; what asks with force ends what
+// the first left to clean up.
+func TestCancels(t *testing.T) {
+	p := steps("a", "clean")
+	p.Nodes[1].RunOn = plan.Always
+	cancels := make(chan runtime.Cancel)
+	o := play(t.Context(), t, p, &scripted{run: func(ctx context.Context, task runtime.Task) runtime.Result {
+		if task.Node.Name == "a" {
+			go func() { cancels <- runtime.Cancel{By: "ada"} }()
+			<-ctx.Done()
+		} else {
+			go func() { cancels <- runtime.Cancel{By: "bob", Reason: "too slow", Force: true}; close(cancels) }()
+			<-task.Kill
+		}
+		return runtime.Result{State: build.Cancelled}
+	}}, func(e *runtime.Engine) { e.Cancels = cancels })
+	require.NoError(t, o.err)
+	var asked []runtime.Cancel
+	for _, ev := range o.tape {
+		if ev.Kind == build.CancelRequested {
+			asked = append(asked, runtime.Cancel{By: ev.By, Reason: ev.Reason, Force: ev.Force})
+		}
+	}
+	require.Equal(t, []runtime.Cancel{{By: "ada"}, {By: "bob", Reason: "too slow", Force: true}}, asked)
+}
+
+// TestIntend: a step that must not run twice is announced before each of its
+// attempts, and does not start when that fails.
+func TestIntend(t *testing.T) {
+	once := func() *plan.Plan {
+		p := steps("build", "deploy", "tell")
+		p.Nodes[1].Step.Once, p.Nodes[1].Step.Retry = true, &plan.Retry{Attempts: 2}
+		return p
+	}
+	t.Run("before it starts", func(t *testing.T) {
+		var log []string
+		o := play(t.Context(), t, once(), &scripted{run: func(_ context.Context, task runtime.Task) runtime.Result {
+			log = append(log, "run "+task.Node.Name)
+			if task.Node.Name == "deploy" && task.Attempt == 1 {
+				return exit(1)
+			}
+			return ok()
+		}}, func(e *runtime.Engine) {
+			e.Intend = func(_ context.Context, node *plan.Node) error {
+				log = append(log, "intend "+node.Name)
+				return nil
+			}
+		})
+		require.NoError(t, o.err)
+		require.Equal(t, build.Success, o.State())
+		require.Equal(t, []string{"run build", "intend deploy", "run deploy", "intend deploy", "run deploy", "run tell"}, log)
+	})
+	t.Run("refused", func(t *testing.T) {
+		o := play(t.Context(), t, once(), &scripted{}, func(e *runtime.Engine) {
+			e.Intend = func(context.Context, *plan.Node) error { return errors.New("the build is another agent's") }
+		})
+		require.NoError(t, o.err)
+		require.Equal(t, build.Failed, o.State())
+		require.Equal(t, []string{"build"}, o.names())
+		deploy, _ := o.Step("deploy")
+		require.Equal(t, 1, deploy.Attempt, "it is not tried again")
+		require.True(t, deploy.Infra)
+		require.Equal(t, "note that it starts: the build is another agent's", deploy.Reason)
+	})
+	t.Run("cancelled meanwhile", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		o := play(ctx, t, once(), &scripted{}, func(e *runtime.Engine) {
+			e.Intend = func(ctx context.Context, _ *plan.Node) error {
+				cancel()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		require.NoError(t, o.err)
+		require.Equal(t, build.Cancelled, o.State())
+		require.Equal(t, []string{"build"}, o.names())
+	})
+	t.Run("nobody to ask", func(t *testing.T) {
+		o := play(t.Context(), t, once(), &scripted{}, nil)
+		require.Equal(t, build.Success, o.State())
+	})
+	t.Run("not what the machine lacks", func(t *testing.T) {
+		p := once()
+		p.Nodes[1].Step.Requires = []plan.Requirement{{Op: "has", Key: "gpu"}}
+		o := play(t.Context(), t, p, &scripted{}, func(e *runtime.Engine) {
+			e.Meets = func(context.Context, []plan.Requirement) error { return errors.New("no gpu") }
+			e.Intend = func(context.Context, *plan.Node) error { t.Error("it never starts"); return nil }
+		})
+		require.Equal(t, build.Failed, o.State())
+	})
 }
 
 func TestDeadline(t *testing.T) {

@@ -155,13 +155,13 @@ func (w *world) run(t *testing.T) {
 	if w.chance("cancel", 3) {
 		defer time.AfterFunc(w.pause("cancelled after"), cancel).Stop()
 	}
-	kill := make(chan struct{})
+	cancels := make(chan runtime.Cancel, 1)
 	if w.chance("kill", 4) {
-		defer time.AfterFunc(w.pause("killed after"), func() { close(kill) }).Stop()
+		defer time.AfterFunc(w.pause("killed after"), func() { cancels <- runtime.Cancel{Force: true} }).Stop()
 	}
 	began := time.Now()
 	o := play(ctx, t, &w.plan, x, func(e *runtime.Engine) {
-		e.Parallel, e.Kill = rapid.IntRange(1, 3).Draw(w.T, "parallel"), kill
+		e.Parallel, e.Cancels = rapid.IntRange(1, 3).Draw(w.T, "parallel"), cancels
 		e.Answers = func(port int) (up bool) {
 			set(func() { up = ready[fmt.Sprintf("db%d", port-1)] })
 			return up

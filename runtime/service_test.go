@@ -335,7 +335,7 @@ func TestServiceAndDeadline(t *testing.T) {
 
 // A forced cancel takes a service along that does not end when it is asked to.
 func TestServiceAndKill(t *testing.T) {
-	kill := make(chan struct{})
+	cancels := make(chan runtime.Cancel, 1)
 	p := served(plan.Ready{}, "a")
 	o := play(t.Context(), t, p, &scripted{run: func(ctx context.Context, t runtime.Task) runtime.Result {
 		if t.Node.Name == "db" {
@@ -343,9 +343,9 @@ func TestServiceAndKill(t *testing.T) {
 			<-t.Kill
 			return runtime.Result{State: build.Cancelled, Signal: "killed"}
 		}
-		close(kill)
+		cancels <- runtime.Cancel{Force: true}
 		return untilCancelled(ctx, t)
-	}}, func(e *runtime.Engine) { e.Kill = kill })
+	}}, func(e *runtime.Engine) { e.Cancels = cancels })
 	require.NoError(t, o.err)
 	require.Equal(t, map[string]build.State{"db": build.Cancelled, "a": build.Cancelled}, o.states())
 }

@@ -341,6 +341,8 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	}
 	event := e.project.event(j.question)
 	j.commit = event.Commit
+	cancels := make(chan runtime.Cancel, 1)
+	defer context.AfterFunc(e.signals.killed, func() { cancels <- runtime.Cancel{Force: true} })()
 	o := runner.Options{
 		Plan:      j.plan,
 		Workspace: e.project.root,
@@ -355,7 +357,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 		LogDir:    j.logDir,
 		History:   before.took,
 		Report:    func(message string) { fmt.Fprintf(e.stderr, "piper: %s\n", message) },
-		Kill:      e.signals.kill,
+		Cancels:   cancels,
 		Approve: func(ctx context.Context, node *plan.Node) (runtime.Approval, error) {
 			return e.approve(ctx, display, j, node)
 		},

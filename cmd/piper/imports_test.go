@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
 	"runtime/logs":            {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/store":           {"runtime/plan", "runtime/build"},
+	"runtime/stream":          {"runtime/build"},
 	"runtime/git":             {"runtime/process"},
 	"runtime/facts":           {"runtime/process", "runtime/plan"},
 	"runtime/placement":       {"runtime/store", "runtime/facts", "runtime/plan", "runtime/build"},
@@ -43,12 +44,12 @@ var mayImport = map[string][]string{
 	"runtime/record":          {"runtime/logs", "runtime/store", "runtime/build"},
 	"runtime/store/storetest": {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
-		"runtime/secret", "runtime/plan", "runtime/build"},
+		"runtime/secret", "runtime/stream", "runtime/plan", "runtime/build"},
 	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/plan", "runtime/build"},
 	"api":                {"runtime/store", "runtime/logs", "runtime/placement", "runtime/plan", "runtime/build"},
 	"api/client":         {"api", "runtime/store", "runtime/plan", "runtime/build"},
 	"agent/operator":     {"runtime/store", "runtime/facts", "runtime/git", "runtime/secret", "runtime/plan"},
-	"cmd/piper/progress": {"runtime/logs", "runtime/plan", "runtime/build"},
+	"cmd/piper/progress": {"runtime/logs", "runtime/stream", "runtime/plan", "runtime/build"},
 }
 
 // onlyIn is where a foreign package may be named: there, and nowhere else.

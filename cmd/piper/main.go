@@ -12,6 +12,7 @@ import (
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/starlark/isolate"
 )
 
@@ -21,6 +22,9 @@ func main() {
 	}
 	if isolate.IsChild() {
 		os.Exit(isolate.ChildMain())
+	}
+	if runner.IsChild() {
+		os.Exit(runner.ChildMain())
 	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()...))
 }

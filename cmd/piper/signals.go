@@ -12,7 +12,7 @@ import (
 // signals is what the person, or the system, has told piper while a build
 // runs: the first signal cancels it with grace, the second kills it.
 type signals struct {
-	kill chan struct{} // closed by the second signal
+	killed context.Context // done at the second signal
 
 	mu    sync.Mutex
 	first os.Signal // nil until there is one
@@ -23,7 +23,8 @@ type signals struct {
 // catch takes over signals. Its context is done at the first one.
 func catch(parent context.Context) (context.Context, *signals) {
 	ctx, cancel := context.WithCancelCause(parent)
-	s := &signals{kill: make(chan struct{})}
+	killed, kill := context.WithCancel(context.Background())
+	s := &signals{killed: killed}
 	caught := make(chan os.Signal, 2)
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(sig) { // as nohup has it
@@ -52,7 +53,7 @@ func catch(parent context.Context) (context.Context, *signals) {
 						cancel(errors.New("terminated"))
 					}
 				case 2:
-					close(s.kill)
+					kill()
 				}
 			case <-ended:
 				return
@@ -65,6 +66,7 @@ func catch(parent context.Context) (context.Context, *signals) {
 		close(ended)
 		watching.Wait()
 		cancel(nil)
+		kill()
 	}
 	return ctx, s
 }

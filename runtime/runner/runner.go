@@ -54,9 +54,10 @@ type Options struct {
 	Approve func(ctx context.Context, node *plan.Node) (runtime.Approval, error)
 	Trigger func(ctx context.Context, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error)
 	Expand  func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error)
+	Intend  func(ctx context.Context, node *plan.Node) error
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
 	Report  func(message string)                                          // what the build leaves behind, in words; nil is silence
-	Kill    <-chan struct{}                                               // closed to end without grace
+	Cancels <-chan runtime.Cancel                                         // see runtime.Engine
 }
 
 // A Display shows a build. Begin comes first and End last. Event is called in
@@ -181,6 +182,7 @@ func (o *Options) engine() runtime.Engine {
 		Trigger:   o.Trigger,
 		Approve:   o.Approve,
 		Expand:    o.Expand,
+		Intend:    o.Intend,
 		Lookup:    lookup(o.Environ),
 		Environ:   func() []string { return o.Environ },
 		PassEnv:   o.PassEnv,
@@ -190,7 +192,7 @@ func (o *Options) engine() runtime.Engine {
 		ID:        o.ID,
 		Commit:    o.Commit,
 		Branch:    o.Branch,
-		Kill:      o.Kill,
+		Cancels:   o.Cancels,
 	}
 }
 

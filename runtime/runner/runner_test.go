@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 	if process.IsGuard() {
 		os.Exit(process.GuardMain())
 	}
+	if runner.IsChild() {
+		os.Exit(runner.ChildMain())
+	}
+	if len(os.Args) > 2 && os.Args[1] == "helper" {
+		os.Exit(helper(os.Args[2], os.Args[3:]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -5,7 +5,7 @@
 //
 //	plain    a line for everything, in the order it happened: for logs
 //	tty      finished steps scroll up, what runs is redrawn at the bottom
-//	json     the stream itself, one JSON object per line, on Results
+//	json     the stream itself, one JSON object per line, on Results (package stream)
 //	quiet    the failures and the last line
 //	github   plain, with the groups and annotations of GitHub Actions
 //	auto     tty on a terminal, github on GitHub Actions, else plain
@@ -17,24 +17,6 @@
 // What a step writes is never trusted. Only colours survive of its escape
 // sequences, and each of its lines stands behind a bar that no line of Piper's
 // own has, so output cannot pass for a result.
-//
-// # Mode json
-//
-// Events and output are written as they come, one JSON object per line. A line
-// with a "seq" is a build.Event, with its fields as they are:
-//
-//	{"seq":2,"time":"…","kind":"attempt_started","node":"test","attempt":1}
-//
-// and one of kind "output" is a piece of what an attempt wrote:
-//
-//	{"kind":"output","node":"test","attempt":1,"time":"…","data":"ok\n"}
-//	{"kind":"output","node":"test","attempt":1,"time":"…","data_base64":"/w=="}
-//
-// An attempt's pieces in a row are its output, byte for byte, secrets masked.
-// A piece is cut anywhere, not at lines, holds at most 16 KiB, and is in
-// data_base64 when it is not UTF-8. All of them stand between the attempt's
-// attempt_started and attempt_ended. The last line of a build that ended is
-// its build_ended. Fields and kinds may be added, none changes its meaning.
 //
 // # Readers that go away
 //
