@@ -107,7 +107,8 @@ type line struct {
 // are those of the result; what is no list stands in the first.
 type piece struct {
 	Catalog   *plan.Catalog   `json:"catalog,omitempty"`
-	Plan      json.RawMessage `json:"plan,omitempty"` // for plan.Decode
+	Plan      json.RawMessage `json:"plan,omitempty"`  // for plan.Decode
+	Nodes     int             `json:"nodes,omitempty"` // how many the plan has, in its first part
 	Expansion *plan.Expansion `json:"expansion,omitempty"`
 	Warnings  []remark        `json:"warnings,omitempty"`
 	Problems  []remark        `json:"problems,omitempty"`

@@ -3,6 +3,9 @@ package isolate
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"unsafe"
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/plan"
@@ -25,6 +28,7 @@ type result struct {
 	excerpt string // of the last remark
 	sent    int    // bytes
 	weight  int    // bytes of memory that all of it takes
+	swept   int    // the sum of both when garbage was collected
 }
 
 func newResult(r *starlark.Request) *result {
@@ -33,17 +37,26 @@ func newResult(r *starlark.Request) *result {
 
 var errTooLarge = fmt.Errorf("%w: a result that is too large", errFrame)
 
+// litter is how many bytes of parts are read before garbage is collected: to
+// read them makes many times as much, beside what is kept. So this process
+// grows by what it keeps and little more. Few results are that large.
+const litter = 512 << 10
+
 // add adds a piece.
 func (r *result) add(f frame) error {
 	if r.sent += len(f.payload); r.sent > maxParts || swells(f.payload) {
 		return errTooLarge
+	}
+	if all := r.sent + r.weight; all-r.swept > litter {
+		r.swept = all
+		runtime.GC()
 	}
 	var p piece
 	if err := f.decode(part, &p); err != nil {
 		return err
 	}
 	if p.Plan != nil {
-		if err := r.addPlan(p.Plan); err != nil {
+		if err := r.addPlan(p.Plan, p.Nodes); err != nil {
 			return err
 		}
 	}
@@ -74,8 +87,9 @@ func (r *result) add(f frame) error {
 	return nil
 }
 
-// addPlan adds a part of a plan, the first of which holds what is no list.
-func (r *result) addPlan(text []byte) error {
+// addPlan adds a part of a plan, the first of which holds what is no list, and
+// says how many nodes there are: a list that grew would be held twice.
+func (r *result) addPlan(text []byte, nodes int) error {
 	p, err := plan.Decode(text)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFrame, err)
@@ -83,6 +97,10 @@ func (r *result) addPlan(text []byte) error {
 	r.weight += weigh(p)
 	if r.plan == nil {
 		r.plan = p
+		if nodes < 0 || nodes > maxWeight/int(unsafe.Sizeof(plan.Node{})) {
+			return errTooLarge
+		}
+		p.Nodes = slices.Grow(p.Nodes, nodes)
 		return nil
 	}
 	r.plan.Nodes = append(r.plan.Nodes, p.Nodes...)

@@ -93,7 +93,9 @@ func (s *sender) plan(p *plan.Plan) {
 	}
 	head := *p
 	head.Nodes, head.Groups, head.Environments, head.Inputs = nil, nil, nil, nil
-	s.send(planPiece(head))
+	first := planPiece(head)
+	first.Nodes = len(p.Nodes)
+	s.send(first)
 	inPieces(s, p.Nodes, func(some []plan.Node) piece { return planPiece(plan.Plan{Nodes: some}) })
 	inPieces(s, p.Groups, func(some []plan.Group) piece { return planPiece(plan.Plan{Groups: some}) })
 	inPieces(s, p.Environments, func(some []plan.Environment) piece { return planPiece(plan.Plan{Environments: some}) })
