@@ -137,7 +137,8 @@ func (e *Evaluator) start(wanted limits) started {
 	}
 	// One thread evaluates. With a second place to run it would collect garbage
 	// beside, and take more processor time than time.
-	env := []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
+	// Where C is linked, each thread would reserve memory for it, which counts.
+	env := []string{"GOMAXPROCS=1", "GOTRACEBACK=none", "MALLOC_ARENA_MAX=1"}
 	p, err := e.Start(env, []string{self, childArg, strconv.Itoa(wanted.memory), strconv.Itoa(wanted.seconds)})
 	return started{p, err}
 }
