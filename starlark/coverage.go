@@ -28,7 +28,7 @@ type Coverage struct {
 type covered struct {
 	sum   [sha256.Size]byte
 	parts []part
-	ran   []atomic.Bool // by part
+	ran   []atomic.Bool // by part; nil in a NewCoverage, until it is compiled
 }
 
 // A part is what one probe tells of: these lines.
@@ -146,14 +146,21 @@ func (c *Coverage) names(s *source, names starlark.StringDict) starlark.StringDi
 
 // instrument compiles s, which is right, a second time with probes in it.
 func (c *Coverage) instrument(s *source, known func(string) bool) {
-	if c.of(s) == nil {
+	f := c.of(s)
+	if f == nil {
 		return
 	}
 	file, err := dialect.Parse(s.name, s.text, 0)
 	if err != nil {
 		panic(fmt.Sprintf("starlark: %s parsed before: %v", s.name, err))
 	}
-	new(covered).probe(file)
+	again := new(covered)
+	again.probe(file)
+	c.mu.Lock()
+	if f.ran == nil {
+		f.ran = make([]atomic.Bool, len(again.parts))
+	}
+	c.mu.Unlock()
 	s.program, err = starlark.FileProgram(file, func(name string) bool { return name == probeName || known(name) })
 	if err != nil {
 		panic(fmt.Sprintf("starlark: %s compiled before: %v", s.name, err))

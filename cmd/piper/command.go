@@ -80,6 +80,7 @@ type command struct {
 	max      int               // arguments it takes; -1 is any number
 	isolate  *bool             // the app's, for the flag
 	settings bool              // flags left out take their values from the configuration
+	prepares bool              // what will evaluate may be started before Exec
 	raw      bool              // arguments are handed over unparsed
 }
 
@@ -269,7 +270,9 @@ func (a *app) execute(ctx context.Context, c *command, args []string) error {
 			if err := a.configure(c); err != nil {
 				return err
 			}
-			a.prepare()
+			if c.prepares {
+				a.prepare(a.settings.limits(!a.isolate))
+			}
 		}
 		args = positional
 	}

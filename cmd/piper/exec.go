@@ -391,7 +391,7 @@ func (e *execution) build(ctx context.Context, j *job) error {
 	rec = e.local.recordBuild(j.id, o.Plan, j.request(event, e.env("USER")))
 	o.Recorder, o.Sink, o.Display = rec, rec, recorded{display, rec, e}
 	j.build, err = runner.Run(ctx, o)
-	rec.finish(j.build, e.signals.kill) // when it never came to its display
+	rec.finish(j.build, e.signals.killed.Done()) // when it never came to its display
 	j.number = rec.number
 	if err == nil && j.number > 0 {
 		if err := before.remember(j.build); err != nil {

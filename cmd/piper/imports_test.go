@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"runtime/simulate":        {"runtime/plan", "runtime/build"},
 	"builtins":                {"runtime/plan", "runtime/build", "runtime/simulate"},
 	"starlark":                {"builtins", "stdlib", "runtime/plan"},
-	"starlark/isolate":        {"builtins", "starlark", "runtime/plan"},
+	"starlark/isolate":        {"builtins", "starlark", "starlark/test", "runtime/plan"},
 	"starlark/format":         {"starlark", "runtime/plan"},
 	"starlark/lint":           {"starlark", "builtins", "runtime/plan"},
 	"starlark/test":           {"starlark", "builtins", "runtime/plan", "runtime/simulate"},

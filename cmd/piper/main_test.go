@@ -42,28 +42,47 @@ var update = flag.Bool("update", false, "rewrite the files that scripts compare 
 //
 //	status N command...    run the command, which exits with N
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: *update,
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status,
-		},
-		Condition: func(name string) (bool, error) {
-			if name == "race" {
-				return raceEnabled, nil
-			}
-			return false, fmt.Errorf("unknown condition %q", name)
-		},
-		Setup: func(env *testscript.Env) error {
-			home := filepath.Join(env.WorkDir, ".home")
-			env.Setenv("HOME", home)
-			env.Setenv("XDG_CONFIG_DIRS", filepath.Join(env.WorkDir, ".system"))
-			env.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, ".gitconfig"))
-			env.Setenv("PORT", strconv.Itoa(freePort()))
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each piper under -race lingers for a second
-			return os.Mkdir(home, 0o777)
-		},
-	})
+	runScripts(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
+}
+
+// TestScriptsIsolated runs those of the commands that evaluate once more for a
+// user who has all evaluated in other processes: they see no difference.
+func TestScriptsIsolated(t *testing.T) {
+	var scripts []string
+	for _, name := range []string{"again", "check", "dry-run", "event", "exec", "list", "plan", "repl", "secrets", "service", "test", "triggers"} {
+		scripts = append(scripts, filepath.Join("testdata/script", name+".txtar"))
+	}
+	runScripts(t, testscript.Params{Files: scripts, Setup: func(env *testscript.Env) error {
+		dir := filepath.Join(env.Getenv("HOME"), ".config", "piper")
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("isolate: true\n"), 0o666)
+	}})
+}
+
+func runScripts(t *testing.T, p testscript.Params) {
+	setup := p.Setup
+	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": status}
+	p.Condition = func(name string) (bool, error) {
+		if name == "race" {
+			return raceEnabled, nil
+		}
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	p.Setup = func(env *testscript.Env) error {
+		home := filepath.Join(env.WorkDir, ".home")
+		env.Setenv("HOME", home)
+		env.Setenv("XDG_CONFIG_DIRS", filepath.Join(env.WorkDir, ".system"))
+		env.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, ".gitconfig"))
+		env.Setenv("PORT", strconv.Itoa(freePort()))
+		env.Setenv("GORACE", "atexit_sleep_ms=0") // or each piper under -race lingers for a second
+		if err := os.Mkdir(home, 0o777); err != nil || setup == nil {
+			return err
+		}
+		return setup(env)
+	}
+	testscript.Run(t, p)
 }
 
 // listen takes connections at a port of this machine until it is told to end.

@@ -146,27 +146,13 @@ func (c *command) evaluates() *question {
 	c.letter("f", "file")
 	c.lists["file"] = files
 	c.isolates()
-	c.settings = true
+	c.settings, c.prepares = true, true
 	return q
 }
 
 // isolates gives c the flag that says where it evaluates.
 func (c *command) isolates() {
 	c.FlagSet.BoolVar(c.isolate, "isolate", false, "evaluate in a process that can do no harm, for a PIPER.star of somebody else")
-}
-
-// trusts says in c's help what --isolate is to a command that evaluates in this
-// process alone.
-func (c *command) trusts() {
-	c.FlagSet.Lookup("isolate").Usage = "not possible here: the files are evaluated in this process; --isolate=false says that you trust them"
-}
-
-// notIsolated is the error of a command that evaluates in this process alone.
-func (a *app) notIsolated(command string) error {
-	return &usageError{
-		message: fmt.Sprintf("piper %s evaluates in this process, and was told to --isolate", command),
-		hint:    "--isolate=false says that you trust the files",
-	}
 }
 
 // asks gives c the flags that say what one pipeline is evaluated for, too.
@@ -289,11 +275,11 @@ func (a *app) evaluator() starlark.Evaluator {
 	return starlark.Evaluate
 }
 
-// prepare starts what will evaluate, if that is a process: it begins while the
-// project is looked for.
-func (a *app) prepare() {
+// prepare starts what will evaluate within limits, if that is a process: it
+// begins while the project is looked for.
+func (a *app) prepare(l starlark.Limits) {
 	if a.isolate {
-		a.isolated.Prepare(a.settings.limits(!a.isolate))
+		a.isolated.Prepare(l)
 	}
 }
 

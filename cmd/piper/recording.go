@@ -198,7 +198,7 @@ type recorded struct {
 }
 
 func (d recorded) End(b *build.Build) {
-	if err := d.recording.finish(b, d.execution.signals.kill); err != nil {
+	if err := d.recording.finish(b, d.execution.signals.killed.Done()); err != nil {
 		resume := progress.Suspend(d.Display)
 		fmt.Fprintf(d.execution.stderr, "piper: %v\n", err)
 		resume()

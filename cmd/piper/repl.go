@@ -12,6 +12,7 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/starlark/isolate"
 	"github.com/piper-build/piper/starlark/repl"
 )
 
@@ -19,9 +20,21 @@ import (
 type conversation struct {
 	execution // what :run runs with
 	asked     starlark.Request
-	session   *starlark.Session
+	session   session
 	repl      *repl.REPL
 	code      int // of the first thing that went wrong
+}
+
+// A session is what a conversation goes on in: a starlark.Session, or an
+// isolate.Session.
+type session interface {
+	repl.Session
+	Catalog() plan.Catalog
+	Plan(context.Context, starlark.Question) (starlark.Result, error)
+	PlanFlow(ctx context.Context, text string, line int) (starlark.Result, error)
+	Doc(path string) string
+	Word(path string) string
+	Close() error
 }
 
 func (a *app) replCommand() *command {
@@ -34,6 +47,9 @@ else can be done, Tab completes, Ctrl-C drops a line or stops what runs, Ctrl-D
 leaves. A line that begins with a space, or holds the value of a secret, is not
 kept in the history.
 
+With --isolate an input that takes more than it may can end the process that
+evaluates. The PIPER.star is loaded again then; what was typed is gone.
+
 Lines from a pipe are read without a prompt; an error does not end them, but
 the exit code is that of the first one.`
 	c.examples = `
@@ -42,7 +58,6 @@ piper repl release -p version=v1.2     # with ctx.params.version
 echo 'fs.glob("**/*.go")' | piper repl
 `
 	t := &conversation{execution: execution{app: a, question: c.asks(), progress: "auto", triggers: "show"}}
-	c.trusts()
 	t.takesSecrets(c)
 	t.records(c)
 	c.FlagSet.BoolVar(&t.yes, "yes", false, "approve whatever asks for it")
@@ -59,7 +74,7 @@ func (t *conversation) begin(ctx context.Context, args []string) error {
 	}
 	defer t.session.Close()
 	defer t.local.close()
-	t.repl = &repl.REPL{Session: t.session, Out: t.stdout, Report: t.reportAll, Commands: t.commands()}
+	t.repl = &repl.REPL{Session: t.session, Out: t.stdout, Report: func(err error) { t.answer(ctx, err) }, Commands: t.commands()}
 	if isTerminal(t.stdin) && isTerminal(t.stdout) {
 		t.repl.Editor = repl.NewPipe(t.stdin, t.stdout)
 		if terminal, err := repl.OpenTerminal(t.repl.Complete, t.historyFile(), t.holdsSecret); err == nil {
@@ -85,9 +100,6 @@ func (t *conversation) begin(ctx context.Context, args []string) error {
 
 // open begins the session.
 func (t *conversation) open(ctx context.Context, args []string) error {
-	if t.isolate {
-		return t.notIsolated("repl")
-	}
 	t.project = &project{root: t.dir, file: pipelineFile}
 	if _, ok := t.findRoot(); ok || t.question.file != "" {
 		var err error
@@ -121,7 +133,11 @@ func (t *conversation) open(ctx context.Context, args []string) error {
 		}
 	}
 	t.asked = r
-	t.session, err = starlark.Open(r)
+	if t.isolate {
+		t.session, err = t.isolated.Open(r)
+	} else {
+		t.session, err = starlark.Open(r)
+	}
 	return err
 }
 
@@ -143,6 +159,16 @@ func (t *conversation) load(ctx context.Context) {
 func (t *conversation) warn() {
 	if warnings := t.session.Warnings(); len(warnings) > 0 {
 		fmt.Fprintln(t.stderr, strings.TrimRight(warnings.Error(), "\n"))
+	}
+}
+
+// answer tells of an error. When it has ended the session, that begins anew.
+func (t *conversation) answer(ctx context.Context, err error) {
+	t.reportAll(err)
+	var lost *isolate.Lost
+	if errors.As(err, &lost) {
+		fmt.Fprintln(t.stderr, "piper: that has ended the process that evaluates: what was typed and loaded is gone, and the session begins anew")
+		t.load(ctx)
 	}
 }
 

@@ -8,18 +8,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRepl types into a real terminal.
+// TestRepl types into a real terminal, and has what is typed evaluated there and
+// in another process.
 func TestRepl(t *testing.T) {
+	for name, flags := range map[string][]string{"here": nil, "isolated": {"--isolate"}} {
+		t.Run(name, func(t *testing.T) { testRepl(t, flags...) })
+	}
+}
+
+func testRepl(t *testing.T, flags ...string) {
 	dir, state := t.TempDir(), t.TempDir()
 	write(t, dir, "PIPER.star", `
 lint = step("lint", run = "echo checked")
 slow = step("slow", run = "echo begun; sleep 1000", grace = "1s")
 pipeline(name = "build", steps = [parallel(lint, slow)])
 `)
-	write(t, dir, ".piper.yaml", "max_steps: 1000000000000\nmax_time: 24h\n")
+	write(t, dir, "limits.yaml", "max_steps: 1000000000000\nmax_time: 24h\n")
 	start := func(env ...string) *terminal {
 		env = append([]string{"TERM=xterm", "XDG_STATE_HOME=" + state, "PIPER_SECRET_TOK=hunter2"}, env...)
-		s := startTerminal(t, dir, []string{"piper", "repl"}, env...)
+		s := startTerminal(t, dir, append([]string{"piper", "repl", "--config", "limits.yaml"}, flags...), env...)
 		s.expect(":help lists the commands")
 		s.expect(">>> ")
 		return s

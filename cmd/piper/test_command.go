@@ -47,6 +47,9 @@ state "passed" or "failed", seconds, output, updated, diagnostics), "coverage"
 and "summary" (passed, failed, seconds) at the end; with --list only "test"
 (file, line, test).
 
+With --isolate each test runs in a process of its own, with all that it plans. It
+may take as much memory as an evaluation.
+
 It exits with 1 when a test fails, and with 2 when a file cannot be run, holds
 no test, or nothing matches.`
 	c.examples = `
@@ -70,7 +73,6 @@ piper test --junit report.xml
 	c.FlagSet.DurationVar(&r.timeout, "timeout", test.Timeout, "how long a test may take: `DURATION`")
 	c.lists["junit"], c.lists["cover-profile"] = files, files
 	c.isolates()
-	c.trusts()
 	c.settings, c.max, c.args = true, -1, files
 	c.Exec = r.exec
 	return c
@@ -80,9 +82,6 @@ func (r *testRun) exec(ctx context.Context, args []string) error {
 	if r.json {
 		r.problems = asLines
 	}
-	if r.isolate {
-		return r.notIsolated("test")
-	}
 	if r.timeout <= 0 {
 		return usagef("--timeout %s: want more than 0s", r.timeout)
 	}
@@ -90,6 +89,9 @@ func (r *testRun) exec(ctx context.Context, args []string) error {
 	if err != nil {
 		return usagef("--run %q: %s", r.pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
+	limits := r.settings.limits(!r.isolate)
+	limits.Time = r.timeout
+	r.prepare(limits)
 	p, err := r.openProject(ctx, "")
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func (r *testRun) exec(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	tests, err := test.List(o, names, pattern)
+	tests, err := test.List(ctx, o, names, pattern)
 	switch {
 	case err != nil:
 		return err
@@ -118,11 +120,14 @@ func (r *testRun) exec(ctx context.Context, args []string) error {
 // options are what tests run with.
 func (r *testRun) options(p *project) test.Options {
 	o := test.Options{
-		Root: p.root, Piper: releaseVersion(), Limits: r.settings.limits(true), Timeout: r.timeout,
+		Root: p.root, Piper: releaseVersion(), Limits: r.settings.limits(!r.isolate), Timeout: r.timeout,
 		Cache: r.userDir("XDG_CACHE_HOME", ".cache"), Meets: meets, Update: r.update,
 	}
 	if p.repo != nil {
 		o.Files = p.repo.Files
+	}
+	if r.isolate {
+		o.Tests, o.RunTest = r.isolated.Tests, r.isolated.RunTest
 	}
 	return o
 }

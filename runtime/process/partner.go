@@ -82,6 +82,15 @@ func (p *Partner) Kill() {
 	p.out.SetDeadline(time.Unix(1, 0))
 }
 
+// Interrupt sends the program a SIGINT. Any goroutine may call it, at any time.
+func (p *Partner) Interrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		syscall.Kill(p.Pid(), syscall.SIGINT)
+	}
+}
+
 // Wait waits for the program to end, kills what it left, and returns how it
 // ended and the first 64 KiB of its standard error. It is called once.
 func (p *Partner) Wait() (syscall.WaitStatus, string, error) {

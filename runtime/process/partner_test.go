@@ -55,6 +55,23 @@ func TestConverseKilled(t *testing.T) {
 	require.Empty(t, living(t, token))
 }
 
+// TestConverseInterrupted: what the program makes of it is its own.
+func TestConverseInterrupted(t *testing.T) {
+	p, err := process.Converse(os.Environ(), []string{"/bin/sh", "-c", `trap "echo heard; exit 3" INT; echo ready; while :; do sleep 0.01; done`})
+	require.NoError(t, err)
+	ready := make([]byte, len("ready\n"))
+	_, err = io.ReadFull(p, ready)
+	require.NoError(t, err)
+	p.Interrupt()
+	said, err := io.ReadAll(p)
+	require.NoError(t, err)
+	require.Equal(t, "heard\n", string(said))
+	status, _, err := p.Wait()
+	require.NoError(t, err)
+	require.Equal(t, 3, status.ExitStatus())
+	p.Interrupt() // which is not too late
+}
+
 // TestConverseLoud: of what goes to standard error the first is kept, however
 // much it is.
 func TestConverseLoud(t *testing.T) {

@@ -2,7 +2,6 @@ package isolate
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -56,45 +55,27 @@ type child struct {
 	w    io.Writer
 	r    *frameReader
 	file string // that is evaluated
+
+	expand     starlark.Expander // of the last evaluation
+	session    *starlark.Session
+	interrupts chan os.Signal // nil: nobody interrupts
 }
 
-// serve evaluates the one request of a parent, and expands until that has
-// nothing more to ask.
+// serve does what the parent asks for, until that has nothing more to ask.
 func (c *child) serve(held Held) error {
 	if err := writeFrame(c.w, hello, encode(held)); err != nil {
 		return err
 	}
-	f, err := c.r.next()
-	if err == io.EOF {
-		return nil // it was not needed
-	}
-	var r request
-	if err == nil {
-		err = f.decode(evaluate, &r)
-	}
-	if err != nil {
-		return fmt.Errorf("read the request: %w", err)
-	}
-	c.file = r.File
-	result, err := starlark.Evaluate(context.Background(), c.request(&r))
-	if err := c.send(result, nil, err); err != nil || result.Expand == nil {
-		return err
-	}
 	for {
 		f, err := c.r.next()
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			return nil
-		}
-		var x call
-		if err == nil {
-			err = f.decode(expand, &x)
+		case err == nil:
+			err = c.do(f)
 		}
 		if err != nil {
-			return fmt.Errorf("read a call: %w", err)
-		}
-		found, err := result.Expand(context.Background(), x.Node, asTexts(x.Outputs))
-		if err := c.send(starlark.Result{}, &found, err); err != nil {
-			return err
+			return fmt.Errorf("do what is asked for: %w", err)
 		}
 	}
 }
@@ -137,8 +118,8 @@ func (c *child) write(kind byte, payload []byte) {
 // ask asks the parent, and writes the data of its answer to into.
 func (c *child) ask(q query, into *bytes.Buffer) reply {
 	payload := encode(q)
-	if len(payload) > maxChunk {
-		return reply{Error: newFault(fmt.Errorf("is asked for with more than %d bytes", maxChunk))}
+	if len(payload) > maxPart || swells(payload) {
+		return reply{Error: newFault(fmt.Errorf("is asked for with more than %d bytes", maxPart))}
 	}
 	c.write(question, payload)
 	for {

@@ -30,6 +30,7 @@ type taken struct {
 func (c *taken) Write(p []byte) (int, error)               { return c.heard.Write(p) }
 func (c *taken) Pid() int                                  { return 0 }
 func (c *taken) Kill()                                     {}
+func (c *taken) Interrupt()                                {}
 func (c *taken) Wait() (syscall.WaitStatus, string, error) { return 0, "", nil }
 
 // takeOver has r evaluated by a child that says these frames. heard is what the
@@ -259,6 +260,8 @@ func TestChildThatDies(t *testing.T) {
 		{`kill -XCPU $$`, "evaluation takes longer than 5s of processor time"},
 		{`kill -KILL $$`, "ended without an answer (killed)"},
 		{`echo "fatal error: runtime: out of memory" >&2; exit 2`, "memory limit of 256 MiB"},
+		{`echo "SIGSEGV: segmentation violation" >&2; exit 2`, "memory limit of 256 MiB"},
+		{`echo "panic: a nil pointer [signal SIGSEGV: segmentation violation]" >&2; exit 2`, "exited with status 2: panic"},
 		{`printf '\033[31mpanic: mistake\nand more' >&2; exit 2`, `exited with status 2: \x1b[31mpanic: mistake`},
 		{`exit 1`, "exited with status 1"},
 	} {

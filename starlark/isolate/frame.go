@@ -19,10 +19,14 @@ type frame struct {
 // The kinds of frames.
 const (
 	// From the parent.
-	evaluate byte = 'e' // a request; the first frame
-	data     byte = 'd' // a part of an answer
-	answer   byte = 'a' // its end
-	expand   byte = 'x' // a call of an Expander, any number of times after the outcome
+	evaluate    byte = 'e' // a call: a request to evaluate. Its answer is an outcome
+	expand      byte = 'x' // a call of the Expander that came of the last evaluation
+	listTests   byte = 'l' // a call: a request for the tests of a file
+	runTest     byte = 't' // a call: a request to run a test
+	openSession byte = 's' // a call: a request to open a session
+	say         byte = 'i' // a call: an input for the session
+	data        byte = 'd' // a part of an answer
+	answer      byte = 'a' // its end
 
 	// From the child.
 	hello    byte = 'h' // what holds; the first frame

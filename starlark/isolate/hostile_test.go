@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -81,6 +82,36 @@ func watchPeak(t *testing.T) func() int {
 	}
 }
 
+// TestPeak evaluates each of the hostile files in a process that has done next
+// to nothing before, which must never grow by 16 MiB meanwhile.
+func TestPeak(t *testing.T) {
+	switch {
+	case raceEnabled:
+		t.Skip("the race detector takes memory of its own")
+	case runtime.GOOS != "linux":
+		t.Skip("the kernel does not tell the peak of a part of a process's life")
+	}
+	names, err := filepath.Glob("../../testdata/hostile/*.star")
+	require.NoError(t, err)
+	require.Greater(t, len(names), 50)
+	for _, name := range names {
+		name = strings.TrimSuffix(filepath.Base(name), ".star")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			alone := exec.Command(os.Args[0], "-test.v", "-test.run=^TestHostile$/^files$/^"+name+"$")
+			alone.Env = append(os.Environ(), "PIPER_TEST_ALONE=1")
+			said, err := alone.CombinedOutput()
+			require.NoError(t, err, "%s", said)
+			_, grown, found := strings.Cut(string(said), "peak: ")
+			require.True(t, found, "%s", said)
+			kib, err := strconv.Atoi(strings.Fields(grown)[0])
+			require.NoError(t, err)
+			require.Less(t, kib, 16<<10, "KiB that the parent has grown by")
+			t.Logf("%d KiB", kib)
+		})
+	}
+}
+
 func hostile(t *testing.T, e *isolate.Evaluator, name string) {
 	text, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -92,7 +123,14 @@ func hostile(t *testing.T, e *isolate.Evaluator, name string) {
 	if r.Limits.Memory == 0 && !strings.Contains(strings.Join(want, "\n"), "memory limit") {
 		r.Limits.Memory = 4 << 30 // it is something else that has to end this one
 	}
-	got := outcome(e.Evaluate(t.Context(), r))
+	tell := func() {}
+	if os.Getenv("PIPER_TEST_ALONE") != "" { // see TestPeak
+		before, peak := resident(t), watchPeak(t)
+		tell = func() { t.Logf("peak: %d KiB", (peak()-before)>>10) }
+	}
+	result, err := e.Evaluate(t.Context(), r)
+	tell()
+	got := outcome(result, err)
 	holds := len(want) > 0 && !slices.ContainsFunc(want, func(part string) bool { return !strings.Contains(got, part) })
 	if *update && !holds {
 		first, _, _ := strings.Cut(got, "\n")
@@ -115,7 +153,7 @@ func hostile(t *testing.T, e *isolate.Evaluator, name string) {
 	require.NotContains(t, got, "\x1b")
 	require.Less(t, len(got), 1<<20)
 
-	result, err := e.Evaluate(t.Context(), starlark.Request{Root: r.Root, Source: []byte(calm), Limits: starlark.Limits{Time: r.Limits.Time * 100}})
+	result, err = e.Evaluate(t.Context(), starlark.Request{Root: r.Root, Source: []byte(calm), Limits: starlark.Limits{Time: r.Limits.Time * 100}})
 	require.NoError(t, err)
 	require.Equal(t, "calm", result.Plan.Pipeline)
 }

@@ -15,6 +15,11 @@
 // all that comes is bounded and the plan is validated before anyone else sees
 // it. A child that takes too long, whatever it is at, is killed.
 //
+// What a child does is a call of its parent: it evaluates, runs the function of
+// an expand, lists the tests of a file, runs one, or keeps a session that is
+// handed one input after the other. All calls go the same way: the child asks
+// what it has to, prints, and gives an account in pieces.
+//
 // What holds where: on Linux all of this, seccomp on amd64 and arm64, Landlock
 // from its first version on in a program without C and from the eighth in one
 // with it. Elsewhere the clock of the parent and the limit of processor time
@@ -22,12 +27,11 @@
 package isolate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,8 +47,12 @@ type Process interface {
 	io.ReadWriter
 	Pid() int
 
-	// Kill ends it, and every Read and Write. Any goroutine may call it.
+	// Kill ends it, and every Read and Write. It does not wait. Any goroutine
+	// may call it.
 	Kill()
+
+	// Interrupt sends it a SIGINT. Any goroutine may call it.
+	Interrupt()
 
 	// Wait returns how it ended, and the first of its standard error. It is
 	// called once.
@@ -57,7 +65,7 @@ type Evaluator struct {
 	Start func(env, argv []string) (Process, error)
 
 	// Grace is how long a child may take beyond the limit on time, which it
-	// holds to by itself where it can; 0 is 400 ms.
+	// holds to by itself where it can; 0 is 150 ms.
 	Grace time.Duration
 
 	mu    sync.Mutex
@@ -129,7 +137,8 @@ func (e *Evaluator) start(wanted limits) started {
 	}
 	// One thread evaluates. With a second place to run it would collect garbage
 	// beside, and take more processor time than time.
-	env := []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
+	// Where C is linked, each thread would reserve memory for it, which counts.
+	env := []string{"GOMAXPROCS=1", "GOTRACEBACK=none", "MALLOC_ARENA_MAX=1"}
 	p, err := e.Start(env, []string{self, childArg, strconv.Itoa(wanted.memory), strconv.Itoa(wanted.seconds)})
 	return started{p, err}
 }
@@ -189,37 +198,27 @@ func (e *Evaluator) Probe(ctx context.Context) (Held, error) {
 // is what starlark.Evaluate returns, unless a limit was hit that only a process
 // has. A compiled file is not kept, so r.Cache is not used.
 func (e *Evaluator) Evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
-	r.Limits = r.Limits.WithDefaults()
-	if r.File == "" {
-		r.File = "PIPER.star"
-	}
-	r.File = path.Clean(filepath.ToSlash(r.File))
-	if r.Tree == nil {
-		dir, err := starlark.OpenDir(r.Root, r.Files)
-		if err != nil {
-			return starlark.Result{}, err
-		}
-		defer dir.Close()
-		r.Tree = dir
-	}
-	if err := ctx.Err(); err != nil {
-		return starlark.Result{}, fmt.Errorf("evaluate %s: %w", r.File, err)
-	}
-	wanted := limitsOf(r.Limits)
-	p, err := e.take(wanted)
+	c, done, err := e.begin(ctx, &r)
 	if err != nil {
-		return starlark.Result{}, fmt.Errorf("evaluate %s: %w", r.File, err)
+		return starlark.Result{}, err
 	}
-	s := &session{
-		ctx: ctx, process: p, frames: newFrameReader(p, maxPart), request: &r, library: library{tree: r.Tree, request: &r},
-		patience: r.Limits.Time + e.grace(), seconds: wanted.seconds,
+	defer done()
+	out, err := c.call(ctx, evaluate, newRequest(&r), newLibrary(&r))
+	if err != nil {
+		return starlark.Result{}, err
 	}
-	return s.evaluate()
+	result := out.Result
+	if out.Expands {
+		// The child lives as long as ctx does.
+		result.Expand = c.expander(ctx, result.Plan)
+		context.AfterFunc(ctx, func() { c.reap() })
+	} else {
+		c.reap()
+	}
+	return result, out.err
 }
 
-func (e *Evaluator) grace() time.Duration {
-	if e.Grace == 0 {
-		return 400 * time.Millisecond
-	}
-	return e.Grace
-}
+// grace is what is left for a child to say that it ran into the limit by
+// itself, and where. An answer within half a second of the limit is promised,
+// also on a machine that is busy, so it is the smaller part of that.
+func (e *Evaluator) grace() time.Duration { return cmp.Or(e.Grace, 150*time.Millisecond) }

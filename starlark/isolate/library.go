@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,18 +12,22 @@ import (
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/starlark/test"
 )
 
-// A library answers the questions of one child, as far as an honest one would
-// ask them. When the evaluation is over it is empty, and answers no more.
+// A library answers the questions that a child has in one call, as far as an
+// honest one would ask them. An empty one answers none.
 type library struct {
 	tree    starlark.Tree
 	request *starlark.Request
+	job     *test.Job // nil outside of tests
 	asked   int
 	dear    int // questions
 	files   func() ([]string, error)
 	given   int // bytes
 }
+
+func newLibrary(r *starlark.Request) *library { return &library{tree: r.Tree, request: r} }
 
 // What one evaluation may ask for. It takes several times the memory of a
 // child to keep so much.
@@ -39,11 +44,18 @@ var (
 	errAsked  = fmt.Errorf("%w: it asks for too much", errFrame)
 )
 
-// answer answers q on w. The error is that the child is no longer itself, or
-// no longer there.
-func (l *library) answer(w io.Writer, q query) error {
+// answer answers a question on w. The error is that the child is no longer
+// itself, or no longer there.
+func (l *library) answer(w io.Writer, f frame) error {
+	var q query
+	if swells(f.payload) {
+		return errAsked
+	}
+	if err := f.decode(question, &q); err != nil {
+		return err
+	}
 	l.asked++
-	if q.Ask != askOpen && q.Ask != askEnviron {
+	if q.Ask != askOpen && q.Ask != askEnviron && q.Ask != askMeets {
 		l.dear++
 	}
 	if l.asked > maxQuestions || l.dear > maxDear || l.given > maxGiven {
@@ -66,6 +78,8 @@ func (l *library) answer(w io.Writer, q query) error {
 		var value string
 		value, said.Yes = l.environ(q.Name)
 		said.Text = []byte(value)
+	case askGolden, askMeets:
+		said, err = l.test(q)
 	default:
 		said, err = l.git(out, q)
 	}
@@ -152,6 +166,21 @@ func (l *library) environ(name string) (string, bool) {
 		return "", false
 	}
 	return l.request.Environ(name)
+}
+
+// test answers what only the test of a pipeline may ask.
+func (l *library) test(q query) (said reply, err error) {
+	switch {
+	case l.job == nil:
+		return said, errFrame
+	case q.Ask == askMeets && l.job.Meets == nil:
+		return said, errFrame
+	case q.Ask == askMeets:
+		return said, l.job.Meets(context.Background(), q.Facts, q.Requires)
+	}
+	want, err := l.job.Golden(q.Name, string(q.Text))
+	said.Text = []byte(want)
+	return said, err
 }
 
 func (l *library) git(out *dataWriter, q query) (said reply, err error) {

@@ -29,13 +29,65 @@ type request struct {
 	Environ     bool              `json:"environ,omitempty"`
 	Print       bool              `json:"print,omitempty"`
 	Limits      starlark.Limits   `json:"limits"`
+	Test        *trial            `json:"test,omitempty"` // when a test is to be run
 }
+
+// newRequest is r as far as it can be sent.
+func newRequest(r *starlark.Request) request {
+	return request{
+		File: r.File, Source: r.Source, Read: r.Source == nil,
+		CatalogOnly: r.CatalogOnly, All: r.All, Pipeline: r.Pipeline, Params: asBytes(r.Params), Environment: r.Environment,
+		Event: r.Event, Piper: r.Piper, Limits: r.Limits,
+		Git: r.Git != nil, Environ: r.Environ != nil, Print: r.Print != nil,
+	}
+}
+
+// A trial is what is said of a test beyond the request: a test.Job.
+type trial struct {
+	Name    string            `json:"name"`
+	Limits  starlark.Limits   `json:"limits"`
+	Meets   bool              `json:"meets,omitempty"`
+	Covers  bool              `json:"covers,omitempty"`
+	Covered map[string][]byte `json:"covered,omitempty"` // of a starlark.Coverage, its Sums
+}
+
+// An input is what a session is asked: a method of starlark.Session, and its
+// arguments.
+type input struct {
+	Do          string            `json:"do"` // one of the words below
+	Text        []byte            `json:"text,omitempty"`
+	Line        int               `json:"line,omitempty"`
+	Pipeline    string            `json:"pipeline,omitempty"`
+	Params      map[string][]byte `json:"params,omitempty"`
+	Environment string            `json:"environment,omitempty"`
+}
+
+// What a session can be asked. What answers to a name with a star is Names or
+// a text, and nothing is evaluated for it.
+const (
+	doReload   = "reload"
+	doLoad     = "load"
+	doRun      = "run"
+	doType     = "type"
+	doPlan     = "plan"
+	doPlanFlow = "plan_flow"
+	doCatalog  = "catalog" // *
+	doNames    = "names"   // *
+	doAttrs    = "attrs"   // *
+	doParams   = "params"  // *
+	doFiles    = "files"   // *
+	doDoc      = "doc"     // *
+	doWord     = "word"    // *
+)
 
 // A query is a question of the child.
 type query struct {
-	Ask   string   `json:"ask"` // one of the words below
-	Name  string   `json:"name,omitempty"`
-	Flags []string `json:"flags,omitempty"`
+	Ask      string             `json:"ask"` // one of the words below
+	Name     string             `json:"name,omitempty"`
+	Flags    []string           `json:"flags,omitempty"`
+	Text     []byte             `json:"text,omitempty"`
+	Facts    map[string]string  `json:"facts,omitempty"`
+	Requires []plan.Requirement `json:"requires,omitempty"`
 }
 
 // What can be asked for. The answer to a name with a star is a list or a text
@@ -51,6 +103,8 @@ const (
 	askDirty    = "dirty"
 	askDescribe = "describe" // Flags
 	askChanged  = "changed"  // * Name
+	askGolden   = "golden"   // Name, Text
+	askMeets    = "meets"    // Facts, Requires
 )
 
 // A reply ends an answer.
@@ -107,10 +161,28 @@ type line struct {
 // are those of the result; what is no list stands in the first.
 type piece struct {
 	Catalog   *plan.Catalog   `json:"catalog,omitempty"`
-	Plan      json.RawMessage `json:"plan,omitempty"` // for plan.Decode
+	Plan      json.RawMessage `json:"plan,omitempty"`  // for plan.Decode
+	Nodes     int             `json:"nodes,omitempty"` // how many the plan has, in its first part
 	Expansion *plan.Expansion `json:"expansion,omitempty"`
+	Value     *value          `json:"value,omitempty"`
+	Names     []string        `json:"names,omitempty"`
+	Tests     []starlark.Test `json:"tests,omitempty"`
+	Ran       *ran            `json:"ran,omitempty"`
 	Warnings  []remark        `json:"warnings,omitempty"`
 	Problems  []remark        `json:"problems,omitempty"`
+}
+
+// A value is a starlark.Value.
+type value struct {
+	Text []byte `json:"text,omitempty"`
+	Type string `json:"type,omitempty"`
+}
+
+// A ran is what of a file a test has run: one of the Marks of a
+// starlark.Coverage.
+type ran struct {
+	File  string `json:"file"`
+	Marks []byte `json:"marks"`
 }
 
 // A remark is a diagnostic. One line of the source may have many, and may be
@@ -129,8 +201,8 @@ type ending struct {
 	Failure string `json:"failure,omitempty"` // any other error
 }
 
-// A call is a call of an Expander.
-type call struct {
+// A growth is a call of an Expander.
+type growth struct {
 	Node    string            `json:"node"`
 	Outputs map[string][]byte `json:"outputs,omitempty"`
 }

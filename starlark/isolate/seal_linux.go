@@ -3,7 +3,6 @@ package isolate
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -17,7 +16,9 @@ import (
 // take memory bytes beyond what it has now, and seconds of processor time. What
 // the kernel does not know is left out, and what holds is told.
 func seal(memory, seconds int) (Held, error) {
-	unix.CloseRange(3, math.MaxUint32, 0) // nothing is meant to be there
+	if err := closeInherited(); err != nil {
+		return Held{}, err
+	}
 	size, err := addressSpace()
 	if err != nil {
 		return Held{}, err
@@ -44,6 +45,26 @@ func seal(memory, seconds int) (Held, error) {
 	held := Held{Memory: true, Time: true, Landlock: landlock()}
 	held.Seccomp = seccomp() == nil
 	return held, nil
+}
+
+// closeInherited closes the files that whoever started this process left open
+// in it, beside its streams. Those of the Go runtime, which it may have opened by
+// now, are told from them: they are closed on exec, and so cannot be inherited.
+func closeInherited() error {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("find the files of this process: %w", err)
+	}
+	for _, file := range files {
+		fd, err := strconv.Atoi(file.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
+	return nil
 }
 
 // maxFiles is how many files a child may have open: its streams, and two of

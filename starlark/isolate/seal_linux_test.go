@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -43,6 +44,8 @@ var byLandlock = []string{"read a file", "write a file", "list a directory", "st
 // doDeeds seals this process in one way and says which deeds it could do.
 func doDeeds(how string) int {
 	switch how {
+	case "inherited":
+		return keepFiles()
 	case "seal":
 		held, err := isolate.Seal(256<<20, 60)
 		if err != nil {
@@ -103,4 +106,33 @@ func TestProbe(t *testing.T) {
 	require.True(t, held.Memory)
 	require.True(t, held.Time)
 	t.Logf("%+v", held)
+}
+
+// keepFiles seals this process, and says what it has left of its files.
+func keepFiles() int {
+	time.Sleep(time.Millisecond) // the runtime opens files of its own for its timers
+	if _, err := isolate.Seal(256<<20, 60); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if _, err := unix.Write(3, []byte("x")); err != unix.EBADF {
+		fmt.Println("what was inherited is open:", err)
+	}
+	time.Sleep(time.Millisecond) // and needs them
+	fmt.Println("done")
+	return 0
+}
+
+// TestInherited: no file that was left open reaches a child; the Go runtime
+// keeps its own.
+func TestInherited(t *testing.T) {
+	_, left, err := os.Pipe()
+	require.NoError(t, err)
+	defer left.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "PIPER_TEST_DEEDS=inherited")
+	cmd.ExtraFiles = []*os.File{left}
+	said, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.Equal(t, "done\n", string(said))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/piper-build/piper/starlark"
 )
 
-// send sends what came of an evaluation, or of the call of an Expander.
-func (c *child) send(r starlark.Result, found *plan.Expansion, err error) error {
+// send sends what came of a call.
+func (c *child) send(a account, err error) error {
 	var end ending
 	var problems plan.Diagnostics
 	switch {
@@ -19,15 +19,23 @@ func (c *child) send(r starlark.Result, found *plan.Expansion, err error) error 
 		end.Wrong = true
 	case err != nil:
 		end.Failure = err.Error()
-	case r.Plan != nil:
-		end.Digest, end.Expands = r.Plan.Digest(), r.Expand != nil
+	case a.Plan != nil:
+		end.Digest, end.Expands = a.Plan.Digest(), a.Expand != nil
 	}
 	s := sender{child: c, left: maxParts - maxChunk}
-	s.full = weigh(&r.Catalog)+weigh(r.Plan)+weigh(found) > maxWeight-2*maxChunk
-	s.catalog(r.Catalog)
-	s.plan(r.Plan)
-	s.expansion(found)
-	s.remarks(r.Warnings, func(p *piece, list []remark) { p.Warnings = list })
+	s.full = weigh(&a) > maxWeight-2*maxChunk
+	s.catalog(a.Catalog)
+	s.plan(a.Plan)
+	s.expansion(a.Expansion)
+	if v := a.Value; v != (starlark.Value{}) {
+		s.send(piece{Value: &value{[]byte(v.Text), v.Type}})
+	}
+	inPieces(&s, a.Names, func(some []string) piece { return piece{Names: some} })
+	inPieces(&s, a.Tests, func(some []starlark.Test) piece { return piece{Tests: some} })
+	for _, r := range a.Ran {
+		s.send(piece{Ran: &r})
+	}
+	s.remarks(a.Warnings, func(p *piece, list []remark) { p.Warnings = list })
 	s.remarks(problems, func(p *piece, list []remark) { p.Problems = list })
 	if s.full {
 		end = ending{Wrong: true}
@@ -93,7 +101,9 @@ func (s *sender) plan(p *plan.Plan) {
 	}
 	head := *p
 	head.Nodes, head.Groups, head.Environments, head.Inputs = nil, nil, nil, nil
-	s.send(planPiece(head))
+	first := planPiece(head)
+	first.Nodes = len(p.Nodes)
+	s.send(first)
 	inPieces(s, p.Nodes, func(some []plan.Node) piece { return planPiece(plan.Plan{Nodes: some}) })
 	inPieces(s, p.Groups, func(some []plan.Group) piece { return planPiece(plan.Plan{Groups: some}) })
 	inPieces(s, p.Environments, func(some []plan.Environment) piece { return planPiece(plan.Plan{Environments: some}) })
@@ -108,10 +118,7 @@ func planPiece(p plan.Plan) piece {
 	return piece{Plan: b.Bytes()}
 }
 
-func (s *sender) expansion(x *plan.Expansion) {
-	if x == nil {
-		return
-	}
+func (s *sender) expansion(x plan.Expansion) {
 	inPieces(s, x.Nodes, func(some []plan.Node) piece { return piece{Expansion: &plan.Expansion{Nodes: some}} })
 	inPieces(s, x.Groups, func(some []plan.Group) piece { return piece{Expansion: &plan.Expansion{Groups: some}} })
 	inPieces(s, x.Environments, func(some []plan.Environment) piece {

@@ -2,205 +2,187 @@ package isolate
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"sync"
-	"time"
 
-	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/starlark"
 )
 
-// A session is the parent's end of one conversation, from the request to the
-// last call of the Expander. One goroutine at a time has it.
-type session struct {
-	ctx      context.Context // of the evaluation, and of all calls
-	process  Process
-	frames   *frameReader
-	request  *starlark.Request
-	library  library
-	patience time.Duration // with one evaluation, and with one call
-	seconds  int           // of processor time for each
-	calls    int           // of the Expander
-	printed  int           // bytes, in this evaluation or call
-	known    *plan.Lineage // nil without an Expander
-
-	mu   sync.Mutex // guards why
-	why  stop       // the first reason to kill the child
-	once sync.Once
-	end  error // what the child's end says, after once
+// A Session is a starlark.Session in a child, with the same methods. Each input
+// has the limits of an evaluation to itself; memory is for all of them.
+//
+// An input may end the child, and with it all that was typed and loaded: the
+// error is a *Lost then. The next thing that is asked begins a new child, in
+// which nothing is evaluated.
+//
+// When the context of an input is done the input is interrupted. The child is
+// killed only if that does not help at once.
+type Session struct {
+	evaluator *Evaluator
+	asked     starlark.Request
+	done      func() error  // closes the tree
+	child     *conversation // nil when there is none
+	warnings  plan.Diagnostics
+	lost      error // that nobody was told of yet
 }
 
-// stop is why a parent kills its child.
-type stop int
+// A Lost is the error of an input that ended the child of its session.
+type Lost struct{ Err error }
 
-const (
-	notStopped stop = iota
-	cancelled       // ctx is done
-	tooLate         // patience is over
-)
+func (l *Lost) Error() string { return l.Err.Error() }
+func (l *Lost) Unwrap() error { return l.Err }
 
-// evaluate has the request evaluated.
-func (s *session) evaluate() (starlark.Result, error) {
-	ctx := s.ctx
-	release := s.bound(ctx)
-	outcome, err := s.converse(func() error {
-		r := s.request
-		return writeFrame(s.process, evaluate, encode(request{
-			File: r.File, Source: r.Source, Read: r.Source == nil,
-			CatalogOnly: r.CatalogOnly, All: r.All, Pipeline: r.Pipeline, Params: asBytes(r.Params), Environment: r.Environment,
-			Event: r.Event, Piper: r.Piper, Limits: r.Limits,
-			Git: r.Git != nil, Environ: r.Environ != nil, Print: r.Print != nil,
-		}))
-	})
-	stopped := release()
-	s.library = library{} // the tree is the caller's again
-	if err == nil && stopped {
-		err = errFrame // it was killed when all had been said
+// Open is starlark.Open in a child.
+func (e *Evaluator) Open(r starlark.Request) (*Session, error) {
+	r.Source = nil
+	s := &Session{evaluator: e, asked: r}
+	if err := s.begin(); err != nil {
+		if s.done != nil {
+			s.done()
+		}
+		return nil, err
 	}
+	return s, nil
+}
+
+// begin begins a child.
+func (s *Session) begin() error {
+	ctx := context.Background()
+	c, done, err := s.evaluator.begin(ctx, &s.asked)
 	if err != nil {
-		return starlark.Result{}, s.lost(ctx, err)
-	}
-	result := starlark.Result{Catalog: outcome.catalog, Plan: outcome.plan, Warnings: outcome.warnings}
-	if !outcome.expands {
-		s.finish()
-		return result, outcome.err
-	}
-	s.known = plan.NewLineage(result.Plan)
-	// The child lives as long as ctx does: who waits for it then is a goroutine.
-	var turn sync.Mutex
-	result.Expand = func(call context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
-		turn.Lock()
-		defer turn.Unlock()
-		return s.expand(call, node, outputs)
-	}
-	context.AfterFunc(ctx, s.finish)
-	return result, nil
-}
-
-// expand has a function of the plan's file called.
-func (s *session) expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
-	for _, ctx := range []context.Context{ctx, s.ctx} {
-		if err := ctx.Err(); err != nil {
-			return plan.Expansion{}, fmt.Errorf("expand %q: %w", node, err)
-		}
-	}
-	s.calls++
-	release := s.bound(ctx)
-	outcome, err := s.converse(func() error {
-		if err := allowTime(s.process.Pid(), (s.calls+1)*s.seconds); err != nil {
-			return err
-		}
-		return writeFrame(s.process, expand, encode(call{Node: node, Outputs: asBytes(outputs)}))
-	})
-	if release() && err == nil {
-		err = errFrame
-	}
-	if err != nil {
-		return plan.Expansion{}, s.lost(ctx, err)
-	}
-	if outcome.err != nil {
-		return plan.Expansion{}, outcome.err
-	}
-	if err := s.grow(node, outcome.expansion); err != nil {
-		return plan.Expansion{}, s.lost(ctx, err)
-	}
-	return outcome.expansion, nil
-}
-
-// grow checks that what an expand found fits into its plan.
-func (s *session) grow(node string, found plan.Expansion) error {
-	wrong, err := s.known.Add(node, found, s.request.Limits.Nodes)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errFrame, err)
-	}
-	return invalid(wrong)
-}
-
-// bound has the child killed when ctx is done or patience is over. The function
-// it returns ends that, and reports whether it has happened.
-func (s *session) bound(ctx context.Context) (release func() bool) {
-	kill := func(why stop) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.why == notStopped {
-			s.why = why
-		}
-		s.process.Kill()
-	}
-	timer := time.AfterFunc(s.patience, func() { kill(tooLate) })
-	unwatch := context.AfterFunc(ctx, func() { kill(cancelled) })
-	return func() bool {
-		timer.Stop()
-		unwatch()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.why != notStopped
-	}
-}
-
-// converse sends what begin sends, and hears the child out.
-func (s *session) converse(begin func() error) (*result, error) {
-	s.printed = 0
-	sent := begin() // a child that is dead already has said why
-	out := newResult(s.request)
-	for {
-		f, err := s.frames.next()
-		switch {
-		case err == io.EOF && sent != nil:
-			return nil, sent
-		case err != nil:
-			return nil, err
-		}
-		switch f.kind {
-		case hello:
-		case question:
-			var q query
-			if err = f.decode(question, &q); err == nil {
-				err = s.library.answer(s.process, q)
-			}
-		case printed:
-			err = s.print(f)
-		case part:
-			err = out.add(f)
-		case outcome:
-			return out, out.finish(f)
-		default:
-			err = fmt.Errorf("%w: a frame %q", errFrame, f.kind)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-// maxWarning is how much longer than the limit the last line may be, which says
-// that there was more.
-const maxWarning = 1 << 10
-
-// print passes on what the file prints. The child holds to the limit.
-func (s *session) print(f frame) error {
-	var l line
-	if err := f.decode(printed, &l); err != nil {
 		return err
 	}
-	s.printed += len(l.Message) + 1
-	if s.request.Print == nil || s.printed > s.request.Limits.Output+maxWarning {
-		return fmt.Errorf("%w: more than may be printed", errFrame)
+	if s.done == nil {
+		s.done = done
 	}
-	l.Pos.File = builtins.Visible(l.Pos.File)
-	s.request.Print(l.Pos, builtins.Visible(l.Message))
+	c.gentle = true
+	out, err := c.call(ctx, openSession, newRequest(&s.asked), newLibrary(&s.asked))
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		c.reap()
+		return err
+	}
+	s.child = c
 	return nil
 }
 
-// finish ends the child, once, and keeps what its end says.
-func (s *session) finish() {
-	s.once.Do(func() {
-		s.process.Kill()
-		status, stderr, err := s.process.Wait()
-		if s.end = err; err == nil {
-			s.end = s.verdict(status, stderr)
-		}
-	})
+// Close gives back what s holds. It cannot be used any more.
+func (s *Session) Close() error {
+	if s.child != nil {
+		s.child.reap()
+	}
+	return s.done()
 }
+
+// ask asks for an input.
+func (s *Session) ask(ctx context.Context, in input) (account, error) {
+	if err := s.lost; err != nil {
+		s.lost = nil
+		return account{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return account{}, fmt.Errorf("evaluate %s: %w", s.asked.File, err)
+	}
+	if s.child == nil {
+		if err := s.begin(); err != nil {
+			return account{}, err
+		}
+	}
+	out, err := s.child.call(ctx, say, in, newLibrary(&s.asked))
+	if err != nil {
+		s.child = nil
+		var found plan.Diagnostics
+		if errors.As(err, &found) && in.Line > 0 {
+			found[0].File, found[0].Line, found[0].Column = starlark.Typed, in.Line, 1
+		}
+		return account{}, &Lost{err}
+	}
+	s.warnings = out.Warnings
+	if err := ctx.Err(); err != nil && out.err != nil {
+		return account{}, fmt.Errorf("evaluate %s: %w", s.asked.File, err)
+	}
+	return out.account, out.err
+}
+
+// look asks what nothing is evaluated for. It has no error to return, so what
+// there is of them the next input is told.
+func (s *Session) look(do, text string) account {
+	if s.lost != nil {
+		return account{}
+	}
+	a, err := s.ask(context.Background(), input{Do: do, Text: []byte(text)})
+	var lost *Lost
+	if errors.As(err, &lost) {
+		s.lost = err
+	}
+	return a
+}
+
+// Reload reads the file again, and all that was loaded.
+func (s *Session) Reload(ctx context.Context) error {
+	_, err := s.ask(ctx, input{Do: doReload})
+	return err
+}
+
+// Load binds all that a file of the tree defines.
+func (s *Session) Load(ctx context.Context, name string) error {
+	_, err := s.ask(ctx, input{Do: doLoad, Text: []byte(name)})
+	return err
+}
+
+// Run executes an input.
+func (s *Session) Run(ctx context.Context, text string, line int) (starlark.Value, error) {
+	a, err := s.ask(ctx, input{Do: doRun, Text: []byte(text), Line: line})
+	return a.Value, err
+}
+
+// Type returns the type of an expression.
+func (s *Session) Type(ctx context.Context, text string, line int) (string, error) {
+	a, err := s.ask(ctx, input{Do: doType, Text: []byte(text), Line: line})
+	return a.Value.Text, err
+}
+
+// Plan plans a pipeline.
+func (s *Session) Plan(ctx context.Context, q starlark.Question) (starlark.Result, error) {
+	return s.plan(ctx, input{Do: doPlan, Pipeline: q.Pipeline, Params: asBytes(q.Params), Environment: q.Environment})
+}
+
+// PlanFlow plans a flow that an expression gives.
+func (s *Session) PlanFlow(ctx context.Context, text string, line int) (starlark.Result, error) {
+	return s.plan(ctx, input{Do: doPlanFlow, Text: []byte(text), Line: line})
+}
+
+func (s *Session) plan(ctx context.Context, in input) (starlark.Result, error) {
+	a, err := s.ask(ctx, in)
+	if err == nil && a.Expands {
+		a.Expand = s.child.expander(ctx, a.Plan)
+	}
+	return a.Result, err
+}
+
+// Catalog returns what is registered.
+func (s *Session) Catalog() plan.Catalog { return s.look(doCatalog, "").Catalog }
+
+// Warnings returns the remarks about what was done last.
+func (s *Session) Warnings() plan.Diagnostics { return s.warnings }
+
+// Names returns all that an input can name.
+func (s *Session) Names() []string { return s.look(doNames, "").Names }
+
+// Attrs returns what can stand after the dot of a name.
+func (s *Session) Attrs(path string) []string { return s.look(doAttrs, path).Names }
+
+// Params returns the names of the parameters of a function.
+func (s *Session) Params(path string) []string { return s.look(doParams, path).Names }
+
+// Files returns the files of the tree that can be loaded.
+func (s *Session) Files(begin string) []string { return s.look(doFiles, begin).Names }
+
+// Doc returns how a function is called, and what it says of itself.
+func (s *Session) Doc(path string) string { return s.look(doDoc, path).Value.Text }
+
+// Word returns the name that the language has for a builtin.
+func (s *Session) Word(path string) string { return s.look(doWord, path).Value.Text }

@@ -4,7 +4,7 @@ import "reflect"
 
 // maxWeight is how many bytes of memory a parent takes for a result. It is room
 // for a plan of 20,000 plain steps.
-const maxWeight = 15 << 20
+const maxWeight = 12 << 20
 
 // swells reports whether JSON may take far more memory than text: a value in
 // it can be three bytes there and three hundred here.

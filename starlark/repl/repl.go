@@ -45,9 +45,24 @@ var (
 // have is for the Session to say, and far less.
 const maxInput = 16 << 20
 
+// A Session evaluates what is typed: a starlark.Session, or what does as one in
+// another process.
+type Session interface {
+	Run(ctx context.Context, text string, line int) (starlark.Value, error)
+	Type(ctx context.Context, text string, line int) (string, error)
+	Load(ctx context.Context, name string) error
+	Reload(ctx context.Context) error
+	Warnings() plan.Diagnostics
+
+	Names() []string
+	Attrs(path string) []string
+	Params(path string) []string
+	Files(begin string) []string
+}
+
 // A REPL is one conversation. All fields but Commands must be set.
 type REPL struct {
-	Session  *starlark.Session
+	Session  Session
 	Editor   Editor
 	Out      io.Writer
 	Report   func(error) // tells what went wrong: a plan.Diagnostics, or what a command returned
@@ -173,10 +188,16 @@ func (r *REPL) do(ctx context.Context, text string) error {
 	}
 	err := r.carryOut(ctx, text)
 	if errors.Is(err, context.Canceled) {
-		return ErrInterrupted
+		return interrupted{err}
 	}
 	return err
 }
+
+// An interrupted is ErrInterrupted, and what came of it.
+type interrupted struct{ error }
+
+func (i interrupted) Is(target error) bool { return target == ErrInterrupted }
+func (i interrupted) Unwrap() error        { return i.error }
 
 // interruptible returns a context that is done at Ctrl-C, as long as stop was
 // not called.

@@ -16,15 +16,52 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/starlark/isolate"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 
+// TestMain makes this test binary a process to evaluate in, too.
+func TestMain(m *testing.M) {
+	if isolate.IsChild() {
+		os.Exit(isolate.ChildMain())
+	}
+	os.Exit(m.Run())
+}
+
+// A way is one to evaluate what is typed.
+type way func(starlark.Request) (planning, error)
+
+// A planning is a Session for commands that plan.
+type planning interface {
+	Session
+	Plan(context.Context, starlark.Question) (starlark.Result, error)
+	PlanFlow(ctx context.Context, text string, line int) (starlark.Result, error)
+	Close() error
+}
+
+func here(r starlark.Request) (planning, error) { return starlark.Open(r) }
+
+func isolated(r starlark.Request) (planning, error) {
+	e := isolate.Evaluator{Start: func(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }}
+	return e.Open(r)
+}
+
+// eachWay runs a test with every way: a conversation is the same with all.
+func eachWay(t *testing.T, test func(*testing.T, way)) {
+	for name, w := range map[string]way{"here": here, "isolated": isolated} {
+		t.Run(name, func(t *testing.T) { test(t, w) })
+	}
+}
+
 // TestTranscripts has each conversation of testdata/*.txt again. Lines that
 // begin with a prompt are typed; the others are what is to be shown for them.
 // The files after it are the tree.
-func TestTranscripts(t *testing.T) {
+func TestTranscripts(t *testing.T) { eachWay(t, testTranscripts) }
+
+func testTranscripts(t *testing.T, w way) {
 	names, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
 	require.NotEmpty(t, names)
@@ -41,7 +78,7 @@ func TestTranscripts(t *testing.T) {
 					}
 				}
 			}
-			r := open(t, archive.Files, s)
+			r := open(t, w, archive.Files, s)
 			require.NoError(t, r.Run(context.Background()))
 			if *update {
 				archive.Comment = []byte(s.shown.String())
@@ -74,7 +111,7 @@ func (s *script) Line(prompt string) (string, error) {
 }
 
 // open begins a conversation in a tree of files.
-func open(t *testing.T, files []txtar.File, s *script) *REPL {
+func open(t *testing.T, w way, files []txtar.File, s *script) *REPL {
 	t.Helper()
 	dir := t.TempDir()
 	for _, f := range files {
@@ -82,7 +119,7 @@ func open(t *testing.T, files []txtar.File, s *script) *REPL {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
 		require.NoError(t, os.WriteFile(path, f.Data, 0o666))
 	}
-	session, err := starlark.Open(starlark.Request{Root: dir, Event: plan.Event{Branch: "main"}, Limits: starlark.Limits{Steps: 100_000},
+	session, err := w(starlark.Request{Root: dir, Event: plan.Event{Branch: "main"}, Limits: starlark.Limits{Steps: 100_000},
 		Print: func(_ plan.Pos, message string) { fmt.Fprintln(&s.shown, message) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { session.Close() })
@@ -126,8 +163,10 @@ def helper(first, second = 2):
 pipeline(name = "build", params = {"level": param.int(default = 3)}, steps = [lint])
 `
 
-func TestComplete(t *testing.T) {
-	r := open(t, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}, {Name: "ci/go.star", Data: []byte("x = 1\n")}, {Name: "main.go"}}, &script{})
+func TestComplete(t *testing.T) { eachWay(t, testComplete) }
+
+func testComplete(t *testing.T, w way) {
+	r := open(t, w, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}, {Name: "ci/go.star", Data: []byte("x = 1\n")}, {Name: "main.go"}}, &script{})
 	r.Commands = append(r.own(), r.Commands...)
 	for _, test := range []struct {
 		begun  string // lines before
@@ -183,10 +222,12 @@ func TestComplete(t *testing.T) {
 }
 
 // TestCompleteLeavesNoTrace: what completion looks at is not read by the plan.
-func TestCompleteLeavesNoTrace(t *testing.T) {
-	r := open(t, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}}, &script{})
+func TestCompleteLeavesNoTrace(t *testing.T) { eachWay(t, testCompleteLeavesNoTrace) }
+
+func testCompleteLeavesNoTrace(t *testing.T, w way) {
+	r := open(t, w, []txtar.File{{Name: "PIPER.star", Data: []byte(projectFile)}}, &script{})
 	inputs := func() []plan.Input {
-		result, err := r.Session.Plan(context.Background(), starlark.Question{})
+		result, err := r.Session.(planning).Plan(context.Background(), starlark.Question{})
 		require.NoError(t, err)
 		return result.Plan.Inputs
 	}
@@ -199,8 +240,10 @@ func TestCompleteLeavesNoTrace(t *testing.T) {
 	require.True(t, slices.ContainsFunc(inputs(), func(i plan.Input) bool { return i.Kind == "event" && i.Key == "branch" }), "what an input reads is")
 }
 
-func TestInterrupted(t *testing.T) {
-	r := open(t, nil, &script{})
+func TestInterrupted(t *testing.T) { eachWay(t, testInterrupted) }
+
+func testInterrupted(t *testing.T, w way) {
+	r := open(t, w, nil, &script{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	require.ErrorIs(t, r.do(ctx, "1 + 1"), ErrInterrupted)
@@ -209,10 +252,12 @@ func TestInterrupted(t *testing.T) {
 }
 
 // TestLarge: a value that would fill memory when it is written out is cut.
-func TestLarge(t *testing.T) {
+func TestLarge(t *testing.T) { eachWay(t, testLarge) }
+
+func testLarge(t *testing.T, w way) {
 	s := &script{lines: []string{"x = ()", "for i in range(60): x = (x, x)", "x", "def f(a = x): pass", "", ":type f",
 		"[[i] * 300 for i in range(300)]", "b'x' * 1000000"}}
-	r := open(t, nil, s)
+	r := open(t, w, nil, s)
 	require.NoError(t, r.Run(context.Background()))
 	require.NotContains(t, s.shown.String(), "error")
 	require.Less(t, s.shown.Len(), 200<<10)
@@ -220,7 +265,7 @@ func TestLarge(t *testing.T) {
 
 func TestReadFails(t *testing.T) {
 	broken := errors.New("broken")
-	r := open(t, nil, &script{})
+	r := open(t, here, nil, &script{})
 	r.Editor = failing{broken}
 	require.ErrorIs(t, r.Run(context.Background()), broken)
 }
@@ -252,7 +297,7 @@ func TestPipe(t *testing.T) {
 
 func TestTooLong(t *testing.T) {
 	s := &script{lines: []string{`x = """` + strings.Repeat("x", maxInput), "1 + 1"}}
-	r := open(t, nil, s)
+	r := open(t, here, nil, s)
 	require.NoError(t, r.Run(context.Background()))
 	shown := s.shown.String()
 	require.Contains(t, shown, "<stdin>:1:1: error: the input is too long\nhint: put it into a file, and :load that\n")
@@ -261,7 +306,7 @@ func TestTooLong(t *testing.T) {
 	// What is left of an input that is too long is not carried out by itself.
 	for _, end := range []string{`"""`, ""} {
 		s = &script{}
-		r = open(t, nil, s)
+		r = open(t, here, nil, s)
 		r.Editor = NewPipe(strings.NewReader("x = \"\"\"\n"+strings.Repeat(strings.Repeat("x", 1<<20)+"\n", 16)+"print('no')\n"+end+"\n1 + 1\n"), nil)
 		require.NoError(t, r.Run(context.Background()))
 		shown = s.shown.String()
@@ -318,7 +363,7 @@ func FuzzInput(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		s := &script{lines: append(strings.Split(text, "\n"), "", "^C", `print("still %s" % "here")`)}
-		r := open(t, nil, s)
+		r := open(t, here, nil, s)
 		require.NoError(t, r.Run(context.Background()))
 		if !r.leaving {
 			require.True(t, strings.HasSuffix(s.shown.String(), "still here\n"), s.shown.String())

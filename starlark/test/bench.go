@@ -15,11 +15,8 @@ import (
 
 // A bench is what one test works with. It is used by the test's goroutine.
 type bench struct {
-	options *Options
-	request starlark.Request // of the test itself
-	tree    *overlay
-	kept    *goldens
-	updated []string
+	job  Job
+	tree *overlay
 
 	// The same question has the same answer, as long as no file changes.
 	answers map[string]answer
@@ -28,15 +25,6 @@ type bench struct {
 type answer struct {
 	result starlark.Result
 	err    error
-}
-
-// newBench returns a bench for the test that r executes.
-func newBench(o *Options, r starlark.Request, dir starlark.Tree, kept *goldens) *bench {
-	return &bench{
-		options: o, request: r, kept: kept,
-		tree:    &overlay{Tree: dir, files: map[string]*string{}},
-		answers: map[string]answer{},
-	}
 }
 
 // Plan implements builtins.Bench.
@@ -54,16 +42,16 @@ func (b *bench) evaluate(ctx context.Context, a builtins.Asked) (starlark.Result
 	if known, ok := b.answers[string(key)]; ok {
 		return known.result, known.err
 	}
-	r := b.request
+	r := b.job.Request
 	r.Tree, r.File, r.Pipeline = b.tree, a.File, a.Pipeline
 	r.Params, r.Environment, r.Event = a.Params, a.Environment, a.Event
-	r.Limits = b.options.Limits
+	r.Limits = b.job.Limits
 	r.Git = repository{a}
 	r.Environ = func(name string) (string, bool) {
 		value, ok := a.Environ[name]
 		return value, ok
 	}
-	result, err := b.options.Evaluate(ctx, r)
+	result, err := b.job.Evaluate(ctx, r)
 	var found plan.Diagnostics
 	if errors.As(err, &found) && len(found) > 0 {
 		err = &builtins.Rejection{Found: found}
@@ -78,12 +66,12 @@ func (b *bench) Simulate(ctx context.Context, a builtins.Asked, w builtins.World
 	if err != nil {
 		return nil, err
 	}
-	if w.Facts != nil && b.options.Meets != nil {
+	if w.Facts != nil && b.job.Meets != nil {
 		w.Meets = func(ctx context.Context, requirements []plan.Requirement) error {
-			return b.options.Meets(ctx, w.Facts, requirements)
+			return b.job.Meets(ctx, w.Facts, requirements)
 		}
 	}
-	w.Expand, w.MaxNodes = result.Expand, b.options.Limits.Nodes
+	w.Expand, w.MaxNodes = result.Expand, b.job.Limits.Nodes
 	return simulate.Run(ctx, result.Plan, w.Options)
 }
 
@@ -96,13 +84,7 @@ func (b *bench) Files(files map[string]*string) {
 }
 
 // Golden implements builtins.Bench.
-func (b *bench) Golden(name, got string) (string, error) {
-	want, written, err := b.kept.compare(b.request.File, name, got)
-	if written != "" {
-		b.updated = append(b.updated, written)
-	}
-	return want, err
-}
+func (b *bench) Golden(name, got string) (string, error) { return b.job.Golden(name, got) }
 
 // A repository is what git says in a test: what follows from the event, in a
 // clean checkout of its commit.

@@ -3,11 +3,15 @@ package test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"sync"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/starlark"
 )
 
 // goldens are the files that results are compared with: testdata/NAME.golden
@@ -25,8 +29,12 @@ func newGoldens(root string, update bool) *goldens {
 }
 
 // compare returns what is kept for a test of file. In an update that is got,
-// and written says what was written for it.
+// and written says what was written for it. A test that is run elsewhere may
+// call for any name.
 func (g *goldens) compare(file, name, got string) (want, written string, err error) {
+	if !fs.ValidPath(name) || !plan.ValidName(name) {
+		return "", "", fmt.Errorf("%q is no name for a golden file", name)
+	}
 	name = path.Join(path.Dir(file), "testdata", name+".golden")
 	root, err := os.OpenRoot(g.root)
 	if err != nil {
@@ -35,10 +43,10 @@ func (g *goldens) compare(file, name, got string) (want, written string, err err
 	defer root.Close()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	kept, err := root.ReadFile(filepath.FromSlash(name))
+	kept, err := g.read(name)
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return "", "", fmt.Errorf("read golden file: %w", err)
+		return "", "", fmt.Errorf("read golden file %s: %w", name, err)
 	case !g.update && err != nil:
 		return "", "", fmt.Errorf("there is no %s yet; piper test --update writes it", name)
 	case !g.update:
@@ -58,4 +66,24 @@ func (g *goldens) compare(file, name, got string) (want, written string, err err
 		return "", "", fmt.Errorf("write golden file: %w", err)
 	}
 	return got, name, nil
+}
+
+// read reads a golden file as the language reads one: it is a regular file, and
+// not too large.
+func (g *goldens) read(name string) ([]byte, error) {
+	dir, err := starlark.OpenDir(g.root, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	kept, err := io.ReadAll(io.LimitReader(f, starlark.MaxRead+1))
+	if err == nil && len(kept) > starlark.MaxRead {
+		err = fmt.Errorf("has more than %d bytes", starlark.MaxRead)
+	}
+	return kept, err
 }

@@ -37,7 +37,13 @@ type Options struct {
 	Files func() ([]string, error) // what fs sees of it, as in a starlark.Request
 	Piper string                   // the version of this program
 
-	Evaluate starlark.Evaluator // of the pipelines; nil is starlark.Evaluate
+	// Tests and RunTest are what reads a file of tests and runs one of them:
+	// starlark.Tests and Job.Run in this process, or what does the same in
+	// another. nil is here.
+	Tests   func(context.Context, starlark.Request) ([]starlark.Test, error)
+	RunTest func(context.Context, Job) error
+
+	Evaluate starlark.Evaluator // of the pipelines, as in a Job
 	Limits   starlark.Limits    // of each evaluation; Steps and Output also of each test
 	Timeout  time.Duration      // of each test; 0 is Timeout
 	Cache    string             // as in a starlark.Request
@@ -79,11 +85,15 @@ func Find(files []string) []string {
 
 // List returns the tests of files whose names match pattern; nil matches all.
 // The error is plan.Diagnostics when files are at fault, of all of them.
-func List(o Options, files []string, pattern *regexp.Regexp) ([]Test, error) {
+func List(ctx context.Context, o Options, files []string, pattern *regexp.Regexp) ([]Test, error) {
+	read := o.Tests
+	if read == nil {
+		read = func(_ context.Context, r starlark.Request) ([]starlark.Test, error) { return starlark.Tests(r) }
+	}
 	var tests []Test
 	var found plan.Diagnostics
 	for _, file := range files {
-		list, err := starlark.Tests(o.request(file))
+		list, err := read(ctx, o.request(file))
 		var wrong plan.Diagnostics
 		switch {
 		case errors.As(err, &wrong):
@@ -124,8 +134,8 @@ func (o *Options) request(file string) starlark.Request {
 // Run runs tests, several at once, and tells report of each in their order. The
 // error is ctx's, or the machine's; a test that fails is none.
 func Run(ctx context.Context, o Options, tests []Test, report func(Result) error) error {
-	if o.Evaluate == nil {
-		o.Evaluate = starlark.Evaluate
+	if o.RunTest == nil {
+		o.RunTest = func(ctx context.Context, j Job) error { return j.Run(ctx) }
 	}
 	if o.Files != nil {
 		o.Files = sync.OnceValues(o.Files)
@@ -202,10 +212,15 @@ func runOne(ctx context.Context, o *Options, t Test, kept *goldens) (Result, err
 	r.Print = func(pos plan.Pos, message string) {
 		result.Output = append(result.Output, fmt.Sprintf("%s:%d: %s", pos.File, pos.Line, message))
 	}
-	bench := newBench(o, r, dir, kept)
-	err = starlark.RunTest(ctx, r, t.Name, bench)
+	golden := func(name, got string) (string, error) {
+		want, written, err := kept.compare(t.File, name, got)
+		if written != "" {
+			result.Updated = append(result.Updated, written)
+		}
+		return want, err
+	}
+	err = o.RunTest(ctx, Job{Request: r, Name: t.Name, Limits: o.Limits, Evaluate: o.Evaluate, Meets: o.Meets, Golden: golden})
 	result.Duration = time.Since(started)
-	result.Updated = bench.updated
 	if err != nil && !errors.As(err, &result.Failure) {
 		return result, err
 	}

@@ -3,10 +3,12 @@ package test_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +17,9 @@ import (
 
 	"github.com/piper-build/piper/builtins"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/starlark/isolate"
 	"github.com/piper-build/piper/starlark/test"
 )
 
@@ -34,18 +38,85 @@ func tree(t testing.TB, archive string) string {
 	return root
 }
 
-// run runs the tests of a file.
+// TestMain makes this test binary a process to evaluate in, too.
+func TestMain(m *testing.M) {
+	if isolate.IsChild() {
+		os.Exit(isolate.ChildMain())
+	}
+	os.Exit(m.Run())
+}
+
+// run runs the tests of a file, in this process and in others: what comes of
+// them must be the same, as must be what coverage and golden files say.
 func run(t testing.TB, o test.Options, file string) []test.Result {
 	t.Helper()
-	tests, err := test.List(o, []string{file}, nil)
+	again := o
+	if o.Evaluate != nil || o.Timeout == briefly {
+		return runHere(t, o, file) // which is not told to another process; which ends by chance
+	}
+	if _, measured := t.(*testing.B); measured {
+		return runHere(t, o, file)
+	}
+	again.Root = t.TempDir()
+	require.NoError(t, os.CopyFS(again.Root, os.DirFS(o.Root)))
+	o.Coverage, again.Coverage = cover(t, o.Root), cover(t, o.Root)
+	e := &isolate.Evaluator{Start: func(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }}
+	again.Tests, again.RunTest = e.Tests, e.RunTest
+
+	results, isolated := runHere(t, o, file), runHere(t, again, file)
+	require.Equal(t, results, isolated)
+	require.Equal(t, o.Coverage.Files(), again.Coverage.Files())
+	require.Equal(t, goldens(t, o.Root), goldens(t, again.Root))
+	return results
+}
+
+func runHere(t testing.TB, o test.Options, file string) []test.Result {
+	t.Helper()
+	tests, err := test.List(t.Context(), o, []string{file}, nil)
 	require.NoError(t, err)
 	var results []test.Result
 	require.NoError(t, test.Run(t.Context(), o, tests, func(r test.Result) error {
+		require.Positive(t, r.Duration)
+		r.Duration = 0
 		results = append(results, r)
 		return nil
 	}))
 	require.Len(t, results, len(tests))
 	return results
+}
+
+// cover has the files of a tree noted that are no tests.
+func cover(t testing.TB, root string) *starlark.Coverage {
+	c := &starlark.Coverage{}
+	each(t, root, func(name string, text []byte) {
+		if strings.HasSuffix(name, ".star") && !strings.HasSuffix(name, test.Suffix) {
+			c.Include(name, text)
+		}
+	})
+	return c
+}
+
+// goldens returns the golden files of a tree.
+func goldens(t testing.TB, root string) map[string]string {
+	kept := map[string]string{}
+	each(t, root, func(name string, text []byte) {
+		if strings.HasSuffix(name, ".golden") {
+			kept[name] = string(text)
+		}
+	})
+	return kept
+}
+
+// each calls yield for each file of a tree.
+func each(t testing.TB, root string, yield func(name string, text []byte)) {
+	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(root, name))
+		yield(name, text)
+		return err
+	}))
 }
 
 // one runs lines as the body of a test.
@@ -158,6 +229,9 @@ func TestFails(t *testing.T) {
 	}
 }
 
+// briefly is too short for what has no end, and may be for anything else.
+const briefly = 50 * time.Millisecond
+
 // TestTimeIsBounded has tests that ask for too much: for many small things, and
 // for one that has no end by itself. Wherever its time ends, a test says so.
 func TestTimeIsBounded(t *testing.T) {
@@ -171,7 +245,7 @@ func TestTimeIsBounded(t *testing.T) {
 		"assert.fails(lambda: t.simulate(\"test\"), \"\")": {Evaluate: endless},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o.Timeout = 50 * time.Millisecond
+			o.Timeout = briefly
 			result := one(t, o, name)
 			require.Contains(t, result.Failure.Error(), "the test takes longer than 50ms")
 			require.Contains(t, result.Failure.Error(), "raise --timeout (50ms)")
@@ -183,7 +257,7 @@ func TestTimeIsBounded(t *testing.T) {
 func TestCancelledFromOutside(t *testing.T) {
 	root := tree(t, "-- a_test.star --\ndef test_a(t): pass\n")
 	o := test.Options{Root: root}
-	tests, err := test.List(o, []string{"a_test.star"}, nil)
+	tests, err := test.List(t.Context(), o, []string{"a_test.star"}, nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -258,6 +332,41 @@ def test_b(t):
 	require.Contains(t, results[0].Failure.Error(), "golden file")
 }
 
+// TestGoldenFiles: what stands in the place of a golden file is no file to read,
+// or to write over.
+func TestGoldenFiles(t *testing.T) {
+	for want, put := range map[string]func(path string) error{
+		"is a directory":        func(path string) error { return os.Mkdir(path, 0o777) },
+		"is not a regular file": func(path string) error { return syscall.Mkfifo(path, 0o666) },
+		"has more than 8388608 bytes": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o666), os.Truncate(path, 1<<40))
+		},
+	} {
+		for _, update := range []bool{false, true} {
+			root := tree(t, "-- a_test.star --\ndef test_a(t): t.golden('x', 1)\n-- testdata/y --\n")
+			require.NoError(t, put(filepath.Join(root, "testdata/x.golden")))
+			results := runHere(t, test.Options{Root: root, Update: update}, "a_test.star")
+			require.Contains(t, results[0].Failure.Error(), "read golden file testdata/x.golden: "+want)
+		}
+	}
+}
+
+// TestGoldenNames: a test that is run elsewhere may call for any name.
+func TestGoldenNames(t *testing.T) {
+	root := tree(t, "-- a_test.star --\ndef test_a(t): pass\n")
+	tests, err := test.List(t.Context(), test.Options{Root: root}, []string{"a_test.star"}, nil)
+	require.NoError(t, err)
+	for _, name := range []string{"../x", "a/../../x", "", "/etc/x", "a\x00", "-x"} {
+		o := test.Options{Root: root, Update: true, RunTest: func(_ context.Context, j test.Job) error {
+			_, err := j.Golden(name, "text")
+			return err
+		}}
+		err := test.Run(t.Context(), o, tests, func(test.Result) error { return nil })
+		require.ErrorContains(t, err, "is no name for a golden file")
+	}
+	require.NoDirExists(t, filepath.Join(root, "testdata"))
+}
+
 func TestFind(t *testing.T) {
 	require.Equal(t, []string{"PIPER_test.star", "ci/a_test.star"},
 		test.Find([]string{"PIPER.star", "PIPER_test.star", "ci/a_test.star", "testdata/b_test.star", "x/testdata/y/b_test.star", "ci/a_test.py"}))
@@ -283,7 +392,7 @@ def test_other(t): pass
 def helper(): pass
 `)
 	o := test.Options{Root: root}
-	_, err := test.List(o, []string{"a_test.star", "b_test.star", "c_test.star", "none_test.star"}, nil)
+	_, err := test.List(t.Context(), o, []string{"a_test.star", "b_test.star", "c_test.star", "none_test.star"}, nil)
 	var found plan.Diagnostics
 	require.ErrorAs(t, err, &found)
 	var places []string
@@ -292,7 +401,7 @@ def helper(): pass
 	}
 	require.Equal(t, []string{"bad.star syntax", "c_test.star bad-test", "c_test.star duplicate-test", "none_test.star no-such-file"}, places)
 
-	tests, err := test.List(o, []string{"ok_test.star"}, regexp.MustCompile("o.h"))
+	tests, err := test.List(t.Context(), o, []string{"ok_test.star"}, regexp.MustCompile("o.h"))
 	require.NoError(t, err)
 	require.Len(t, tests, 1)
 	require.Equal(t, "test_other", tests[0].Name)
