@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"runtime":                 {"runtime/plan", "runtime/build"},
 	"runtime/secret":          {},
 	"runtime/process":         {"runtime", "runtime/plan", "runtime/build"},
-	"runtime/logs":            {"runtime/plan", "runtime/build"},
+	"runtime/logs":            {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/store":           {"runtime/plan", "runtime/build"},
 	"runtime/git":             {"runtime/process"},
 	"runtime/facts":           {"runtime/process", "runtime/plan"},

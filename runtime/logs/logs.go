@@ -1,16 +1,16 @@
-// Package logs keeps and shows what steps write.
+// Package logs takes, shows and reads what steps write.
 //
 // A Sink is a place for the output of a whole build, a Writer is the part of
 // it that takes one attempt of one step. Bytes reach a Writer exactly as the
 // step wrote them, a read at a time, with the moment they arrived. Sinks
 // compose:
 //
-//	Redactor.Sink( Tee( Archive, Dir ) )
+//	Redactor.Sink( Tee( record.Record, Dir ) )
 //
 // The Redactor masks secrets and therefore stands before everything that
-// shows or keeps. Tee hands on to several. Archive keeps a build's output in
-// two files, and a Reader gives its lines back. Dir keeps a file per step for a
-// person.
+// shows or keeps. Tee hands on to several. Package record brings output into a
+// store, and a Reader gives its lines back from there. Dir keeps a file per step
+// for a person.
 //
 // What is kept is never changed but for the masking. What is shown goes
 // through a Sanitizer, so that no step can drive the terminal.

@@ -2,392 +2,245 @@ package logs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"os"
-	"path/filepath"
+	"math"
 	"sort"
-	"strings"
 	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 const (
 	// maxPiece is how many bytes of a line are handed out at once.
 	maxPiece = 64 << 10
-	// windowSize is how much of a file is read at once.
-	windowSize = 64 << 10
-	// checkpointEvery is how much of the index at least lies between two
-	// places at which reading a stream may begin.
-	checkpointEvery = 64 << 10
+	// together is how many chunks are read at once.
+	together = 16
 )
 
 var newline = []byte{'\n'}
 
-// ErrNoOutput says that an Archive has no such attempt.
+// ErrNoOutput says that a store has nothing that such an attempt wrote.
 var ErrNoOutput = errors.New("no output kept")
 
-// A Reader gives back what an Archive keeps, as it was when the Reader was
-// opened. It may be used from many goroutines. Reading k lines from anywhere
-// takes time for k lines; opening takes time for the index.
+// A Reader gives back what the attempts of one build wrote under one fence, as
+// far as a store has it by now. It may be used from many goroutines. Reading k
+// lines from anywhere takes time and memory for k lines at most.
+//
+// What was left out because there was too much of it is a Line of its own, which
+// says so.
 type Reader struct {
-	data, index *os.File
-	size        int64 // of data
-	streams     []stream
-	ids         map[attempt]int
-	loss        Loss
+	logs  store.Logs
+	id    build.ID
+	fence int64
 }
 
-// A Stream is what is kept of one attempt's output.
-type Stream struct {
-	Node        string
-	Attempt     int
-	Bytes       int64
-	Lines       int64     // the last one counts even when no line end follows
-	First, Last time.Time // when the first and last bytes arrived; zero when there are none
-}
+// NewReader returns a Reader of what the build id wrote under fence.
+func NewReader(s store.Logs, id build.ID, fence int64) *Reader { return &Reader{s, id, fence} }
 
-// An attempt is what a stream is kept under.
-type attempt struct {
-	node   string
-	number int
-}
-
-type stream struct {
-	Stream
-	newlines int64
-	partial  bool  // the last line has no end
-	last     int64 // where in the index the block of the last chunk begins
-	points   []checkpoint
-}
-
-// A checkpoint is a place at which reading a stream may begin.
-type checkpoint struct {
-	block    int64 // where in the index a block begins
-	newlines int64 // of the stream, before that block
-	partial  bool  // the block begins within a line
-}
-
-// A Loss says in what way an Archive is not whole. The zero Loss is none.
-type Loss struct {
-	Open  bool  // it was not closed: piper still writes it, or was killed
-	Index int64 // bytes at the index's end that make no sense, and were not used
-	Data  int64 // bytes at the data's end that nobody knows whose they are
-	Gone  int64 // bytes that the index knows of, but that are not there
-}
-
-// String says it in words; "" is the zero Loss.
-func (l Loss) String() string {
-	var parts []string
-	if l.Open {
-		parts = append(parts, "it was not closed")
-	}
-	if l.Index > 0 {
-		parts = append(parts, fmt.Sprintf("the last %d bytes of the index are damaged", l.Index))
-	}
-	if l.Data > 0 {
-		parts = append(parts, fmt.Sprintf("the last %d bytes of output belong to no step", l.Data))
-	}
-	if l.Gone > 0 {
-		parts = append(parts, fmt.Sprintf("%d bytes of output are missing", l.Gone))
-	}
-	return strings.Join(parts, ", ")
-}
-
-// Open opens the Archive in dir for reading. An Archive that was not closed,
-// or whose end was torn off, is read as far as it is whole, and Loss tells.
-func Open(dir string) (*Reader, error) {
-	r := &Reader{ids: make(map[attempt]int)}
-	var err error
-	if r.data, err = os.Open(filepath.Join(dir, dataFile)); err != nil {
-		return nil, fmt.Errorf("open log archive: %w", err)
-	}
-	if r.index, err = os.Open(filepath.Join(dir, indexFile)); err == nil {
-		err = r.load()
-	}
-	if err != nil {
-		r.Close()
-		return nil, fmt.Errorf("open log archive: %w", err)
-	}
-	return r, nil
-}
-
-// Close closes the files.
-func (r *Reader) Close() error {
-	err := r.data.Close()
-	if r.index != nil {
-		err = errors.Join(err, r.index.Close())
-	}
-	return err
-}
-
-// Loss says what of the Archive could not be used.
-func (r *Reader) Loss() Loss { return r.loss }
-
-// Streams returns what is kept, in the order the attempts began.
-func (r *Reader) Streams() []Stream {
-	all := make([]Stream, len(r.streams))
-	for i := range r.streams {
-		all[i] = r.streams[i].Stream
-	}
-	return all
-}
-
-// Stream returns what is kept of one attempt.
-func (r *Reader) Stream(node string, number int) (Stream, bool) {
-	i, ok := r.ids[attempt{node, number}]
-	if !ok {
-		return Stream{}, false
-	}
-	return r.streams[i].Stream, true
-}
-
-// load reads the index once.
-func (r *Reader) load() error {
-	// The index first: it never speaks of bytes that were not written before.
-	info, err := r.index.Stat()
-	if err != nil {
-		return err
-	}
-	indexed := info.Size()
-	if info, err = r.data.Stat(); err != nil {
-		return err
-	}
-	r.size = info.Size()
-
-	magic := make([]byte, len(indexMagic))
-	if n, err := r.index.ReadAt(magic, 0); err != nil && err != io.EOF {
-		return err
-	} else if !strings.HasPrefix(indexMagic, string(magic[:n])) {
-		return fmt.Errorf("%s is not the index of one", r.index.Name())
-	} else if n < len(magic) {
-		r.loss = Loss{Open: true, Index: int64(n), Data: r.size}
-		return nil
-	}
-
-	blocks := blockReader{from: &readAhead{from: io.NewSectionReader(r.index, 0, indexed)}, next: int64(len(magic))}
-	known := int64(0) // bytes of data that the index tells of
-	r.loss.Open = true
-	for {
-		err := blocks.block()
-		if err == nil && blocks.offset != known {
-			err = errTorn
-			blocks.next = blocks.begins
-		}
-		if err == nil {
-			err = r.loadBlock(&blocks)
-			known = blocks.offset
-		}
-		if err == io.EOF || err == errTorn {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	r.loss.Index = indexed - blocks.next
-	r.loss.Data = max(r.size-known, 0)
-	return nil
-}
-
-// loadBlock takes in the records of a block.
-func (r *Reader) loadBlock(b *blockReader) error {
-	for {
-		rec, ok, err := b.record()
-		if err != nil || !ok {
-			return err
-		}
-		switch {
-		case rec.closed:
-			r.loss.Open = false
-		case rec.stream < 0:
-			r.ids[attempt{rec.node, rec.attempt}] = len(r.streams)
-			r.streams = append(r.streams, stream{Stream: Stream{Node: rec.node, Attempt: rec.attempt}})
-		case rec.stream >= len(r.streams):
-			return errTorn
-		default:
-			gone, err := r.clip(&rec, b.offset)
-			if err != nil {
-				return err
-			}
-			r.loss.Gone += gone
-			if rec.length > 0 {
-				r.streams[rec.stream].take(rec, b.begins)
-			}
-		}
-	}
-}
-
-// clip takes off a chunk that ends at end what the data file does not have, and
-// returns how much that is. What is left has to be counted anew.
-func (r *Reader) clip(rec *record, end int64) (gone int64, err error) {
-	gone = min(end-r.size, rec.length)
-	if gone <= 0 {
-		return 0, nil
-	}
-	rec.length, rec.newlines, rec.ended = rec.length-gone, 0, false
-	rest := io.NewSectionReader(r.data, end-gone-rec.length, rec.length)
-	for buf := make([]byte, windowSize); ; {
-		n, err := rest.Read(buf)
-		if n > 0 {
-			rec.newlines += int64(bytes.Count(buf[:n], newline))
-			rec.ended = buf[n-1] == '\n'
-		}
-		if err == io.EOF {
-			return gone, nil
-		}
-		if err != nil {
-			return gone, err
-		}
-	}
-}
-
-// take adds a chunk in the block that begins at block.
-func (s *stream) take(rec record, block int64) {
-	if n := len(s.points); n == 0 || block-s.points[n-1].block >= checkpointEvery {
-		s.points = append(s.points, checkpoint{block, s.newlines, s.partial})
-	}
-	at := time.UnixMilli(rec.at).UTC()
-	if s.Bytes == 0 {
-		s.First = at
-	}
-	s.Last = at
-	s.Bytes += rec.length
-	s.newlines += rec.newlines
-	s.partial = !rec.ended
-	s.last = block
-	s.Lines = s.newlines
-	if s.partial {
-		s.Lines++
-	}
-}
-
-// A Line is a line of an attempt's output, or a piece of one that is longer
-// than 64 KiB.
+// A Line is a line of an attempt's output, a piece of one that is longer than
+// 64 KiB, or says what was left out.
 type Line struct {
-	Number  int64     // from 1
+	Number  int64     // from 1; where something was left out, of the line in which that begins
 	Arrival time.Time // of its first byte, to the millisecond
 	Offset  int64     // of Text in the line; 0 but for the later pieces of a long one
 	Text    []byte    // without the line end; not to be kept
 	Newline bool      // a line end follows Text
+	Cut     int64     // how many bytes were left out here; Text says it in words
+}
+
+// A Size is how much an attempt has written.
+type Size struct {
+	Bytes int64 // with those that were left out
+	Lines int64 // the last one counts even when no line end follows
+	Last  time.Time
+}
+
+// chunk is the key of the first chunk of an attempt.
+func (r *Reader) chunk(node string, attempt int) store.ChunkKey {
+	return store.ChunkKey{Build: r.id, Fence: r.fence, Node: node, Attempt: attempt}
+}
+
+// problem is err with what it is about.
+func problem(node string, attempt int, err error) error {
+	return fmt.Errorf("read output of step %q, attempt %d: %w", node, attempt, err)
+}
+
+// Size says how much an attempt has written. Of one that has written nothing, or
+// that there is not, it is ErrNoOutput.
+func (r *Reader) Size(ctx context.Context, node string, attempt int) (Size, error) {
+	key := r.chunk(node, attempt)
+	next, err := r.logs.ChunkAt(ctx, key, math.MaxInt64)
+	if err != nil {
+		return Size{}, problem(node, attempt, err)
+	}
+	if key.Seq = next - 1; next == 0 {
+		return Size{}, problem(node, attempt, ErrNoOutput)
+	}
+	c, err := r.one(ctx, key)
+	if err != nil {
+		return Size{}, problem(node, attempt, err)
+	}
+	size := Size{Bytes: c.Offset + int64(len(c.Data)), Lines: c.Line + c.Lines}
+	if !bytes.HasSuffix(c.Data, newline) {
+		size.Lines++
+	}
+	if n := len(c.Times); n > 0 {
+		size.Last = c.Times[n-1].At
+	}
+	return size, nil
+}
+
+// one reads a chunk that is there.
+func (r *Reader) one(ctx context.Context, key store.ChunkKey) (store.Chunk, error) {
+	found, err := r.logs.Chunks(ctx, key, 1)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("chunk %d is gone", key.Seq)
+	}
+	if err != nil {
+		return store.Chunk{}, err
+	}
+	return found[0], nil
 }
 
 // Lines yields the lines numbered from up to and including to. from under 1 is
-// 1, to under 1 is the last. Numbers beyond the last line yield nothing. An
-// attempt of which nothing is known yields ErrNoOutput.
-func (r *Reader) Lines(node string, number int, from, to int64) iter.Seq2[Line, error] {
+// 1, to under 1 is the last. Numbers beyond the last line yield nothing.
+func (r *Reader) Lines(ctx context.Context, node string, attempt int, from, to int64) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		i, ok := r.ids[attempt{node, number}]
-		if !ok {
-			yield(Line{}, fmt.Errorf("%w: of step %q, attempt %d", ErrNoOutput, node, number))
+		l := newLines(r.chunk(node, attempt), from, to, yield)
+		err := l.find(ctx, r.logs)
+		if err == nil {
+			err = l.read(ctx, r.logs)
+		}
+		if err != nil {
+			yield(Line{}, problem(node, attempt, err))
 			return
 		}
-		s := &r.streams[i]
-		from = max(from, 1)
-		if to < 1 || to > s.Lines {
-			to = s.Lines
-		}
-		if from > to {
-			return
-		}
-		l := lineReader{reader: r, stream: s, id: i, from: from, to: to, yield: yield, data: readAhead{from: r.data}}
-		if err := l.run(); err != nil {
-			yield(Line{}, fmt.Errorf("read output of step %q, attempt %d: %w", node, number, err))
-		}
+		l.end()
 	}
 }
 
 // Tail yields the last n lines.
-func (r *Reader) Tail(node string, number int, n int64) iter.Seq2[Line, error] {
-	from := int64(1)
-	if s, ok := r.Stream(node, number); ok {
-		if from = s.Lines - n + 1; n < 1 {
-			from = s.Lines + 1
+func (r *Reader) Tail(ctx context.Context, node string, attempt int, n int64) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		if n < 1 {
+			return
 		}
+		size, err := r.Size(ctx, node, attempt)
+		switch {
+		case errors.Is(err, ErrNoOutput):
+			return
+		case err != nil:
+			yield(Line{}, err)
+			return
+		}
+		r.Lines(ctx, node, attempt, size.Lines-n+1, 0)(yield)
 	}
-	return r.Lines(node, number, from, 0)
 }
 
-// A lineReader is one pass over some lines of a stream.
-type lineReader struct {
-	reader   *Reader
-	stream   *stream
-	id       int
+// lines is one pass over some lines of an attempt.
+type lines struct {
+	key      store.ChunkKey // of the chunk to read next
 	from, to int64
 	yield    func(Line, error) bool
 
 	line    Line // the line under way; Text is what was not handed out yet
 	partial bool // the line has begun
 	done    bool
-	data    readAhead
 }
 
-func (l *lineReader) run() error {
-	start := l.start()
-	l.line.Number, l.partial = start.newlines+1, start.partial
-	blocks := blockReader{from: &readAhead{from: l.reader.index}, next: start.block}
-	for !l.done && blocks.next <= l.stream.last {
-		if err := blocks.block(); err != nil {
-			return err
-		}
-		for !l.done {
-			rec, ok, err := blocks.record()
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if rec.stream != l.id {
-				continue
-			}
-			if err := l.chunk(rec, blocks.offset-rec.length); err != nil {
-				return err
-			}
-		}
+func newLines(key store.ChunkKey, from, to int64, yield func(Line, error) bool) *lines {
+	if to < 1 {
+		to = math.MaxInt64
 	}
-	if !l.done && l.partial {
-		l.hand(false)
-	}
-	return nil
+	l := &lines{key: key, from: max(from, 1), to: to, yield: yield}
+	l.line.Number = 1
+	l.done = l.from > l.to
+	return l
 }
 
-// start returns the last checkpoint before the first line begins.
-func (l *lineReader) start() checkpoint {
-	points := l.stream.points
-	i := sort.Search(len(points), func(i int) bool {
-		p := points[i]
-		return p.newlines+1 > l.from || p.newlines+1 == l.from && p.partial
-	})
-	return points[max(i-1, 0)]
-}
-
-// chunk takes the lines that end in a chunk, which begins at offset.
-func (l *lineReader) chunk(rec record, offset int64) error {
-	if _, err := l.reader.clip(&rec, offset+rec.length); err != nil {
-		return err
-	}
-	last := l.line.Number + rec.newlines // the line in which the chunk ends
-	if last < l.from || last == l.from && rec.ended {
-		l.line.Number, l.partial = last, !rec.ended
+// find goes to the chunk at which reading begins: the line may begin at the end
+// of the one before the first that holds some of it.
+func (l *lines) find(ctx context.Context, s store.Logs) error {
+	if l.from == 1 {
 		return nil
 	}
-	arrival := time.UnixMilli(rec.at).UTC()
-	for rec.length > 0 && !l.done {
-		p, err := l.data.peek(offset, rec.length)
+	seq, err := s.ChunkAt(ctx, l.key, l.from-1)
+	l.key.Seq = max(seq-1, 0)
+	return err
+}
+
+// read takes in the chunks that there are.
+func (l *lines) read(ctx context.Context, s store.Logs) error {
+	for !l.done {
+		chunks, err := s.Chunks(ctx, l.key, together)
 		if err != nil {
 			return err
 		}
-		offset += int64(len(p))
-		rec.length -= int64(len(p))
-		l.take(p, arrival)
+		for i := range chunks {
+			l.chunk(&chunks[i])
+		}
+		l.key.Seq += int64(len(chunks))
+		if len(chunks) < together {
+			return nil
+		}
 	}
 	return nil
 }
 
-// take takes bytes of the stream.
-func (l *lineReader) take(p []byte, arrival time.Time) {
+// end hands out a last line that has no end.
+func (l *lines) end() {
+	if l.partial && !l.done && l.line.Number >= l.from {
+		l.hand(false)
+	}
+}
+
+// chunk takes the lines that end in a chunk, and the beginning of another.
+func (l *lines) chunk(c *store.Chunk) {
+	if c.Cut > 0 {
+		l.gap(c)
+	}
+	if !l.partial {
+		l.line.Number = c.Line + 1
+	}
+	data := c.Data
+	for i, stamp := range c.Times {
+		end := len(c.Data)
+		if i+1 < len(c.Times) {
+			end = int(c.Times[i+1].Offset)
+		}
+		l.take(data[:end-int(stamp.Offset)], stamp.At)
+		data = c.Data[end:]
+	}
+	if len(c.Times) == 0 {
+		l.take(data, time.Time{})
+	}
+}
+
+// gap hands out what was left out before a chunk.
+func (l *lines) gap(c *store.Chunk) {
+	l.end()
+	number := l.line.Number
+	if !l.done && l.from <= c.Line+1 && number <= l.to {
+		var at time.Time
+		if len(c.Times) > 0 {
+			at = c.Times[0].At
+		}
+		l.done = !l.yield(Line{Number: number, Arrival: at, Text: leftOut(c.Cut), Newline: true, Cut: c.Cut}, nil)
+	}
+	l.partial, l.line.Text = false, l.line.Text[:0]
+	l.done = l.done || c.Line+1 > l.to
+}
+
+// leftOut is how a gap is shown.
+func leftOut(n int64) []byte { return fmt.Appendf(nil, "… %d bytes left out …", n) }
+
+// take takes bytes that arrived together.
+func (l *lines) take(p []byte, arrival time.Time) {
 	for len(p) > 0 && !l.done {
 		if !l.partial {
 			l.partial = true
@@ -417,7 +270,7 @@ func (l *lineReader) take(p []byte, arrival time.Time) {
 }
 
 // hand hands out what was gathered of a line.
-func (l *lineReader) hand(newline bool) {
+func (l *lines) hand(newline bool) {
 	l.line.Newline = newline
 	if !l.yield(l.line, nil) {
 		l.done = true
@@ -426,38 +279,71 @@ func (l *lineReader) hand(newline bool) {
 	l.line.Text = l.line.Text[:0]
 }
 
-// A readAhead reads a file, mostly forward, in large pieces.
-type readAhead struct {
-	from   io.ReaderAt
-	window []byte
-	at     int64 // where window begins
-}
-
-// peek returns some bytes from offset on, at least one and at most n, that are
-// good until the next call.
-func (r *readAhead) peek(offset, n int64) ([]byte, error) {
-	if offset < r.at || offset >= r.at+int64(len(r.window)) {
-		if r.window == nil {
-			r.window = make([]byte, windowSize)
+// Raw writes the bytes that an attempt wrote from the offset from up to to, as
+// they were written, to w. Where some of them were left out, a line says so. to
+// under 1 is the end.
+func (r *Reader) Raw(ctx context.Context, node string, attempt int, from, to int64, w io.Writer) error {
+	if to < 1 {
+		to = math.MaxInt64
+	}
+	key, err := r.at(ctx, r.chunk(node, attempt), from)
+	for err == nil && from < to {
+		var chunks []store.Chunk
+		if chunks, err = r.logs.Chunks(ctx, key, together); err != nil {
+			break
 		}
-		got, err := r.from.ReadAt(r.window[:windowSize], offset)
-		r.window, r.at = r.window[:got], offset
-		if got == 0 {
-			return nil, err
+		for _, c := range chunks {
+			if err = raw(w, &c, from, to); err != nil {
+				return err // the writer's own
+			}
+			from = max(from, c.Offset+int64(len(c.Data)))
+		}
+		if key.Seq += int64(len(chunks)); len(chunks) < together {
+			break
 		}
 	}
-	p := r.window[offset-r.at:]
-	return p[:min(int64(len(p)), n)], nil
+	if err != nil {
+		return problem(node, attempt, err)
+	}
+	return nil
 }
 
-// ReadAt is io.ReaderAt.
-func (r *readAhead) ReadAt(p []byte, offset int64) (n int, err error) {
-	for n < len(p) {
-		got, err := r.peek(offset+int64(n), int64(len(p)-n))
+// raw writes what of c lies between two offsets.
+func raw(w io.Writer, c *store.Chunk, from, to int64) error {
+	if c.Cut > 0 && from < c.Offset && to > c.Offset-c.Cut {
+		if _, err := fmt.Fprintf(w, "\n%s\n", leftOut(c.Cut)); err != nil {
+			return err
+		}
+	}
+	size := int64(len(c.Data))
+	begin, end := min(max(from-c.Offset, 0), size), min(max(to-c.Offset, 0), size)
+	if begin >= end {
+		return nil
+	}
+	_, err := w.Write(c.Data[begin:end])
+	return err
+}
+
+// at returns the key of the chunk that holds the byte at an offset, or follows
+// the gap that it fell into.
+func (r *Reader) at(ctx context.Context, key store.ChunkKey, offset int64) (store.ChunkKey, error) {
+	if offset <= 0 {
+		return key, nil
+	}
+	next, err := r.logs.ChunkAt(ctx, key, math.MaxInt64)
+	if err != nil {
+		return key, err
+	}
+	first := key
+	i := sort.Search(int(next), func(i int) bool {
 		if err != nil {
-			return n, err
+			return true
 		}
-		n += copy(p[n:], got)
-	}
-	return n, nil
+		var c store.Chunk
+		first.Seq = int64(i)
+		c, err = r.one(ctx, first)
+		return offset < c.Offset+int64(len(c.Data))
+	})
+	key.Seq = int64(i)
+	return key, err
 }

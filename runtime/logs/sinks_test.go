@@ -30,6 +30,16 @@ func (m *memory) Open(node string, number int) (Writer, error) {
 
 func (m *memory) Close() error { m.closed++; return m.err }
 
+func write(t require.TestingT, w Writer, at int, text string) {
+	require.NoError(t, w.Write(ms(at), []byte(text)))
+}
+
+func open(t require.TestingT, s Sink, node string, number int) Writer {
+	w, err := s.Open(node, number)
+	require.NoError(t, err)
+	return w
+}
+
 func TestTee(t *testing.T) {
 	one, two := new(memory), new(memory)
 	require.Same(t, one, Tee(nil, one))

@@ -72,8 +72,9 @@ type Builds interface {
 	// NextNumber draws a number for a build. Numbers grow; gaps are allowed.
 	NextNumber(ctx context.Context) (int64, error)
 
-	// Enqueue inserts b, which is as NewBuild made it. When there is a build of
-	// that ID already it is returned instead if it was asked for with the same
+	// Enqueue inserts b, which is as NewBuild made it, or what Changes made of
+	// that: who runs what he asked for has claimed it already. When there is a
+	// build of that ID it is returned instead if it was asked for with the same
 	// words (Hash), collected or not; ErrConflict if it was not.
 	Enqueue(ctx context.Context, b Build) (Build, error)
 
@@ -185,7 +186,8 @@ type Logs interface {
 	// Chunks returns the chunks of an attempt from seq on, at most limit.
 	Chunks(ctx context.Context, key ChunkKey, limit int) ([]Chunk, error)
 
-	// ChunkAt returns the seq of the chunk that holds the beginning of a line;
-	// the next seq that there will be when no chunk does.
+	// ChunkAt returns the seq of the first chunk that holds some of a line, which
+	// may have begun at the end of the chunk before; the next seq that there will
+	// be when no chunk does.
 	ChunkAt(ctx context.Context, key ChunkKey, line int64) (seq int64, err error)
 }

@@ -296,15 +296,31 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 	return found, rows.Err()
 }
 
-// ChunkAt implements store.Logs.
+// ChunkAt implements store.Logs. Lines only grow with seq, so it looks for the
+// chunk as one looks for a word in a dictionary.
 func (s *Store) ChunkAt(ctx context.Context, key store.ChunkKey, line int64) (seq int64, err error) {
-	// The last chunk that begins at the line or before it is the one, unless it
-	// ends before.
-	const of = " FROM chunks WHERE build = ?1 AND fence = ?2 AND node = ?3 AND attempt = ?4"
-	err = s.reads.QueryRowContext(ctx, `SELECT coalesce(
-		(SELECT min(seq)`+of+` AND (line + lines > ?5 OR line = ?5 AND size > 0)),
-		(SELECT max(seq) + 1`+of+`), 0)`, key.Build, key.Fence, key.Node, key.Attempt, line).Scan(&seq)
-	return seq, err
+	err = s.reads.QueryRowContext(ctx, "SELECT coalesce(max(seq) + 1, 0)"+ofChunk+">= 0", key.Build, key.Fence, key.Node, key.Attempt).Scan(&seq)
+	if err != nil || seq == 0 {
+		return 0, err
+	}
+	find, err := s.reads.PrepareContext(ctx, "SELECT seq, line, lines, size"+ofChunk+">= ? ORDER BY seq LIMIT 1")
+	if err != nil {
+		return 0, err
+	}
+	defer find.Close()
+	for low, high := int64(0), seq; low < high; {
+		middle := low + (high-low)/2
+		var at, first, lines, size int64
+		if err := find.QueryRowContext(ctx, key.Build, key.Fence, key.Node, key.Attempt, middle).Scan(&at, &first, &lines, &size); err != nil {
+			return 0, err
+		}
+		if first+lines > line || first == line && size > 0 {
+			seq, high = at, middle
+		} else {
+			low = at + 1
+		}
+	}
+	return seq, nil
 }
 
 // Purge implements store.Purger.

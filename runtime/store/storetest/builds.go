@@ -33,6 +33,23 @@ func enqueuedOnce(s suite) {
 	_, err = s.Enqueue(s.ctx, store.NewBuild(id("x"), 3, r, at))
 	require.ErrorIs(s.t, err, store.ErrConflict)
 	s.stands(first)
+
+	// Who runs it has it from its birth on.
+	born, _, err := store.NewBuild(id("born"), 4, r, at).Changed(store.Claim{Agent: a, Nonce: "n", Max: 1, At: at})
+	require.NoError(s.t, err)
+	for range 2 {
+		born, err = s.Enqueue(s.ctx, born)
+		require.NoError(s.t, err)
+		require.Equal(s.t, int64(1), born.Rev)
+	}
+	s.stands(born)
+	waiting, err := s.Queue(s.ctx, "", 10)
+	require.NoError(s.t, err)
+	require.Len(s.t, waiting, 1, "nobody else sees it waiting")
+	held, err := s.Running(s.ctx, a)
+	require.NoError(s.t, err)
+	require.Equal(s.t, []store.Build{born}, held)
+	s.change("born", store.Complete{Agent: a, Fence: 1, State: build.Success, At: at})
 }
 
 // racers is how many goroutines race.

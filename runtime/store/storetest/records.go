@@ -89,6 +89,19 @@ func chunks(s suite) {
 		require.Equal(s.t, want, seq, "line %d", line)
 	}
 
+	straddling := store.ChunkKey{Build: id("x"), Fence: 1, Node: "straddling", Attempt: 1}
+	parts := []store.Chunk{{Key: straddling, Lines: 1, Data: []byte("a\nb")}, {Key: straddling, Line: 1, Offset: 3, Data: []byte("bb")},
+		{Key: straddling, Line: 1, Lines: 2, Offset: 5, Data: []byte("b\nc\n")}}
+	for i := range parts {
+		parts[i].Key.Seq = int64(i)
+	}
+	require.NoError(s.t, s.AppendChunks(s.ctx, parts))
+	for line, want := range []int64{0, 1, 2, 3} {
+		seq, err := s.ChunkAt(s.ctx, straddling, int64(line))
+		require.NoError(s.t, err)
+		require.Equal(s.t, want, seq, "line %d", line)
+	}
+
 	changed := all[1]
 	changed.Data = []byte("other")
 	fresh := all[4]

@@ -1,0 +1,119 @@
+package logs
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// A Watch is how Follow learns that there is more. The zero Watch looks once a
+// second, for ever.
+type Watch struct {
+	Hints <-chan build.ID // of store.Builds.Watch: look now; nil, or closed, is none
+	Poll  time.Duration   // look at least as often; 0 is a second
+
+	// Ended reports whether nothing more will come; nil never does.
+	Ended func(ctx context.Context) (bool, error)
+}
+
+// Follow yields the lines from number from on, and goes on with those that are
+// to come until the attempt has ended or ctx is done, which is no error. A line
+// is yielded when it has ended, or nothing more will come.
+func (r *Reader) Follow(ctx context.Context, node string, attempt int, from int64, w Watch) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		err := r.follow(ctx, newLines(r.chunk(node, attempt), from, 0, yield), w)
+		if err != nil && ctx.Err() == nil {
+			yield(Line{}, problem(node, attempt, err))
+		}
+	}
+}
+
+func (r *Reader) follow(ctx context.Context, l *lines, w Watch) error {
+	if w.Poll <= 0 {
+		w.Poll = time.Second
+	}
+	tick := time.NewTicker(w.Poll)
+	defer tick.Stop()
+	if err := l.find(ctx, r.logs); err != nil {
+		return err
+	}
+	for !l.done {
+		// What was there before it ended is there now.
+		ended, err := false, error(nil)
+		if w.Ended != nil {
+			ended, err = w.Ended(ctx)
+		}
+		if err == nil {
+			err = l.read(ctx, r.logs)
+		}
+		if err != nil {
+			return err
+		}
+		if ended {
+			l.end()
+			return nil
+		}
+		if l.done || !w.wait(ctx, r.id, tick.C) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// wait waits until it is time to look again; false says that ctx is done.
+func (w *Watch) wait(ctx context.Context, id build.ID, tick <-chan time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick:
+			return true
+		case hint, ok := <-w.Hints:
+			if !ok {
+				w.Hints = nil
+			} else if hint == id || hint == "" {
+				return true
+			}
+		}
+	}
+}
+
+// EndOf returns a function that reports whether an attempt has ended, or its
+// build has, or somebody else has the build by now. It goes on reading the
+// build's events from where it was, so it is for one caller. With attempt 0 it
+// is about the build alone.
+func EndOf(s interface {
+	store.Builds
+	store.Events
+}, id build.ID, fence int64, node string, attempt int) func(context.Context) (bool, error) {
+	const batch = 1000
+	seq, ended := int64(1), false
+	return func(ctx context.Context) (bool, error) {
+		if ended {
+			return true, nil
+		}
+		b, err := s.Build(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		// Then all that was ever written under the fence is there.
+		ended = b.Terminal() || b.Fence != fence
+		for !ended && attempt > 0 {
+			events, err := s.Events(ctx, id, fence, seq, batch)
+			if err != nil {
+				return false, err
+			}
+			for _, ev := range events {
+				ended = ended || ev.Kind == build.AttemptEnded && ev.Node == node && ev.Attempt == attempt
+			}
+			seq += int64(len(events))
+			if len(events) < batch {
+				break
+			}
+		}
+		return ended, nil
+	}
+}
