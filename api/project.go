@@ -1,0 +1,26 @@
+package api
+
+import (
+	"time"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// A Project is a repository whose pipelines are built.
+type Project struct {
+	Name      string          `json:"name"`
+	Repo      string          `json:"repo"`
+	Ref       string          `json:"ref,omitempty"`
+	Zone      string          `json:"zone,omitempty"`
+	Retention store.Retention `json:"retention,omitzero"`
+	Rev       int64           `json:"rev,omitempty"` // in a PUT: the one that is to be replaced; 0 is whichever there is, or none
+	Created   time.Time       `json:"created,omitzero"`
+}
+
+// Pipelines is what a commit of a project can build.
+type Pipelines struct {
+	Project string `json:"project"`
+	Commit  string `json:"commit"`
+	plan.Catalog
+}

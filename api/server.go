@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// A Server answers for a Store. Store must be set. It must not be changed once
+// it handles anything.
+type Server struct {
+	Store   store.Store
+	Sources Sources // nil: what is asked for is not looked into before an agent plans it
+
+	// Webhook says how a project's forge signs; nil, or false, is that it may
+	// not call.
+	Webhook func(project string) (Webhook, bool)
+
+	Hosts   []string // names that it is called by, beside localhost and addresses of this machine; "*" is any
+	Version string
+	Now     func() time.Time // nil is the real clock
+	Log     *slog.Logger     // nil is silence
+}
+
+// A Webhook is how a forge signs what it sends.
+type Webhook struct {
+	Kind   string // "github", "gitlab", "gitea" or "hmac"
+	Secret string
+}
+
+// Sources looks into repositories. A ref or commit that is not there is
+// store.ErrNotFound.
+type Sources interface {
+	// Resolve finds the commit that ref names; "" is the project's Ref, and
+	// when that is empty too the repository's default branch.
+	Resolve(ctx context.Context, p store.Project, ref string) (commit string, err error)
+
+	// Catalog is what the PIPER.star of a commit registers; plan.Diagnostics
+	// when that is at fault.
+	Catalog(ctx context.Context, p store.Project, commit string) (plan.Catalog, error)
+
+	// Changed lists the files that differ between two commits.
+	Changed(ctx context.Context, p store.Project, base, commit string) ([]string, error)
+}
