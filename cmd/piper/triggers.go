@@ -137,7 +137,7 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 	if err != nil {
 		return "", errors.New(firstLine(err.Error()))
 	}
-	next.id, next.parent, next.later = runner.NewID(time.Now()), j, !t.Wait
+	next.id, next.parent, next.later = build.NewID(time.Now()), j, !t.Wait
 	if j.logDir != "" {
 		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(next.id))
 	}
