@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -22,13 +23,12 @@ type Agent struct {
 	Running  []BuildRef        `json:"running"`
 }
 
-// A BuildRef names a build. Its Number is 0 when it is not known, or not for
-// whoever asks.
+// A BuildRef names a build.
 type BuildRef struct {
-	ID       string `json:"id"`
-	Number   int64  `json:"number,omitempty"`
-	Project  string `json:"project,omitempty"`
-	Pipeline string `json:"pipeline,omitempty"`
+	ID       build.ID `json:"id"`
+	Number   int64    `json:"number"`
+	Project  string   `json:"project"`
+	Pipeline string   `json:"pipeline,omitempty"`
 }
 
 // A Token lets its bearer in.

@@ -28,7 +28,7 @@ type Server struct {
 // A Webhook is how a forge signs what it sends.
 type Webhook struct {
 	Kind   string // "github", "gitlab", "gitea" or "hmac"
-	Secret string
+	Secret []byte
 }
 
 // Sources looks into repositories. A ref or commit that is not there is

@@ -317,7 +317,7 @@ func failureCode(b *build.Build) int {
 // build runs one job to its end.
 func (e *execution) build(ctx context.Context, j *job) error {
 	if j.id == "" {
-		j.id = runner.NewID(time.Now())
+		j.id = build.NewID(time.Now())
 	}
 	var before history
 	var rec *recording

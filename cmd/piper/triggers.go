@@ -14,7 +14,6 @@ import (
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
-	"github.com/piper-build/piper/runtime/runner"
 )
 
 // path is the chain of pipelines that led to j, its own last.
@@ -137,7 +136,7 @@ func (e *execution) trigger(ctx context.Context, display progress.Display, j *jo
 	if err != nil {
 		return "", errors.New(firstLine(err.Error()))
 	}
-	next.id, next.parent, next.node, next.later = runner.NewID(time.Now()), j, node.Name, !t.Wait
+	next.id, next.parent, next.node, next.later = build.NewID(time.Now()), j, node.Name, !t.Wait
 	if j.logDir != "" {
 		next.logDir = filepath.Join(j.logDir, "triggered", t.Pipeline+"-"+string(next.id))
 	}

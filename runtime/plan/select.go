@@ -12,9 +12,13 @@ import (
 // a glob over such names, such as "build/*"; a group stands for every node
 // inside it. The zero Selection keeps everything.
 type Selection struct {
-	Only []string // keep these
-	From []string // keep these and everything downstream of them
-	Skip []string // then leave these out
+	Only []string `json:"only,omitempty"` // keep these
+	From []string `json:"from,omitempty"` // keep these and everything downstream of them
+	Skip []string `json:"skip,omitempty"` // then leave these out
+
+	// Outputs are, by step and key, what steps that are left out wrote in a
+	// build before: whatever uses them is given these.
+	Outputs map[string]map[string]string `json:"outputs,omitempty"`
 }
 
 // An UnknownNameError is an entry of a Selection that matches nothing.
@@ -84,7 +88,7 @@ func Select(p *Plan, s Selection) (*Plan, error) {
 			}
 		}
 	}
-	return sel.plan(func(i int) bool { return only[i] || from[i] })
+	return sel.plan(func(i int) bool { return only[i] || from[i] }, s.Outputs)
 }
 
 // selecting is one run of Select.
@@ -253,7 +257,7 @@ func (s *selecting) inside(name, group string) bool {
 }
 
 // plan builds what is left. asked tells the nodes that were named.
-func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
+func (s *selecting) plan(asked func(i int) bool, outputs map[string]map[string]string) (*Plan, error) {
 	p := *s.from
 	p.Nodes, p.Groups = nil, nil
 	inhabited := map[string]bool{}
@@ -261,6 +265,7 @@ func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
 		if !s.kept[i] {
 			continue
 		}
+		s.fill(&n, outputs)
 		if out, ok := s.leftOut(&n); ok {
 			return nil, &LeftOutError{Node: n.Name, Output: out}
 		}
@@ -280,6 +285,50 @@ func (s *selecting) plan(asked func(i int) bool) (*Plan, error) {
 		}
 	}
 	return &p, nil
+}
+
+// fill puts into n the outputs that are known of steps that are not kept.
+func (s *selecting) fill(n *Node, outputs map[string]map[string]string) {
+	known := func(p Part) (value string, ok bool) {
+		if p.Output == nil {
+			return "", false
+		}
+		if i, node := s.node[p.Output.Step]; node && !s.kept[i] {
+			value, ok = outputs[p.Output.Step][p.Output.Key]
+		}
+		return value, ok
+	}
+	if len(outputs) == 0 || len(n.Uses()) == 0 {
+		return
+	}
+	n.own()
+	n.texts(func(t *Text) {
+		all := len(t.Parts) > 0
+		parts := slices.Clone(t.Parts)
+		for i, part := range parts {
+			if value, ok := known(part); ok {
+				parts[i] = Part{Literal: value}
+			}
+			all = all && parts[i].Output == nil && parts[i].Secret == ""
+		}
+		if t.Parts = parts; all {
+			*t = Lit(t.Words())
+		}
+	})
+}
+
+// own gives n texts that it shares with no other plan.
+func (n *Node) own() {
+	if n.Step != nil {
+		step := *n.Step
+		step.Argv, step.Env = slices.Clone(step.Argv), slices.Clone(step.Env)
+		n.Step = &step
+	}
+	if n.Trigger != nil {
+		trigger := *n.Trigger
+		trigger.Params = slices.Clone(trigger.Params)
+		n.Trigger = &trigger
+	}
 }
 
 // unlist takes from n the services that are not kept.

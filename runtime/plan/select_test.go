@@ -196,6 +196,27 @@ func TestSelectOutputOfWhatIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestSelectFillsInOutputsThatAreKnown(t *testing.T) {
+	output := func(step, key string) Part { return Part{Output: &Output{Step: step, Key: key}} }
+	p := graph("version:\nname:\nbuild: version name\nship: build")
+	p.Nodes[2].Step = &Step{Argv: []Text{Lit("make"), {Parts: []Part{{Literal: "v"}, output("version", "v")}}},
+		Env: Env{{Name: "NAME", Value: Text{Parts: []Part{output("name", "n"), {Literal: "-"}, output("version", "v")}}}}}
+	p.Nodes[3] = Node{Name: "ship", Needs: []string{"build"}, Trigger: &Trigger{Pipeline: "ship", Params: Env{{Name: "v", Value: Text{Parts: []Part{output("version", "v")}}}}}}
+	before := p.Digest()
+
+	got, err := Select(p, Selection{Skip: []string{"version"}, Outputs: map[string]map[string]string{"version": {"v": "1.2"}, "name": {"n": "not this one, it runs"}}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"name", "build", "ship"}, got.NodeNames())
+	build, ship := got.Nodes[1], got.Nodes[2]
+	require.Equal(t, []Text{Lit("make"), Lit("v1.2")}, build.Step.Argv)
+	require.Equal(t, []Part{output("name", "n"), {Literal: "-"}, {Literal: "1.2"}}, build.Step.Env[0].Value.Parts)
+	require.Equal(t, Lit("1.2"), ship.Trigger.Params[0].Value)
+	require.Equal(t, before, p.Digest(), "the plan that was selected from stays as it is")
+
+	_, err = Select(p, Selection{Skip: []string{"version"}, Outputs: map[string]map[string]string{"version": {"other": "1.2"}}})
+	require.Equal(t, &LeftOutError{Node: "build", Output: Output{Step: "version", Key: "v"}}, err)
+}
+
 func TestSelectExpandOfWhatIsLeftOut(t *testing.T) {
 	p := graph("a:\nb: a\nx: b ?a\nc: x")
 	for _, s := range []Selection{{Only: []string{"x"}}, {Skip: []string{"a"}}, {From: []string{"b"}}} {

@@ -73,7 +73,7 @@ type Display interface {
 // machine's, and the build that comes with it shows how far it got.
 func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if o.ID == "" {
-		o.ID = NewID(time.Now())
+		o.ID = build.NewID(time.Now())
 	}
 	b = build.New(o.Plan)
 	b.Expect(o.History)

@@ -68,6 +68,7 @@ type Request struct {
 	Ref         string            `json:"ref,omitempty"`    // as it was asked for
 	Commit      string            `json:"commit,omitempty"` // "" is what Ref names when it is planned
 	Patch       string            `json:"patch,omitempty"`  // the digest of uncommitted changes
+	Select      plan.Selection    `json:"select,omitzero"`  // the part of the plan that is to run
 	Event       plan.Event        `json:"event,omitzero"`
 	Priority    int               `json:"priority,omitempty"`
 	Cause       Cause             `json:"cause,omitzero"`

@@ -16,7 +16,7 @@ import (
 const a, b store.AgentID = "agent-a", "agent-b"
 
 func enqueuedOnce(s suite) {
-	r := store.Request{Project: "p", Pipeline: "build", Params: map[string]string{"v": "1"}, Ref: "main",
+	r := store.Request{Project: "p", Pipeline: "build", Params: map[string]string{"v": "1"}, Ref: "main", Select: plan.Selection{Only: []string{"unit"}, Outputs: map[string]map[string]string{"v": {"n": "1"}}},
 		Event: plan.Event{Kind: "push", Branch: "main", Time: at}, Cause: store.Cause{Kind: "push", By: "ann"}}
 	first, err := s.Enqueue(s.ctx, store.NewBuild(id("x"), 1, r, at))
 	require.NoError(s.t, err)

@@ -1,18 +1,16 @@
-package runner
+package build
 
 import (
 	"crypto/rand"
 	"encoding/hex"
 	"time"
-
-	"github.com/piper-build/piper/runtime/build"
 )
 
 // NewID makes the id of a build that is made now: a UUID of version 7 (RFC
 // 9562), so ids sort by the millisecond they were made in. The rest is 74
 // random bits. (The usual package for UUIDs brings in net, and with it cgo and
 // a slower start of every command.)
-func NewID(now time.Time) build.ID {
+func NewID(now time.Time) ID {
 	var u [16]byte
 	rand.Read(u[:]) // never fails
 	ms := now.UnixMilli()
@@ -28,5 +26,5 @@ func NewID(now time.Time) build.ID {
 	hex.Encode(text[19:23], u[8:10])
 	hex.Encode(text[24:36], u[10:16])
 	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return build.ID(text)
+	return ID(text)
 }

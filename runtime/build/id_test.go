@@ -1,4 +1,4 @@
-package runner_test
+package build_test
 
 import (
 	"regexp"
@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/build"
-	"github.com/piper-build/piper/runtime/runner"
 )
 
 func TestNewID(t *testing.T) {
@@ -16,10 +15,10 @@ func TestNewID(t *testing.T) {
 	form := regexp.MustCompile(`^01234567-89ab-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[build.ID]bool{}
 	for range 1000 {
-		id := runner.NewID(now)
+		id := build.NewID(now)
 		require.Regexp(t, form, string(id))
 		require.False(t, seen[id])
 		seen[id] = true
 	}
-	require.Less(t, runner.NewID(now), runner.NewID(now.Add(time.Millisecond)))
+	require.Less(t, build.NewID(now), build.NewID(now.Add(time.Millisecond)))
 }

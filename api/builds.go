@@ -1,0 +1,365 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+)
+
+// summary is a build as lists and streams have it.
+func summary(b *store.Build, agents map[store.AgentID]string) Build {
+	r := &b.Request
+	s := Build{
+		ID: b.ID, Number: b.Number, Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment,
+		State: b.State, Reason: b.Reason, Commit: b.Commit, Ref: r.Ref, Patch: r.Patch, PlanDigest: b.Plan,
+		Parent: r.Cause.Build, Cause: Cause(r.Cause), Attempt: b.Attempt, Fence: b.Fence, Priority: r.Priority, Progress: b.Progress,
+		Created: b.Created, Started: b.Started, Ended: b.Ended, Rev: b.Rev,
+	}
+	if s.Commit == "" {
+		s.Commit = r.Commit
+	}
+	if b.Owner != "" {
+		s.Agent = &AgentRef{ID: b.Owner, Name: agents[b.Owner]}
+	}
+	if b.Cancel != nil {
+		cancel := Cancel(*b.Cancel)
+		s.Cancel = &cancel
+	}
+	if len(r.Params) > 0 {
+		s.Params = make(map[string]any, len(r.Params))
+		for name, text := range r.Params {
+			s.Params[name] = text
+		}
+	}
+	return s
+}
+
+// agentNames are the names of all agents.
+func (c *call) agentNames() (map[store.AgentID]string, error) {
+	agents, err := c.Store.Agents(c.ctx)
+	names := make(map[store.AgentID]string, len(agents))
+	for _, a := range agents {
+		names[a.ID] = a.Name
+	}
+	return names, err
+}
+
+func (c *call) listBuilds() (*answer, error) {
+	q := c.query
+	limit, err := c.limit(defaultLimit, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	f := store.Filter{Project: q.Get("project"), Pipeline: q.Get("pipeline"), State: build.State(q.Get("state")), Owner: store.AgentID(q.Get("agent")), Parent: build.ID(q.Get("parent"))}
+	states := []build.State{"", build.Queued, build.Running, build.Success, build.Failed, build.Cancelled, build.TimedOut, build.Lost, build.Rejected}
+	switch {
+	case f.Pipeline != "" && f.Project == "":
+		return nil, badField("pipeline", "needs project too")
+	case !slices.Contains(states, f.State):
+		p := badField("state", quote(string(f.State))+" is no state of a build")
+		var words []string
+		for _, s := range states {
+			words = append(words, string(s))
+		}
+		if near, ok := plan.Nearest(string(f.State), words); ok {
+			p.Errors[0].Hint = "did you mean " + near + "?"
+		}
+		return nil, p
+	case f.Project != "" && !c.sees(f.Project):
+		return nil, c.noProject(f.Project)
+	}
+	names, err := c.agentNames()
+	if err != nil {
+		return nil, err
+	}
+	// A page is of what may be seen: of a store with much else it takes several.
+	list, cursor := []Build{}, q.Get("cursor")
+	for range 20 {
+		page, next, err := c.Store.List(c.ctx, f, cursor, limit-len(list))
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if c.sees(page[i].Request.Project) {
+				list = append(list, summary(&page[i], names))
+			}
+		}
+		if cursor = next; cursor == "" || len(list) == limit {
+			break
+		}
+	}
+	a := &answer{value: list}
+	if cursor != "" {
+		next := maps.Clone(q)
+		next.Set("cursor", cursor)
+		a.with("Link", fmt.Sprintf("<%s?%s>; rel=\"next\"", c.r.URL.Path, url.Values(next).Encode())).with("X-Next-Cursor", cursor)
+	}
+	return a, nil
+}
+
+// limit is how many entries are asked for.
+func (c *call) limit(usual, most int64) (int, error) {
+	n, err := c.number("limit", 1)
+	if n == 0 {
+		n = usual
+	}
+	return int(min(n, most)), err
+}
+
+// number is a parameter of the query; 0 when it is not there.
+func (c *call) number(name string, least int64) (int64, error) {
+	text, given := c.query.Get(name), c.query.Has(name)
+	if !given {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least {
+		return 0, badField(name, fmt.Sprintf("%s is no whole number from %d on", quote(text), least))
+	}
+	return n, nil
+}
+
+// flag is a parameter of the query that is true, false or not there.
+func (c *call) flag(name string) (bool, error) {
+	if text := c.query.Get(name); text != "" {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return false, badField(name, quote(text)+" is neither true nor false")
+		}
+		return on, nil
+	}
+	return c.query.Has(name), nil
+}
+
+// build reads the build of the path, by number or ID, if whoever asks may see it.
+func (c *call) build() (store.Build, error) {
+	ref := c.param("build")
+	b, err := c.find(ref)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && !c.sees(b.Request.Project):
+		return store.Build{}, problem(http.StatusNotFound, "no-build", "there is no build "+quote(ref))
+	case err == nil && b.Collected:
+		return store.Build{}, problem(http.StatusNotFound, "no-build", "build "+quote(ref)+" was deleted, as the project's retention says")
+	}
+	return b, err
+}
+
+func (c *call) find(ref string) (store.Build, error) {
+	if n, err := strconv.ParseInt(ref, 10, 64); err == nil {
+		return c.Store.BuildNumbered(c.ctx, n)
+	}
+	return c.Store.Build(c.ctx, build.ID(ref))
+}
+
+func (c *call) showBuild() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	return c.whole(http.StatusOK, b)
+}
+
+// whole answers with all there is to say of a build.
+func (c *call) whole(status int, b store.Build) (*answer, error) {
+	names, err := c.agentNames()
+	if err != nil {
+		return nil, err
+	}
+	s := summary(&b, names)
+	s.Diagnostics = b.Diagnostics
+	f, err := c.fold(&b)
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
+		s.Fence, s.Params, s.Pipeline = f.fence, f.plan.Params, f.plan.Pipeline
+		s.Steps = steps(f.Build)
+		if f.State() == build.Running {
+			s.Progress = f.Progress() // newer than what the agent reported
+		}
+	}
+	s.Approvals = approvals(&b, f)
+	for _, node := range slices.Sorted(maps.Keys(b.Outbox)) {
+		out := b.Outbox[node]
+		t := Triggered{Node: node, ID: out.Child, Project: out.Request.Project, Pipeline: out.Request.Pipeline, Wait: out.Wait}
+		switch child, err := c.Store.Build(c.ctx, out.Child); {
+		case err == nil:
+			t.Number, t.State = child.Number, child.State
+		case !errors.Is(err, store.ErrNotFound):
+			return nil, err
+		}
+		if c.sees(t.Project) {
+			s.Triggered = append(s.Triggered, t)
+		}
+	}
+	return &answer{status: status, value: s}, nil
+}
+
+// folded is what happened inside a build.
+type folded struct {
+	*build.Build
+	plan  *plan.Plan // as it was stored, without what expands found
+	fence int64
+}
+
+// fold reads what happened inside a build; nil when it was not planned.
+func (c *call) fold(b *store.Build) (*folded, error) {
+	if b.Plan == "" {
+		return nil, nil
+	}
+	p, err := c.planOf(b)
+	if err != nil {
+		return nil, err
+	}
+	fence, err := c.fence(b)
+	if err != nil {
+		return nil, err
+	}
+	f := &folded{build.New(p), p, fence}
+	for {
+		events, err := c.Store.Events(c.ctx, b.ID, fence, f.Seq()+1, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, ev := range events {
+			if err := f.Apply(ev); err != nil {
+				return nil, fmt.Errorf("read what happened in build %s: %w", b.ID, err)
+			}
+		}
+		if len(events) < 1000 {
+			return f, nil
+		}
+	}
+}
+
+func (c *call) planOf(b *store.Build) (*plan.Plan, error) {
+	data, err := c.Store.Blob(c.ctx, b.Plan)
+	if err != nil {
+		return nil, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
+	}
+	return plan.Decode(data)
+}
+
+// fence is the one under which happened what there is to tell of b. Whoever ends
+// or takes back a build from outside gives it another one, under which nothing
+// happens any more: then it is the newest one under which something did.
+func (c *call) fence(b *store.Build) (int64, error) {
+	if b.State == build.Running {
+		return b.Fence, nil
+	}
+	for fence := b.Fence; fence > max(0, b.Fence-20); fence-- {
+		events, err := c.Store.Events(c.ctx, b.ID, fence, 1, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(events) > 0 {
+			return fence, nil
+		}
+	}
+	return b.Fence, nil
+}
+
+// steps are all nodes, in the order of the plan.
+func steps(b *build.Build) []Step {
+	nodes := b.Plan().Nodes
+	list := make([]Step, len(nodes))
+	for i := range nodes {
+		list[i] = Step{Name: nodes[i].Name, Step: b.Node(i)}
+		if s := list[i].State; s == build.Waiting || s == build.Running {
+			list[i].Why = b.Why(i)
+		}
+	}
+	return list
+}
+
+// approvals are the nodes that ask a person now, or were answered.
+func approvals(b *store.Build, f *folded) (list []Approval) {
+	prompts := map[string]string{}
+	if f != nil {
+		nodes := f.Build.Plan().Nodes
+		for i := range nodes {
+			if nodes[i].Approve == nil {
+				continue
+			}
+			prompts[nodes[i].Name] = nodes[i].Approve.Prompt
+			_, answered := b.Approvals[nodes[i].Name]
+			if step := f.Node(i); step.State == build.Running && !answered && !b.Terminal() {
+				list = append(list, Approval{Node: nodes[i].Name, State: ApprovalWaiting, Prompt: nodes[i].Approve.Prompt, At: step.Started})
+			}
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(b.Approvals)) {
+		a := b.Approvals[node]
+		state := ApprovalRefused
+		if a.Approved {
+			state = ApprovalApproved
+		}
+		list = append(list, Approval{Node: node, State: state, Prompt: prompts[node], By: a.By, Reason: a.Reason, At: a.At})
+	}
+	return list
+}
+
+func (c *call) showPlan() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	if b.Plan == "" {
+		return nil, problem(http.StatusNotFound, "not-planned", fmt.Sprintf("build %d was not planned", b.Number))
+	}
+	data, err := c.Store.Blob(c.ctx, b.Plan)
+	if err != nil {
+		return nil, err
+	}
+	return (&answer{text: data, kind: "application/json"}).with("ETag", `"`+b.Plan+`"`), nil
+}
+
+func (c *call) listEvents() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	after, err := c.number("after", 0)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := c.limit(1000, 1000)
+	if err != nil {
+		return nil, err
+	}
+	fence, err := c.fenceAsked(&b)
+	if err != nil {
+		return nil, err
+	}
+	events, err := c.Store.Events(c.ctx, b.ID, fence, after+1, limit)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]BuildEvent, len(events))
+	for i, ev := range events {
+		list[i] = BuildEvent{Build: b.ID, Fence: fence, Event: ev}
+	}
+	return ok(list)
+}
+
+// fenceAsked is the fence that is asked for, or the one that counts.
+func (c *call) fenceAsked(b *store.Build) (int64, error) {
+	fence, err := c.number("fence", 1)
+	if err != nil || fence > 0 {
+		return fence, err
+	}
+	return c.fence(b)
+}

@@ -1,0 +1,383 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+const (
+	pollEvery  = 2 * time.Second
+	keepNotes  = 4096 // that somebody who is behind, or was away, can be told
+	newestPage = 100  // ended builds whose changes are noticed
+	mostMissed = 2000 // builds that can be made while nobody looks, without a reset
+)
+
+// A hub finds out what changes in the store, once for all who listen. Only while
+// there are listeners it looks: at what the store hints at, and every two seconds
+// at everything, as a hint may be missing. What it found before it keeps, so
+// whoever comes back is told of what happened while nobody was there.
+//
+// A change is found by comparing. Several that come fast are one note, with what
+// came of them.
+type hub struct {
+	*Server
+
+	mu     sync.Mutex
+	epoch  string // another one: what was noted before is not known any more
+	first  int64  // the number of notes[0]
+	notes  []note
+	ears   int           // how many listen
+	rang   chan struct{} // closed, and replaced, when there is a note or a bell
+	bells  map[build.ID]*bell
+	stop   context.CancelFunc
+	looked chan struct{} // closed once the first look of this round is over
+
+	looking sync.Mutex // one round looks at a time: the next may begin before the last has noticed that nobody listens
+
+	// These belong to whoever looks.
+	builds   map[build.ID]int64 // the Rev of what is active or new
+	top      int64              // the highest number seen
+	agents   map[store.AgentID][]byte
+	projects map[string]int64
+	names    map[store.AgentID]string
+	begun    bool
+}
+
+// A note is something that changed.
+type note struct {
+	topic   string // "builds", "agents" or "projects"
+	kind    string
+	project string // only for who may see it; "" is anyone
+	data    []byte
+	public  []byte // for who may not see every project; nil is data
+}
+
+// A bell rings for those who follow one build.
+type bell struct {
+	ears int
+	rang int64
+}
+
+func newHub(h *handler) *hub {
+	return &hub{Server: h.Server, epoch: rand.Text()[:8], first: 1, rang: make(chan struct{}), bells: map[build.ID]*bell{},
+		builds: map[build.ID]int64{}, agents: map[store.AgentID][]byte{}, projects: map[string]int64{}, names: map[store.AgentID]string{}}
+}
+
+func (h *hub) listeners() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ears
+}
+
+// listen begins to listen, also to the builds; it returns once everything up to
+// now is noted. leave must be called.
+func (h *hub) listen(ctx context.Context, builds []build.ID) (leave func(), err error) {
+	h.mu.Lock()
+	for _, id := range builds {
+		if h.bells[id] == nil {
+			h.bells[id] = &bell{}
+		}
+		h.bells[id].ears++
+	}
+	if h.ears++; h.ears == 1 {
+		var looking context.Context
+		looking, h.stop = context.WithCancel(context.Background())
+		h.looked = make(chan struct{})
+		go h.run(looking, h.looked)
+	}
+	looked := h.looked
+	h.mu.Unlock()
+	leave = func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, id := range builds {
+			if b := h.bells[id]; b != nil {
+				if b.ears--; b.ears == 0 {
+					delete(h.bells, id)
+				}
+			}
+		}
+		if h.ears--; h.ears == 0 {
+			h.stop()
+		}
+	}
+	select {
+	case <-looked:
+		return leave, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// run looks until nobody listens.
+func (h *hub) run(ctx context.Context, looked chan struct{}) {
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	first := sync.OnceFunc(func() { close(looked) })
+	defer first()
+	hints, err := h.Store.Watch(ctx)
+	if err != nil {
+		hints = nil
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if err := h.look(ctx); err != nil && ctx.Err() == nil {
+			h.log().Warn("store does not say what has changed", "error", err)
+		}
+		h.ring("")
+		first()
+		for again := false; !again; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				again = true
+				if hints == nil {
+					if hints, err = h.Store.Watch(ctx); err != nil {
+						hints = nil
+					}
+				}
+			case id, ok := <-hints:
+				switch {
+				case !ok:
+					hints = nil
+				case id == "":
+					again = true
+				default:
+					h.hinted(ctx, id)
+				}
+			}
+		}
+	}
+}
+
+// hinted looks at one build.
+func (h *hub) hinted(ctx context.Context, id build.ID) {
+	if b, err := h.Store.Build(ctx, id); err == nil {
+		h.saw(&b)
+	}
+	h.ring(id)
+}
+
+// look compares everything with what was there before.
+func (h *hub) look(ctx context.Context) error {
+	if err := h.lookAtAgents(ctx); err != nil {
+		return err
+	}
+	if err := h.lookAtProjects(ctx); err != nil {
+		return err
+	}
+	running, err := h.Store.Running(ctx, "")
+	if err != nil {
+		return err
+	}
+	queued, err := h.Store.Queue(ctx, "", 100_000)
+	if err != nil {
+		return err
+	}
+	recent, err := h.recent(ctx)
+	if err != nil {
+		return err
+	}
+	there := map[build.ID]bool{}
+	for _, list := range [][]store.Build{recent, running, queued} {
+		for i := range list {
+			there[list[i].ID] = true
+			h.saw(&list[i])
+		}
+	}
+	for id := range h.builds {
+		if there[id] {
+			continue
+		}
+		b, err := h.Store.Build(ctx, id) // it has ended, or was collected
+		if err != nil {
+			return err
+		}
+		if h.saw(&b); b.Terminal() {
+			delete(h.builds, id)
+		}
+	}
+	h.begun = true
+	return nil
+}
+
+// recent are the newest builds: those that were not seen yet, and some that were,
+// as a number may be drawn long before there is a build that has it.
+func (h *hub) recent(ctx context.Context) (list []store.Build, err error) {
+	top := h.top
+	for cursor := ""; ; {
+		page, next, err := h.Store.List(ctx, store.Filter{}, cursor, newestPage)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page...)
+		if len(page) > 0 {
+			h.top = max(h.top, page[0].Number)
+		}
+		if next == "" || !h.begun || page[len(page)-1].Number <= top-newestPage/2 {
+			slices.Reverse(list)
+			return list, nil
+		}
+		if len(list) >= mostMissed {
+			h.forget()
+			return list[:newestPage], nil
+		}
+		cursor = next
+	}
+}
+
+// forget begins a new epoch.
+func (h *hub) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.first += int64(len(h.notes))
+	h.epoch, h.notes = rand.Text()[:8], nil
+}
+
+// saw notes a build that is not as it was.
+func (h *hub) saw(b *store.Build) {
+	had, known := h.builds[b.ID]
+	if had >= b.Rev || b.Collected {
+		return
+	}
+	if h.builds[b.ID] = b.Rev; !h.begun && !known {
+		return
+	}
+	h.note(note{topic: "builds", kind: MessageBuild, project: b.Request.Project, data: encode(summary(b, h.names))})
+}
+
+func (h *hub) lookAtAgents(ctx context.Context) error {
+	agents, err := h.Store.Agents(ctx)
+	if err != nil {
+		return err
+	}
+	running := map[build.ID]store.Build{}
+	for i := range agents {
+		for id := range agents[i].Running {
+			b, err := h.Store.Build(ctx, id)
+			if err == nil {
+				running[id] = b
+			}
+		}
+	}
+	there := map[store.AgentID][]byte{}
+	clear(h.names)
+	for i := range agents {
+		a := agentOf(&agents[i], running)
+		h.names[a.ID] = a.Name
+		seen := a.Seen
+		a.Seen = time.Time{} // that it lives is no news
+		there[a.ID] = encode(a)
+		if h.begun && !bytes.Equal(there[a.ID], h.agents[a.ID]) {
+			a.Seen = seen
+			data := encode(a)
+			a.Running = []BuildRef{}
+			h.note(note{topic: "agents", kind: MessageAgent, data: data, public: encode(a)})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(h.agents)) {
+		if _, ok := there[id]; !ok {
+			h.note(note{topic: "agents", kind: MessageGone, data: encode(Gone{Agent: string(id)})})
+		}
+	}
+	h.agents = there
+	return nil
+}
+
+func (h *hub) lookAtProjects(ctx context.Context) error {
+	projects, err := h.Store.Projects(ctx)
+	if err != nil {
+		return err
+	}
+	there := map[string]int64{}
+	for _, p := range projects {
+		if there[p.Name] = p.Rev; h.begun && h.projects[p.Name] != p.Rev {
+			h.note(note{topic: "projects", kind: MessageProject, project: p.Name, data: encode(projectOf(p))})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.projects)) {
+		if _, ok := there[name]; !ok {
+			h.note(note{topic: "projects", kind: MessageGone, project: name, data: encode(Gone{Project: name})})
+		}
+	}
+	h.projects = there
+	return nil
+}
+
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("api: %v", err)) // it is one of our own types
+	}
+	return data
+}
+
+// note keeps a note and wakes those who listen.
+func (h *hub) note(n note) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.notes = append(h.notes, n); len(h.notes) > 2*keepNotes {
+		h.first += int64(len(h.notes) - keepNotes)
+		h.notes = slices.Clone(h.notes[len(h.notes)-keepNotes:])
+	}
+	h.wake()
+}
+
+// ring wakes those who follow a build; of "" any.
+func (h *hub) ring(id build.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id == "" {
+		for _, b := range h.bells {
+			b.rang++
+		}
+	} else if b := h.bells[id]; b != nil {
+		b.rang++
+	} else {
+		return
+	}
+	h.wake()
+}
+
+func (h *hub) wake() {
+	close(h.rang)
+	h.rang = make(chan struct{})
+}
+
+// head is the number of the next note.
+func (h *hub) head() (epoch string, next int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch, h.first + int64(len(h.notes))
+}
+
+// since returns the notes from a number on, and a channel that is closed when
+// there is more. false says that some of them are forgotten.
+func (h *hub) since(epoch string, next int64) (notes []note, more <-chan struct{}, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch != h.epoch || next < h.first || next > h.first+int64(len(h.notes)) {
+		return nil, h.rang, false
+	}
+	return h.notes[next-h.first : len(h.notes) : len(h.notes)], h.rang, true
+}
+
+// rung is how often a build's bell rang.
+func (h *hub) rung(id build.ID) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bells[id].rang
+}

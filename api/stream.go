@@ -1,0 +1,324 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+const (
+	keepAlive = 15 * time.Second // between two words of a stream
+	recheck   = 4 * time.Second  // of the token that it began with
+	maxTopics = 32
+)
+
+// errGone says that whoever was streamed to is not there, or may not be.
+var errGone = errors.New("nobody reads")
+
+// events is a stream of server-sent events. One goroutine writes it.
+type events struct {
+	c       *call
+	out     steady
+	flush   *http.ResponseController
+	spoke   time.Time
+	checked time.Time
+	broken  bool
+}
+
+func (c *call) events() *events {
+	header := c.w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no")
+	c.w.WriteHeader(http.StatusOK)
+	control := http.NewResponseController(c.w)
+	e := &events{c: c, out: steady{c.w, control}, flush: control, checked: time.Now(), broken: c.r.Method == http.MethodHead}
+	return e
+}
+
+// send writes an event. false says that nobody reads it.
+func (e *events) send(kind, id string, value any) bool {
+	return e.write("event: %s\nid: %s\ndata: %s\n\n", kind, id, encode(value))
+}
+
+func (e *events) write(format string, args ...any) bool {
+	if e.broken {
+		return false
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, format, args...)
+	_, err := e.out.Write(text.Bytes())
+	if err == nil {
+		if err = e.flush.Flush(); errors.Is(err, http.ErrNotSupported) {
+			err = nil
+		}
+	}
+	e.spoke = time.Now()
+	e.broken = err != nil
+	return !e.broken
+}
+
+// alive says something when nothing was said for long, and reports whether the
+// stream goes on: it does while somebody reads it who may. It is to be called
+// every few seconds.
+func (e *events) alive() bool {
+	now := time.Now()
+	if now.Sub(e.checked) >= recheck {
+		if e.checked = now; !e.c.standing() {
+			e.broken = true
+		}
+	}
+	if now.Sub(e.spoke) >= keepAlive {
+		e.write(": still here\n\n")
+	}
+	return !e.broken
+}
+
+// A place is where a stream of several topics is. Its text is an event's ID:
+// the hub's epoch and note, then each build with its fence, event and Rev.
+type place struct {
+	epoch  string
+	note   int64
+	builds map[build.ID]buildPlace
+}
+
+type buildPlace struct{ fence, seq, rev int64 }
+
+func (p *place) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s.%d", p.epoch, p.note)
+	for _, id := range sortedIDs(p.builds) {
+		at := p.builds[id]
+		fmt.Fprintf(&b, ",%s=%d.%d.%d", id, at.fence, at.seq, at.rev)
+	}
+	return b.String()
+}
+
+func sortedIDs(m map[build.ID]buildPlace) (ids []build.ID) {
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// parsePlace reads what String wrote.
+func parsePlace(s string) (place, bool) {
+	p := place{builds: map[build.ID]buildPlace{}}
+	head, rest, _ := strings.Cut(s, ",")
+	var note string
+	p.epoch, note, _ = strings.Cut(head, ".")
+	var err error
+	if p.note, err = strconv.ParseInt(note, 10, 64); err != nil || p.epoch == "" || len(s) > 8<<10 {
+		return place{}, false
+	}
+	for rest != "" {
+		var one string
+		one, rest, _ = strings.Cut(rest, ",")
+		id, at, _ := strings.Cut(one, "=")
+		var b buildPlace
+		if n, err := fmt.Sscanf(at, "%d.%d.%d", &b.fence, &b.seq, &b.rev); n != 3 || err != nil || b.fence < 0 || b.seq < 0 || b.rev < 0 {
+			return place{}, false
+		}
+		p.builds[build.ID(id)] = b
+	}
+	return p, p.String() == s
+}
+
+// topics are what a stream is about.
+type topics struct {
+	notes  map[string]bool // "builds", "agents", "projects"
+	builds []build.ID
+}
+
+func (c *call) topics() (t topics, err error) {
+	t.notes = map[string]bool{}
+	words := strings.FieldsFunc(strings.Join(c.query["topics"], ","), func(r rune) bool { return r == ',' })
+	if len(words) == 0 || len(words) > maxTopics {
+		return t, badField("topics", fmt.Sprintf("wants 1 to %d of builds, build:ID, agents and projects", maxTopics))
+	}
+	for _, word := range words {
+		ref, one := strings.CutPrefix(word, "build:")
+		switch {
+		case one:
+			c.param = func(string) string { return ref }
+			b, err := c.build()
+			if err != nil {
+				return t, err
+			}
+			if !slices.Contains(t.builds, b.ID) {
+				t.builds = append(t.builds, b.ID)
+			}
+		case word == "builds" || word == "agents" || word == "projects":
+			t.notes[word] = true
+		default:
+			return t, badField("topics", quote(word)+" is none of builds, build:ID, agents and projects")
+		}
+	}
+	return t, nil
+}
+
+// stream is GET /v1/events.
+func (c *call) stream() (*answer, error) {
+	t, err := c.topics()
+	if err != nil {
+		return nil, err
+	}
+	last, resumes := place{}, false
+	if id := c.r.Header.Get("Last-Event-ID"); id != "" {
+		if last, resumes = parsePlace(id); !resumes {
+			return nil, badField("Last-Event-ID", "is none that a stream gave")
+		}
+	}
+	leave, err := c.hub.listen(c.ctx, t.builds)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	at := place{builds: map[build.ID]buildPlace{}}
+	at.epoch, at.note = c.hub.head()
+	reset := resumes && len(t.notes) > 0
+	if _, _, known := c.hub.since(last.epoch, last.note); reset && known {
+		at.epoch, at.note, reset = last.epoch, last.note, false
+	}
+	for _, id := range t.builds {
+		at.builds[id] = last.builds[id] // of a build that it was not told of: from the beginning
+	}
+	f := follower{call: c, topics: t, at: at, out: c.events(), rung: map[build.ID]int64{}}
+	if reset {
+		f.out.send(MessageReset, f.at.String(), struct{}{})
+	} else {
+		f.out.write("id: %s\n\n", f.at.String()) // no event, but a place to resume from
+	}
+	f.run()
+	return nil, nil
+}
+
+// A follower is one stream at work.
+type follower struct {
+	*call
+	topics
+	at   place
+	out  *events
+	rung map[build.ID]int64 // by build: its bell when it was looked at; not there: never
+}
+
+func (f *follower) run() {
+	tick := time.NewTicker(recheck)
+	defer tick.Stop()
+	for {
+		notes, more, known := f.hub.since(f.at.epoch, f.at.note)
+		if !known {
+			f.at.epoch, f.at.note = f.hub.head()
+			if len(f.notes) > 0 && !f.out.send(MessageReset, f.at.String(), struct{}{}) {
+				return
+			}
+			continue
+		}
+		for _, n := range notes {
+			f.at.note++
+			if !f.tell(n) {
+				return
+			}
+		}
+		for _, id := range f.builds {
+			rung := f.hub.rung(id)
+			if had, looked := f.rung[id]; looked && had == rung {
+				continue
+			}
+			switch err := f.catchUp(id); {
+			case errors.Is(err, errGone):
+				return
+			case err == nil:
+				f.rung[id] = rung
+			case f.ctx.Err() == nil:
+				f.log().Warn("build is not followed", "build", id, "error", err) // the next bell tries again
+			}
+		}
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-more:
+		case <-tick.C:
+			if !f.out.alive() {
+				return
+			}
+		}
+	}
+}
+
+// tell tells of a note, to who wants to know of it and may.
+func (f *follower) tell(n note) bool {
+	if !f.notes[n.topic] || n.project != "" && !f.sees(n.project) {
+		return true
+	}
+	data := n.data
+	if n.public != nil && len(f.token.Projects) > 0 {
+		data = n.public
+	}
+	return f.out.write("event: %s\nid: %s\ndata: %s\n\n", n.kind, f.at.String(), data)
+}
+
+// catchUp tells of what happened in a build since it was looked at. Whoever
+// sees it ended has all its events.
+func (f *follower) catchUp(id build.ID) error {
+	b, err := f.Store.Build(f.ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && b.Collected {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	at := f.at.builds[id]
+	newest, err := f.fence(&b)
+	if err != nil {
+		return err
+	}
+	if at.fence == 0 {
+		at.fence = newest
+	}
+	for ; at.fence <= newest; at.fence, at.seq = at.fence+1, 0 {
+		for {
+			events, err := f.Store.Events(f.ctx, id, at.fence, at.seq+1, 1000)
+			if err != nil {
+				return err
+			}
+			for _, ev := range events {
+				at.seq = ev.Seq
+				f.at.builds[id] = at
+				if !f.out.send(MessageEvent, f.at.String(), BuildEvent{Build: id, Fence: at.fence, Event: ev}) {
+					return errGone
+				}
+			}
+			if len(events) < 1000 {
+				break
+			}
+		}
+		if at.fence == newest {
+			break
+		}
+	}
+	if b.Rev <= at.rev {
+		return nil
+	}
+	at.rev = b.Rev
+	f.at.builds[id] = at
+	if f.notes["builds"] {
+		return nil // that tells of it
+	}
+	names, err := f.agentNames()
+	if err != nil {
+		return err
+	}
+	if !f.out.send(MessageBuild, f.at.String(), summary(&b, names)) {
+		return errGone
+	}
+	return nil
+}
