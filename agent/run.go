@@ -100,6 +100,7 @@ func (r *run) work() {
 		return
 	}
 	r.log.Info("build leaves", "state", b.State, "reason", b.Reason)
+	r.giveSlot()
 	r.clean(b.State)
 	if b.Terminal() {
 		r.settle(r.life.ctx, b)
