@@ -184,7 +184,7 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 	ctx, stop := context.WithCancel(r.ctx)
 	go func() {
 		defer close(reports)
-		r.every(ctx, r.Timings.Report, h.report)
+		r.every(ctx, "report "+string(r.of), r.Timings.Report, h.report)
 	}()
 	err = r.Runner.Run(r.ctx, Job{Build: r.now(), Plan: p, Tree: tree, Secrets: secrets, Cancels: r.cancels}, h)
 	stop()

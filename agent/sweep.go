@@ -15,7 +15,7 @@ const unsettledAtOnce = 1000
 func (l *life) sweeps(ctx context.Context) {
 	left := map[build.ID]int64{} // what was unsettled the last time, as it was
 	w := waiters{}
-	l.every(ctx, l.Timings.Sweep, func(ctx context.Context) {
+	l.every(ctx, "sweep", l.Timings.Sweep, func(ctx context.Context) {
 		left = l.sweep(ctx, left)
 		w = l.usher(ctx, w)
 	})
