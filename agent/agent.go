@@ -85,7 +85,7 @@ type Agent struct {
 	Timings     Timings
 	Log         *slog.Logger // nil is silence
 
-	draw func() uint64 // random numbers; a test's are the same each time
+	draw func(what string) uint64 // random numbers; a test's are the same for the same what
 }
 
 // Sources are the repositories of projects. An error that wraps ErrRejected, or
@@ -200,7 +200,7 @@ func (t Timings) withDefaults() Timings {
 // why it could not begin.
 func (a Agent) Run(ctx context.Context) error {
 	if a.draw == nil {
-		a.draw = rand.Uint64
+		a.draw = func(string) uint64 { return rand.Uint64() }
 	}
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
@@ -226,17 +226,18 @@ func (a Agent) Run(ctx context.Context) error {
 
 // id draws an AgentID, which also serves as a nonce.
 func (a *Agent) id() store.AgentID {
-	return store.AgentID(fmt.Sprintf("%016x%016x", a.draw(), a.draw()))
+	return store.AgentID(fmt.Sprintf("%016x%016x", a.draw("id"), a.draw("id")))
 }
 
-// about is d, give or take a fifth: agents that started together drift apart.
-func (a *Agent) about(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*float64(a.draw()>>11)/(1<<53)))
+// about is d, give or take a fifth: agents that started together drift apart. what
+// it is for keeps random numbers apart.
+func (a *Agent) about(what string, d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*float64(a.draw(what)>>11)/(1<<53)))
 }
 
 // every calls do again and again, about every so often, until ctx is done.
-func (a *Agent) every(ctx context.Context, pause time.Duration, do func(ctx context.Context)) {
-	for sleep(ctx, a.about(pause)) {
+func (a *Agent) every(ctx context.Context, what string, pause time.Duration, do func(ctx context.Context)) {
+	for sleep(ctx, a.about(what, pause)) {
 		do(ctx)
 	}
 }

@@ -24,7 +24,7 @@ const (
 func (l *life) claims(ctx context.Context) {
 	c := claimer{life: l}
 	for pause := l.Timings.Busy; ; {
-		timer := time.NewTimer(l.about(pause))
+		timer := time.NewTimer(l.about("claim", pause))
 		whole := false
 		select {
 		case <-ctx.Done():

@@ -22,7 +22,7 @@ import (
 // so it is made once; which minutes are done with is kept in the project, so that
 // one who comes later knows what was missed.
 func (l *life) schedules(ctx context.Context) {
-	l.every(ctx, l.Timings.Cron, func(ctx context.Context) {
+	l.every(ctx, "cron", l.Timings.Cron, func(ctx context.Context) {
 		projects, err := l.Store.Projects(ctx)
 		if err != nil {
 			l.log.Warn("look for schedules", "error", err)

@@ -17,7 +17,7 @@ import (
 // it still has.
 func (l *life) heartbeats(ctx context.Context) {
 	heard := time.Now()
-	l.every(ctx, l.Timings.Heartbeat, func(ctx context.Context) {
+	l.every(ctx, "heartbeat", l.Timings.Heartbeat, func(ctx context.Context) {
 		err := l.heartbeat(ctx)
 		if err == nil {
 			err = l.verify(ctx)
@@ -95,7 +95,7 @@ func (l *life) verify(ctx context.Context) error {
 
 // factfinding keeps what this agent tells of its machine true.
 func (l *life) factfinding(ctx context.Context) {
-	l.every(ctx, l.Timings.Facts, func(ctx context.Context) { l.describe(ctx, nil) })
+	l.every(ctx, "facts", l.Timings.Facts, func(ctx context.Context) { l.describe(ctx, nil) })
 }
 
 // describe finds the facts anew, those that requires asks for among them, and

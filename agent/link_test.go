@@ -153,22 +153,18 @@ func (l *link) part(d time.Duration) {
 	l.cut = time.Now().Add(d)
 }
 
-// dice are those of one call: the same for the same calls in the same order.
-func (l *link) dice(op string) (*rand.Rand, bool, time.Time) {
+// throw makes the dice of one call: the same for the same calls in the same order.
+func (l *link) throw(op string) (*rand.Rand, bool, time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls[op]++
-	mix := rand.NewPCG(l.seed, l.calls[op])
-	for _, c := range []byte(op) {
-		mix.Seed(mix.Uint64()+uint64(c), l.calls[op])
-	}
-	return rand.New(mix), l.dead, l.cut
+	return dice(l.seed, op, l.calls[op]), l.dead, l.cut
 }
 
 // through has do reach the store, or not, and its answer come back, or not.
 func through[T any](ctx context.Context, l *link, op string, writes bool, do func(ctx context.Context) (T, error)) (answer T, err error) {
 	var none T
-	dice, dead, cut := l.dice(op)
+	dice, dead, cut := l.throw(op)
 	if dead {
 		return none, fmt.Errorf("%s: %w", op, store.ErrNotFound)
 	}
@@ -208,7 +204,7 @@ func through[T any](ctx context.Context, l *link, op string, writes bool, do fun
 	}
 	answer, err = do(context.WithoutCancel(ctx))
 	pause()
-	if _, dead, _ := l.dice("alive"); dead {
+	if _, dead, _ := l.throw("alive"); dead {
 		return none, fmt.Errorf("%s: %w", op, store.ErrNotFound)
 	}
 	return answer, err
@@ -233,7 +229,7 @@ func (l *link) Change(ctx context.Context, id build.ID, c store.Change) (store.B
 	return through(ctx, l, fmt.Sprintf("change %s %T", id, c), true, func(ctx context.Context) (store.Build, error) { return l.witness.Change(ctx, id, c) })
 }
 func (l *link) List(ctx context.Context, f store.Filter, cursor string, limit int) (page []store.Build, next string, err error) {
-	page, err = through(ctx, l, "list", false, func(ctx context.Context) ([]store.Build, error) {
+	page, err = through(ctx, l, fmt.Sprint("list ", f, cursor), false, func(ctx context.Context) ([]store.Build, error) {
 		page, n, err := l.witness.List(ctx, f, cursor, limit)
 		next = n
 		return page, err
@@ -241,19 +237,19 @@ func (l *link) List(ctx context.Context, f store.Filter, cursor string, limit in
 	return page, next, err
 }
 func (l *link) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
-	return through(ctx, l, "queue", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Queue(ctx, choice, limit) })
+	return through(ctx, l, "queue "+string(choice), false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Queue(ctx, choice, limit) })
 }
 func (l *link) Running(ctx context.Context, owner store.AgentID) ([]store.Build, error) {
-	return through(ctx, l, "running", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Running(ctx, owner) })
+	return through(ctx, l, "running "+string(owner), false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Running(ctx, owner) })
 }
 func (l *link) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return through(ctx, l, "unsettled", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Unsettled(ctx, limit) })
 }
 func (l *link) PutBlob(ctx context.Context, digest string, data []byte) error {
-	return told(ctx, l, "put blob", func(ctx context.Context) error { return l.witness.PutBlob(ctx, digest, data) })
+	return told(ctx, l, "put blob "+digest, func(ctx context.Context) error { return l.witness.PutBlob(ctx, digest, data) })
 }
 func (l *link) Blob(ctx context.Context, digest string) ([]byte, error) {
-	return through(ctx, l, "blob", false, func(ctx context.Context) ([]byte, error) { return l.witness.Blob(ctx, digest) })
+	return through(ctx, l, "blob "+digest, false, func(ctx context.Context) ([]byte, error) { return l.witness.Blob(ctx, digest) })
 }
 func (l *link) AppendEvents(ctx context.Context, key store.EventKey, events []build.Event) error {
 	return told(ctx, l, "events "+string(key.Build), func(ctx context.Context) error { return l.witness.AppendEvents(ctx, key, events) })
@@ -262,10 +258,10 @@ func (l *link) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
 	return told(ctx, l, "chunks "+string(chunks[0].Key.Build), func(ctx context.Context) error { return l.witness.AppendChunks(ctx, chunks) })
 }
 func (l *link) Group(ctx context.Context, key string) (store.Group, error) {
-	return through(ctx, l, "group", false, func(ctx context.Context) (store.Group, error) { return l.witness.Group(ctx, key) })
+	return through(ctx, l, "group "+key, false, func(ctx context.Context) (store.Group, error) { return l.witness.Group(ctx, key) })
 }
 func (l *link) ChangeGroup(ctx context.Context, key string, c store.GroupChange) (store.Group, error) {
-	return through(ctx, l, "change group", true, func(ctx context.Context) (store.Group, error) { return l.witness.ChangeGroup(ctx, key, c) })
+	return through(ctx, l, fmt.Sprint("change group ", key, c), true, func(ctx context.Context) (store.Group, error) { return l.witness.ChangeGroup(ctx, key, c) })
 }
 func (l *link) Join(ctx context.Context, a store.Agent) error {
 	return told(ctx, l, "join", func(ctx context.Context) error { return l.witness.Join(ctx, a) })

@@ -16,7 +16,7 @@ func (l *life) vigil(ctx context.Context) {
 	w := watch{lease: l.Timings.Lease, gap: 3 * pause * 6 / 5} // a pause may be a fifth longer
 	doomed := doomed{wait: l.Timings.Grace + l.Timings.Lease}
 	l.lookAround(ctx, &w, &doomed)
-	l.every(ctx, pause, func(ctx context.Context) { l.lookAround(ctx, &w, &doomed) })
+	l.every(ctx, "vigil", pause, func(ctx context.Context) { l.lookAround(ctx, &w, &doomed) })
 }
 
 func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {

@@ -12,7 +12,7 @@ import (
 // one place where a time that others wrote is held against a clock: what it
 // decides is a matter of days.
 func (l *life) retention(ctx context.Context) {
-	l.every(ctx, l.Timings.Retain, func(ctx context.Context) {
+	l.every(ctx, "retain", l.Timings.Retain, func(ctx context.Context) {
 		projects, err := l.Store.Projects(ctx)
 		if err != nil {
 			l.log.Warn("look for builds to delete", "error", err)

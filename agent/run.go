@@ -100,6 +100,7 @@ func (r *run) work() {
 		return
 	}
 	r.log.Info("build leaves", "state", b.State, "reason", b.Reason)
+	r.giveSlot()
 	r.clean(b.State)
 	if b.Terminal() {
 		r.settle(r.life.ctx, b)
@@ -183,7 +184,7 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 	ctx, stop := context.WithCancel(r.ctx)
 	go func() {
 		defer close(reports)
-		r.every(ctx, r.Timings.Report, h.report)
+		r.every(ctx, "report "+string(r.of), r.Timings.Report, h.report)
 	}()
 	err = r.Runner.Run(r.ctx, Job{Build: r.now(), Plan: p, Tree: tree, Secrets: secrets, Cancels: r.cancels}, h)
 	stop()

@@ -28,13 +28,19 @@ func due(schedule string, zone *time.Location, after, until time.Time) ([]time.T
 	}
 	var found []time.Time
 	// gronx counts in UTC, where no wall clock is ever set: what it says is read
-	// off the wall. No clock is set by more than a day.
-	for wall := onWall(after.In(zone)).Add(-24 * time.Hour); ; {
+	// off the wall. Where one is set near by, the times around it are looked at,
+	// too: none is set by more than a day.
+	var around time.Duration
+	const day = 24 * time.Hour
+	if start, end := after.In(zone).ZoneBounds(); start.After(after.Add(-day)) || !end.IsZero() && end.Before(until.Add(day)) {
+		around = day
+	}
+	for wall := onWall(after.In(zone)).Add(-around); ; {
 		next, err := gronx.NextTickAfter(schedule, wall, false)
 		if err != nil {
 			return nil, fmt.Errorf("schedule %q: %w", schedule, err)
 		}
-		if wall = next; wall.Sub(onWall(until.In(zone))) > 24*time.Hour {
+		if wall = next; wall.Sub(onWall(until.In(zone))) > around {
 			return found, nil
 		}
 		at := moment(wall, zone)

@@ -64,7 +64,7 @@ func (l *life) feed(ctx context.Context) {
 			}
 		}
 		stop()
-		if !sleep(ctx, l.about(l.Timings.Busy)) {
+		if !sleep(ctx, l.about("feed", l.Timings.Busy)) {
 			return
 		}
 		l.look()
@@ -84,7 +84,7 @@ func (l *life) until(ctx context.Context, id build.ID, least time.Duration, enou
 		if !sleep(ctx, least) {
 			return store.Build{}, context.Cause(ctx)
 		}
-		timer := time.NewTimer(l.about(l.Timings.Busy))
+		timer := time.NewTimer(l.about("until "+string(id), l.Timings.Busy))
 		select {
 		case <-ctx.Done():
 		case <-hint:

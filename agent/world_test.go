@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -161,12 +162,6 @@ func (w *world) host(name string, change func(*Agent)) *host {
 // start starts the agent.
 func (h *host) start() {
 	h.lives++
-	var mu sync.Mutex
-	seed := rand.NewPCG(uint64(len(h.name)), uint64(h.lives))
-	for _, c := range []byte(h.name) {
-		seed.Seed(seed.Uint64()+uint64(c), uint64(h.lives))
-	}
-	random := rand.New(seed)
 	ctx, stop := context.WithCancel(context.Background())
 	h.link = newLink(h.w.witness, uint64(h.lives))
 	h.stop, h.done, h.cut = stop, make(chan struct{}), make(chan struct{})
@@ -174,11 +169,7 @@ func (h *host) start() {
 		Store: h.link, Sources: sources{h.w}, Runner: runner{h, h.cut}, Dir: h.dir, Name: h.name, Host: h.name, Slots: 1,
 		Plan: h.w.plan,
 		Free: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 40, nil },
-		draw: func() uint64 {
-			mu.Lock()
-			defer mu.Unlock()
-			return random.Uint64()
-		},
+		draw: draws(fmt.Sprint(h.name, h.lives)),
 	}
 	link := h.link
 	a.Record = func(b store.Build) (Record, error) { return newRecord(link, b), nil }
@@ -193,6 +184,25 @@ func (h *host) start() {
 		h.err = err
 		h.w.mu.Unlock()
 	}()
+}
+
+// draws makes random numbers, of each kind the same ones for the same word.
+func draws(word string) func(what string) uint64 {
+	var mu sync.Mutex
+	drawn := map[string]uint64{}
+	return func(what string) uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		drawn[what]++
+		return dice(word, what, drawn[what]).Uint64()
+	}
+}
+
+// dice are random in the way that the words say.
+func dice(words ...any) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprintln(h, words...)
+	return rand.New(rand.NewPCG(h.Sum64(), 0))
 }
 
 // kill is kill -9: nothing that the agent does is seen any more, and its runners

@@ -73,6 +73,13 @@
 // [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all
 // afterwards.
 //
+// # Many builds, many machines
+//
+// [github.com/piper-build/piper/agent] is the loop without a leader: it takes
+// builds from a store, has them run, and looks after what other agents leave.
+// Begin with agent.go for what it is given and which loops it has, then run.go for
+// what one build goes through. simulation_test.go has agents die and answers be
+// lost, and holds what comes of it against the protocol.
 // [github.com/piper-build/piper/agent/operator] reads agent.yaml: what the
 // operator of a machine lets builds do there.
 //
