@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // maxRef is how many bytes a ref may have.
@@ -25,8 +26,8 @@ func CheckRef(name string) error {
 		wrong = "it is an expression"
 	case strings.Contains(name, ".."):
 		wrong = `it holds ".."`
-	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }):
-		wrong = "it holds a blank or a control character"
+	case strings.ContainsFunc(name, func(r rune) bool { return r == ' ' || r == unicode.ReplacementChar || !unicode.IsPrint(r) }):
+		wrong = "it holds a blank, or a character that cannot be seen"
 	case strings.ContainsAny(name, "~^:?*[\\"):
 		wrong = `it holds one of ~ ^ : ? * [ \`
 	case strings.ContainsAny(name, "$`;|&<>(){}'\"!"):

@@ -316,7 +316,7 @@ func TestCheckRef(t *testing.T) {
 	for _, ref := range []string{"main", "feature/x", "v1.0", "refs/pull/7/head", "a-b_c+d=e#f,g%h", "über", strings.Repeat("a", 40), "a@b"} {
 		require.NoError(t, git.CheckRef(ref), ref)
 	}
-	for _, ref := range []string{"", "--upload-pack=x", "refs/heads/--upload-pack=x", "-", "a b", "$(id)", "`id`", "../x", "a/../b", "a..b", "a\nb", "a\x1b[2J", "a\x00b", strings.Repeat("a", 5<<10),
+	for _, ref := range []string{"", "--upload-pack=x", "refs/heads/--upload-pack=x", "-", "a b", "$(id)", "`id`", "../x", "a/../b", "a..b", "a\nb", "a\x1b[2J", "a\x00b", "a\u202eb", "a\u200bb", "a\u00a0b", strings.Repeat("a", 5<<10),
 		"@", "HEAD@{1}", "main~1", "main^", ":/x", "a?b", "*", "[a]", `a\b`, "/a", "a/", "a//b", ".a", "a.lock", "a.", "a;b", "a|b", "'a'", `"a"`, "a&b", "!a", "\xff"} {
 		err := git.CheckRef(ref)
 		require.Error(t, err, ref)
