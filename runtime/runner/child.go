@@ -178,7 +178,7 @@ func (c *child) answers(o *Options, files bool) {
 		return m.Approval, err
 	}
 	o.Trigger = func(ctx context.Context, node *plan.Node, params map[string]string, onMade func(build.ID)) (build.State, error) {
-		m, err := c.ask(ctx, message{What: askTrigger, Node: node.Name, Params: bytesOf(params)}, onMade)
+		m, err := c.ask(ctx, message{What: askTrigger, Node: node.Name, Params: params}, onMade)
 		return m.State, err
 	}
 	o.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {

@@ -60,6 +60,7 @@ type Job struct {
 	PassEnv  []string
 	Keep     bool
 	History  map[string]time.Duration
+	Facts    map[string]string
 	Secrets  map[string]string // by name; there are no others
 
 	Files   func() ([]string, error) // called when an environment asks
@@ -328,7 +329,7 @@ func (p *parent) answer(ctx context.Context, q message) (said message) {
 		said.Approval, err = p.handler.Approve(ctx, q.Node)
 	case askTrigger:
 		var once sync.Once
-		said.State, err = p.handler.Trigger(ctx, q.Node, textsOf(q.Params), func(child build.ID) {
+		said.State, err = p.handler.Trigger(ctx, q.Node, q.Params, func(child build.ID) {
 			once.Do(func() { p.down.Line(message{Kind: made, ID: q.ID, Child: child}) })
 		})
 	case askExpand:

@@ -46,7 +46,7 @@ type message struct {
 
 	What    string            `json:"what,omitempty"`
 	Node    string            `json:"node,omitempty"`
-	Params  map[string][]byte `json:"params,omitempty"`  // of a trigger; they may be no UTF-8
+	Params  map[string]string `json:"params,omitempty"`  // of a trigger
 	Outputs map[string]string `json:"outputs,omitempty"` // that an expand gets
 
 	Approval    runtime.Approval `json:"approval,omitzero"`
@@ -89,7 +89,8 @@ type sent struct {
 func (e *sent) Error() string { return e.text }
 func (e *sent) Unwrap() error { return e.is }
 
-// A jobLine is the line that a child hears first.
+// A jobLine is the line that a child hears first. What may be no UTF-8 is in
+// bytes, as JSON would not keep it.
 type jobLine struct {
 	Plan      json.RawMessage          `json:"plan"` // for plan.Decode
 	Workspace []byte                   `json:"workspace"`
@@ -102,26 +103,35 @@ type jobLine struct {
 	PassEnv   []string                 `json:"pass_env,omitempty"`
 	Keep      bool                     `json:"keep,omitempty"`
 	History   map[string]time.Duration `json:"history,omitempty"`
+	Facts     map[string]string        `json:"facts,omitempty"`
 	Secrets   map[string][]byte        `json:"secrets,omitempty"`
 	Files     bool                     `json:"files,omitempty"` // there is somebody to ask for them
 }
 
 // line is j, ready to be sent.
 func (j *Job) line() jobLine {
+	secrets := make(map[string][]byte, len(j.Secrets))
+	for name, value := range j.Secrets {
+		secrets[name] = []byte(value)
+	}
 	return jobLine{
 		Plan: j.Plan.Canonical(), Workspace: []byte(j.Workspace), ID: j.ID, Commit: j.Commit, Branch: j.Branch,
 		Parallel: j.Parallel, MaxNodes: j.MaxNodes, Environ: list(j.Environ), PassEnv: j.PassEnv, Keep: j.Keep,
-		History: j.History, Secrets: bytesOf(j.Secrets), Files: j.Files != nil,
+		History: j.History, Facts: j.Facts, Secrets: secrets, Files: j.Files != nil,
 	}
 }
 
 // options are those that were sent.
 func (l *jobLine) options() (Options, error) {
+	secrets := make(map[string]string, len(l.Secrets))
+	for name, value := range l.Secrets {
+		secrets[name] = string(value)
+	}
 	p, err := plan.Decode(l.Plan)
 	return Options{
 		Plan: p, Workspace: string(l.Workspace), ID: l.ID, Commit: l.Commit, Branch: l.Branch,
 		Parallel: l.Parallel, MaxNodes: l.MaxNodes, Environ: unlist(l.Environ), PassEnv: l.PassEnv, Keep: l.Keep,
-		History: l.History, Secrets: secret.Remember(secret.Values(textsOf(l.Secrets))),
+		History: l.History, Facts: l.Facts, Secrets: secret.Remember(secret.Values(secrets)),
 	}, err
 }
 
@@ -141,22 +151,4 @@ func unlist(b []byte) (texts []string) {
 		}
 	}
 	return texts
-}
-
-// bytesOf and textsOf keep texts as they are, which JSON does not do with what
-// is no UTF-8.
-func bytesOf(texts map[string]string) map[string][]byte {
-	m := make(map[string][]byte, len(texts))
-	for k, v := range texts {
-		m[k] = []byte(v)
-	}
-	return m
-}
-
-func textsOf(bytes map[string][]byte) map[string]string {
-	m := make(map[string]string, len(bytes))
-	for k, v := range bytes {
-		m[k] = string(v)
-	}
-	return m
 }

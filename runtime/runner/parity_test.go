@@ -32,7 +32,7 @@ type feature struct {
 	nodes  func(t *testing.T) []plan.Node
 	plan   func(p *plan.Plan) // the rest of the plan
 	job    func(j *runner.Job)
-	cancel runtime.Cancel // comes once the node b has started, if it is not zero
+	cancel runtime.Cancel // comes once the node b has written something, if it is not zero
 	needs  []string       // the fields of Job and the methods of Handler that it would not work without
 	state  build.State
 	output string // that appears
@@ -96,9 +96,9 @@ var features = map[string]feature{
 	"pass_env of the caller": {nodes: nodes(step("a", `echo "$GIVEN_CALLER"`)), needs: []string{"PassEnv", "Environ"}, output: "caller\n"},
 	"secrets": {
 		nodes: nodes(with(step("a", `echo "it is $TOKEN"; echo "$TOKEN" | base64; printf %s "$RAW" | od -An -c`), func(s *plan.Step) {
-			s.Env = plan.Env{{Name: "TOKEN", Value: text(plan.Part{Literal: "x-"}, plan.Part{Secret: "token"})}, {Name: "RAW", Value: text(plan.Part{Secret: "raw"})}}
+			s.Env = plan.Env{{Name: "RAW", Value: text(plan.Part{Secret: "raw"})}, {Name: "TOKEN", Value: text(plan.Part{Secret: "token"})}}
 		})),
-		needs: []string{"Secrets"}, output: "it is x-***\n",
+		needs: []string{"Secrets"}, output: "it is ***\n",
 	},
 	"missing secret": {nodes: nodes(with(step("a", "true"), func(s *plan.Step) {
 		s.Env = plan.Env{{Name: "TOKEN", Value: text(plan.Part{Secret: "none"})}}
@@ -109,9 +109,9 @@ var features = map[string]feature{
 	"outputs": {nodes: nodes(step("a", `printf 'ü 1.2\n' >"$PIPER_OUTPUT/v"`), with(step("b", `echo "version $V"`, "a"), func(s *plan.Step) {
 		s.Env = plan.Env{{Name: "V", Value: text(plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}}
 	})), output: "version ü 1.2\n"},
-	"timeout": {nodes: nodes(with(step("a", "echo begun; exec sleep 1000"), func(s *plan.Step) { s.Timeout = plan.Duration(300 * time.Millisecond) })), state: build.Failed, output: "begun\n"},
+	"timeout": {nodes: nodes(with(step("a", "exec sleep 1000"), func(s *plan.Step) { s.Timeout = plan.Duration(300 * time.Millisecond) })), state: build.Failed},
 	"grace": {nodes: nodes(with(step("a", `trap 'echo asked' TERM; echo begun; while :; do sleep 0.05; done`), func(s *plan.Step) {
-		s.Timeout, s.Grace = plan.Duration(300*time.Millisecond), plan.Duration(200*time.Millisecond)
+		s.Timeout, s.Grace = plan.Duration(2*time.Second), plan.Duration(200*time.Millisecond)
 	})), state: build.Failed, output: "asked\n"},
 	"retry": {nodes: nodes(with(step("a", `echo "attempt $PIPER_ATTEMPT"; test "$PIPER_ATTEMPT" = 3 || exit 9`), func(s *plan.Step) {
 		s.Retry = &plan.Retry{Attempts: 3, Backoff: plan.Duration(time.Millisecond), On: []string{"9"}}
@@ -120,10 +120,10 @@ var features = map[string]feature{
 	"requires": {nodes: nodes(with(step("a", "echo in vain"), func(s *plan.Step) {
 		s.Requires = []plan.Requirement{{Op: "eq", Key: "os", Values: []string{"plan9"}, Reason: "it is nice"}}
 	})), state: build.Failed},
-	"requires a variable": {nodes: nodes(with(step("a", "echo met"), func(s *plan.Step) {
-		s.Requires = []plan.Requirement{{Op: "has", Key: "env.GIVEN_PLAN"}}
-	})), output: "met\n"},
-	"left behind": {nodes: nodes(step("a", `setsid sleep 1000 >/dev/null 2>&1 & echo gone`)), output: "gone\n"},
+	"requires a label": {nodes: nodes(with(step("a", "echo met"), func(s *plan.Step) {
+		s.Requires = []plan.Requirement{{Op: "has", Key: "tools.python3"}, {Op: "eq", Key: "labels.zone", Values: []string{"a"}}}
+	})), needs: []string{"Facts"}, output: "met\n"},
+	"left behind": {nodes: nodes(step("a", `sleep 1000 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do :; done; echo gone`)), output: "gone\n"},
 
 	"allow_failure": {nodes: nodes(plan.Node{Name: "a", AllowFailure: "flaky", Step: &plan.Step{Script: "exit 1"}}, step("b", "echo after", "a")), output: "after\n"},
 	"run_on": {nodes: nodes(step("a", "exit 1"), step("b", "true", "a"),
@@ -142,8 +142,8 @@ var features = map[string]feature{
 	},
 	"concurrency": {nodes: nodes(with(step("a", alone), func(s *plan.Step) { s.Concurrency = "db" }), with(step("b", alone), func(s *plan.Step) { s.Concurrency = "db" })), output: "alone\n"},
 	"deadline": {
-		nodes: nodes(step("a", "echo begun; exec sleep 1000")),
-		plan:  func(p *plan.Plan) { p.Timeout = plan.Duration(300 * time.Millisecond) }, state: build.TimedOut, output: "begun\n",
+		nodes: nodes(step("a", "exec sleep 1000")),
+		plan:  func(p *plan.Plan) { p.Timeout = plan.Duration(300 * time.Millisecond) }, state: build.TimedOut,
 	},
 	"history": {
 		nodes: nodes(step("a", "true"), step("b", "true"), step("c", "true")),
@@ -197,7 +197,7 @@ var features = map[string]feature{
 		nodes: nodes(with(step("a", "python it"), func(s *plan.Step) { s.Environment = "py" })),
 		plan: func(p *plan.Plan) {
 			p.Environments = []plan.Environment{{Name: "py", Kind: "venv", Path: "env", Python: "python3", Requirements: []string{"tracked"},
-				Requires: []plan.Requirement{{Op: "has", Key: "env.GIVEN_PLAN"}}}}
+				Requires: []plan.Requirement{{Op: "has", Key: "tools.python3"}}}}
 		},
 		output: "python it\n",
 	},
@@ -207,7 +207,7 @@ var features = map[string]feature{
 	"trigger that fails":  {nodes: nodes(trigger("fails", true)), needs: []string{"Trigger"}, state: build.Failed},
 	"trigger that cannot": {nodes: nodes(trigger("cannot", true)), needs: []string{"Trigger"}, state: build.Failed},
 	"trigger with an output": {nodes: nodes(step("a", `echo v1 >"$PIPER_OUTPUT/v"`), plan.Node{Name: "t", Needs: []string{"a"}, Trigger: &plan.Trigger{Pipeline: "deploy", Project: "shop", Ref: "main",
-		Params: plan.Env{{Name: "version", Value: text(plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}, {Name: "raw", Value: text(plan.Part{Secret: "raw"})}}}}), needs: []string{"Trigger"}},
+		Params: plan.Env{{Name: "version", Value: text(plan.Part{Literal: "v"}, plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}}}}), needs: []string{"Trigger"}},
 	"approve":         {nodes: nodes(plan.Node{Name: "ok", Approve: &plan.Approve{Prompt: "Ship it?"}}, step("a", "echo shipped", "ok")), needs: []string{"Approve"}, output: "shipped\n"},
 	"refuse":          {nodes: nodes(plan.Node{Name: "refused", Approve: &plan.Approve{}}), needs: []string{"Approve"}, state: build.Failed},
 	"approve, cannot": {nodes: nodes(plan.Node{Name: "cannot", Approve: &plan.Approve{}}), needs: []string{"Approve"}, state: build.Failed},
@@ -232,11 +232,11 @@ var features = map[string]feature{
 	"once":                  {nodes: nodes(with(step("a", "echo once"), func(s *plan.Step) { s.Once = true })), needs: []string{"Intend"}, output: "once\n"},
 	"once, and it must not": {nodes: nodes(with(step("cannot", "echo never"), func(s *plan.Step) { s.Once = true })), needs: []string{"Intend"}, state: build.Failed},
 	"cancel": {
-		nodes:  nodes(step("a", "true"), step("b", "exec sleep 1000", "a"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
+		nodes:  nodes(step("a", "true"), step("b", "echo up; exec sleep 1000", "a"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
 		cancel: runtime.Cancel{By: "ada", Reason: "not that"}, needs: []string{"Cancels"}, state: build.Cancelled, output: "cleaned\n",
 	},
 	"cancel by force": {
-		nodes:  nodes(step("b", "trap '' TERM; while :; do sleep 1; done"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
+		nodes:  nodes(step("b", "trap '' TERM; echo up; while :; do sleep 1; done"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
 		cancel: runtime.Cancel{By: "ada", Force: true}, needs: []string{"Cancels"}, state: build.Cancelled,
 	},
 	"workspace": {nodes: nodes(step("a", "pwd; cat tracked")), needs: []string{"Workspace"}, output: "it\n"},
@@ -261,13 +261,12 @@ func freePort(t *testing.T) int {
 // A world is what a build meets outside its process, and what is seen there.
 type world struct {
 	cancels chan runtime.Cancel
-	cancel  runtime.Cancel // that is sent there once b has started, if it is not zero
+	cancel  runtime.Cancel // that is sent there once b has written something, if it is not zero
 
 	mu     sync.Mutex
 	events []build.Event
 	output map[string]string // by node and attempt
 	said   []string          // what was asked and reported
-	ended  bool
 }
 
 func (w *world) note(format string, args ...any) {
@@ -277,10 +276,9 @@ func (w *world) note(format string, args ...any) {
 }
 
 func (w *world) Event(ev build.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.events = append(w.events, ev)
-	if ev.Kind == build.AttemptStarted && ev.Node == "b" && w.cancel != (runtime.Cancel{}) {
-		w.cancels <- w.cancel
-	}
 	return nil
 }
 
@@ -288,6 +286,9 @@ func (w *world) Output(node string, attempt int, at time.Time, p []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.output[fmt.Sprintf("%s #%d", node, attempt)] += string(p)
+	if node == "b" && w.cancel != (runtime.Cancel{}) {
+		w.cancels <- w.cancel
+	}
 	return nil
 }
 
@@ -359,6 +360,7 @@ func (f feature) stage(t *testing.T, made []plan.Node) (runner.Job, *world) {
 		Secrets: map[string]string{"token": "hunter22", "raw": "\xff\xfe\xfd\xfc"},
 		Files:   func() ([]string, error) { w.note("files"); return []string{"tracked"}, nil },
 		Report:  func(message string) { w.note("report %s", message) },
+		Facts:   map[string]string{"labels.zone": "a"},
 		Environ: []string{"PATH=" + home + ":" + os.Getenv("PATH"), "HOME=" + home, "GIVEN_PLAN=plan \xff", "GIVEN_ENVIRONMENT=environment", "GIVEN_STEP_1=step", "GIVEN_CALLER=caller", "GIVEN_NOT=x"},
 	}
 	require.NoError(t, os.Mkdir(j.Workspace, 0o700))
@@ -375,7 +377,7 @@ func (f feature) stage(t *testing.T, made []plan.Node) (runner.Job, *world) {
 func here(t *testing.T, j runner.Job, w *world) *build.Build {
 	b, err := runner.Run(t.Context(), runner.Options{
 		Plan: j.Plan, Workspace: j.Workspace, ID: j.ID, Commit: j.Commit, Branch: j.Branch, Parallel: j.Parallel, MaxNodes: j.MaxNodes,
-		Environ: j.Environ, PassEnv: j.PassEnv, Keep: j.Keep, Secrets: secret.Remember(secret.Values(j.Secrets)), Files: j.Files, History: j.History,
+		Environ: j.Environ, PassEnv: j.PassEnv, Keep: j.Keep, Secrets: secret.Remember(secret.Values(j.Secrets)), Files: j.Files, History: j.History, Facts: j.Facts,
 		Report: j.Report, Cancels: j.Cancels, Display: shows{w},
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return w.Approve(ctx, n.Name) },
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {

@@ -40,6 +40,7 @@ type Options struct {
 	PassEnv  []string                 // names and globs let through to every step
 	Keep     bool                     // leave every temp_dir behind
 	Secrets  *secret.Memory           // nil has none; whatever it ever gave is masked
+	Facts    map[string]string        // that steps may require, beside what the machine says of itself
 	Files    func() ([]string, error) // the tree's files, for environments that copy it
 
 	Display  Display          // nil shows nothing
@@ -117,7 +118,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if o.OnFail != nil {
 		stands.Next = failing{local, o.OnFail}
 	}
-	machine := &facts.Machine{Environ: o.Environ}
+	machine := &facts.Machine{Environ: o.Environ, Static: o.Facts}
 
 	engine := o.engine()
 	engine.Executor = stands
