@@ -23,7 +23,7 @@
 //	                                 # or {command: [vault, read, "{name}"]}
 //	environ: [CI_NODE, "CI_ZONE_*"]  # what os.environ sees
 //	private_hosts: [git.corp.example, "*.internal"]  # may have addresses that are not of the internet
-//	local_repositories: true         # a project may be a path of this machine
+//	local_repositories: false        # no project may be a path of this machine, whatever an admin adds
 //	facts:
 //	  zone: eu-1
 //	  gpu: {command: [nvidia-smi, -L], refresh: 10m}

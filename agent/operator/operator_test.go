@@ -66,7 +66,7 @@ func TestExample(t *testing.T) {
 	lib := operator.Project{Name: "lib-*", Credentials: git.Credentials{SSHKey: dir + "/id_lib", KnownHosts: dir + "/hosts"}}
 	require.Equal(t, &operator.File{
 		Projects: []operator.Project{shop, lib}, Secrets: operator.Secrets{Directory: dir + "/secrets"},
-		Environ: []string{"CI_NODE", "CI_ZONE_*"}, PrivateHosts: []string{"git.corp.example", "*.internal"}, LocalRepositories: true,
+		Environ: []string{"CI_NODE", "CI_ZONE_*"}, PrivateHosts: []string{"git.corp.example", "*.internal"},
 		Static: map[string]string{"zone": "eu-1"}, Commands: map[string]facts.Command{"gpu": {Argv: []string{"nvidia-smi", "-L"}, Refresh: 10 * time.Minute}},
 	}, f)
 	require.Equal(t, shop, f.Project("shop"))
@@ -131,7 +131,7 @@ func TestMirror(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, test.repository)
-		require.Equal(t, &git.Mirror{Dir: "/mirrors/x", URL: test.repository, Local: true, Private: test.private, Credentials: f.Project(test.project).Credentials}, m)
+		require.Equal(t, &git.Mirror{Dir: "/mirrors/x", URL: test.repository, Private: test.private, Credentials: f.Project(test.project).Credentials}, m)
 	}
 	m, err := (&operator.File{}).Mirror("x", "/srv/git/x", "/mirrors/x")
 	require.NoError(t, err)
@@ -177,7 +177,7 @@ func TestNothing(t *testing.T) {
 	for _, name := range []string{file, filepath.Join(dir, "gone.yaml")} {
 		f, err := operator.Read(name)
 		require.NoError(t, err)
-		require.Equal(t, &operator.File{}, f)
+		require.Equal(t, &operator.File{LocalRepositories: true}, f)
 		require.Zero(t, f.Refresh())
 	}
 	_, err := operator.Read(dir)

@@ -25,8 +25,8 @@ import (
 // maxFile is how long an agent.yaml may be.
 const maxFile = 1 << 20
 
-// Read reads an agent.yaml. One that is not there says nothing. What is wrong
-// with it is an *Error.
+// Read reads an agent.yaml. One that is not there says nothing, and what it does
+// not say of local_repositories is yes. What is wrong with it is an *Error.
 func Read(file string) (*File, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -35,13 +35,13 @@ func Read(file string) (*File, error) {
 	text, err := os.ReadFile(abs)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &File{}, nil
+		return &File{LocalRepositories: true}, nil
 	case err != nil:
 		return nil, fmt.Errorf("read what the operator says: %w", err)
 	case len(text) > maxFile:
 		return nil, fmt.Errorf("read what the operator says: %s is longer than %d KiB", file, maxFile>>10)
 	}
-	r := &reader{file: file, dir: filepath.Dir(abs)}
+	r := &reader{file: file, dir: filepath.Dir(abs), out: File{LocalRepositories: true}}
 	if err := r.owned(abs, 0o022); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/runner"
@@ -35,6 +36,8 @@ const (
 	exitFailed      = 1   // the build failed
 	exitUsage       = 2   // the command line or the PIPER.star is at fault
 	exitInfra       = 3   // the machine, a database, an agent or a server is
+	exitDenied      = 4   // the server does not know us, or does not let us
+	exitNotFound    = 5   // the server has no such build, project or agent
 	exitTimedOut    = 124 // the pipeline's own time-out passed
 	exitHungUp      = 129 // SIGHUP
 	exitInterrupted = 130 // SIGINT
@@ -103,6 +106,7 @@ func (a *app) report(err error) int {
 	var status exitStatus
 	var usage *usageError
 	var diagnostics plan.Diagnostics
+	var problem *api.Problem
 	switch {
 	case err == nil:
 		return exitOK
@@ -111,6 +115,9 @@ func (a *app) report(err error) int {
 	case errors.As(err, &diagnostics):
 		a.printDiagnostics(diagnostics)
 		return exitUsage
+	case errors.As(err, &problem):
+		a.printProblem(problem)
+		return refusal(problem)
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "piper: %v\n", err)
 		if usage.hint != "" {

@@ -208,19 +208,9 @@ func (a *app) request(p *project, q *question) (starlark.Request, error) {
 	if q.branch != "" && q.tag != "" {
 		return starlark.Request{}, usagef("--branch and --tag: what is pushed is one of them")
 	}
-	params := map[string]string{}
-	for _, param := range q.params {
-		name, value, ok := strings.Cut(param, "=")
-		if !ok || name == "" {
-			return starlark.Request{}, usagef("--param %q: want NAME=VALUE", param)
-		}
-		if first, twice := params[name]; twice {
-			return starlark.Request{}, &usageError{
-				message: fmt.Sprintf("--param gives %s twice: %q and %q", name, first, value),
-				hint:    fmt.Sprintf("a list takes its values with commas: --param %s=%s,%s", name, quoted(first), quoted(value)),
-			}
-		}
-		params[name] = value
+	params, err := paramsOf(q.params)
+	if err != nil {
+		return starlark.Request{}, err
 	}
 	r := starlark.Request{
 		Root:    p.root,

@@ -221,7 +221,14 @@ func (s *sources) Plan(ctx context.Context, t agent.Tree, b store.Build) (*plan.
 	q.Root, q.Files = t.Dir, repo.Files
 	q.Pipeline, q.Params, q.Environment = r.Pipeline, r.Params, r.Environment
 	result, err := s.evaluate(ctx, q)
-	return result.Plan, agent.Expander(result.Expand), err
+	if err != nil {
+		return nil, nil, err
+	}
+	part, err := plan.Select(result.Plan, r.Select)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", err, agent.ErrRejected)
+	}
+	return part, agent.Expander(result.Expand), nil
 }
 
 // request is what is the same in all that is asked of the evaluator.

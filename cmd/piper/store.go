@@ -52,3 +52,12 @@ func (a *app) openStore(ctx context.Context, where string) (*sqlite.Store, error
 	}
 	return sqlite.Open(ctx, path, sqlite.Options{})
 }
+
+// makeStore opens a store, which is made when it is not there.
+func (a *app) makeStore(ctx context.Context, where string) (*sqlite.Store, error) {
+	path, err := a.storePath(where)
+	if err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, path, sqlite.Options{})
+}

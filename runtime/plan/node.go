@@ -1,5 +1,10 @@
 package plan
 
+import (
+	"maps"
+	"slices"
+)
+
 import "cmp"
 
 // What is asked of nodes again and again.
@@ -56,4 +61,29 @@ func (n *Node) Services() []string {
 	default:
 		return nil
 	}
+}
+
+// Secrets returns the names of the secrets that p gives to steps, sorted. What an
+// expand finds may name more.
+func (p *Plan) Secrets() []string {
+	seen := map[string]bool{}
+	find := func(env Env) {
+		for _, v := range env {
+			for _, part := range v.Value.Parts {
+				if part.Secret != "" {
+					seen[part.Secret] = true
+				}
+			}
+		}
+	}
+	find(p.Env)
+	for i := range p.Environments {
+		find(p.Environments[i].Env)
+	}
+	for i := range p.Nodes {
+		if step := p.Nodes[i].Step; step != nil {
+			find(step.Env)
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/cmd/piper/progress"
+)
+
+func (a *app) cancelCommand() *command {
+	c := a.newCommand("cancel", "BUILD [flags]")
+	c.ShortHelp = "End a build, and those that it waits for."
+	c.LongHelp = `A queued build never runs. One that runs is ended with grace, and its steps that
+always run still do; --force leaves them out.`
+	c.examples = `
+piper cancel 41 --reason "wrong branch"
+piper cancel 41 --force
+`
+	r := c.asksServer()
+	var q api.CancelRequest
+	c.FlagSet.StringVar(&q.Reason, "reason", "", "why: `TEXT` for those who look at it later")
+	c.FlagSet.BoolVar(&q.Force, "force", false, "also without the steps that clean up")
+	a.changes(c, r, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
+		return s.Cancel(ctx, ref, q)
+	})
+	return c
+}
+
+func (a *app) approveCommand() *command {
+	c := a.newCommand("approve", "BUILD [node] [flags]")
+	c.ShortHelp = "Say yes, or no, to a build that waits for a person."
+	c.LongHelp = `The node may be left out when the build waits at one only.`
+	c.examples = `
+piper approve 41
+piper approve 41 go-live --reason "all green"
+piper approve 41 --refuse --reason "not on a Friday"
+`
+	r := c.asksServer()
+	var q api.ApproveRequest
+	c.FlagSet.BoolVar(&q.Refuse, "refuse", false, "say no")
+	c.FlagSet.StringVar(&q.Reason, "reason", "", "why: `TEXT` for those who look at it later")
+	a.changes(c, r, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
+		if q.Node != "" {
+			return s.Approve(ctx, ref, q)
+		}
+		b, err := s.Build(ctx, ref)
+		if err != nil {
+			return b, err
+		}
+		var waiting []string
+		for _, p := range b.Approvals {
+			if p.State == api.ApprovalWaiting {
+				waiting = append(waiting, p.Node)
+			}
+		}
+		switch len(waiting) {
+		case 0:
+			return b, usagef("build %d waits for nobody's approval", b.Number)
+		case 1:
+			q.Node = waiting[0]
+			return s.Approve(ctx, ref, q)
+		}
+		return b, &usageError{message: fmt.Sprintf("build %d waits at %s", b.Number, strings.Join(waiting, ", ")), hint: "name one: piper approve BUILD NODE"}
+	})
+	exec := c.Exec
+	c.max = 2
+	c.Exec = func(ctx context.Context, args []string) error {
+		if len(args) == 2 {
+			q.Node = args[1]
+			args = args[:1]
+		}
+		return exec(ctx, args)
+	}
+	return c
+}
+
+// changes makes c a command that changes one build, and prints it.
+func (a *app) changes(c *command, r *remote, do func(ctx context.Context, s *client.Client, ref string) (api.Build, error)) {
+	asJSON := c.FlagSet.Bool("json", false, "print the build as a JSON object")
+	c.max, c.args = 1, buildWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		ref, err := buildArg(c, args)
+		if err != nil {
+			return err
+		}
+		return a.ask(ctx, r, func(s *client.Client) error {
+			b, err := do(ctx, s, ref)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return a.printJSON(b)
+			}
+			switch {
+			case b.Cancel != nil && !ended(b.State):
+				fmt.Fprintf(a.stderr, "piper: build %d is being cancelled\n", b.Number)
+			default:
+				fmt.Fprintf(a.stderr, "piper: build %d is %s\n", b.Number, b.State)
+			}
+			return nil
+		})
+	}
+}
+
+func (a *app) rerunCommand() *command {
+	c := a.newCommand("rerun", "BUILD [flags]")
+	c.ShortHelp = "Build the same again: all of it, what failed, or with other parameters."
+	c.LongHelp = `It is a new build of the same commit.`
+	c.examples = `
+piper rerun 41 --watch
+piper rerun 41 --failed               # what did not succeed, and what comes after it
+piper rerun 41 --from 'deploy/*'
+piper rerun 41 -p version=v1.3
+`
+	o := &buildOrder{app: a, remote: c.asksServer()}
+	var q api.RerunRequest
+	c.FlagSet.BoolVar(&q.Failed, "failed", false, "only what did not succeed, and what comes after it")
+	c.list(&q.From, "from", "only these `STEPS`, and what comes after them; globs and commas allowed", true)
+	c.list(&o.params, "param", "change a parameter: `NAME=VALUE`; may be repeated", false)
+	c.letter("p", "param")
+	c.FlagSet.BoolVar(&o.watch, "watch", false, "show the build, and exit as it ends")
+	c.letter("w", "watch")
+	c.choice(&o.show, "progress", "auto", "how to show it: `MODE` is "+strings.Join(progress.Modes(), ", "), progress.Modes()...)
+	c.FlagSet.BoolVar(&o.asJSON, "json", false, "print the build as a JSON object")
+	c.max, c.args = 1, buildWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		ref, err := buildArg(c, args)
+		if err != nil {
+			return err
+		}
+		if q.Failed && len(q.From) > 0 {
+			return usagef("--failed and --from both say what to run: take one")
+		}
+		if q.Params, err = paramsOf(o.params); err != nil {
+			return err
+		}
+		return a.ask(ctx, o.remote, func(s *client.Client) error {
+			b, err := s.Rerun(ctx, ref, q, rand.Text())
+			if err != nil {
+				return err
+			}
+			if !o.watch {
+				return o.told(b)
+			}
+			return a.follow(ctx, s, b, o.show, o.asJSON)
+		})
+	}
+	return c
+}

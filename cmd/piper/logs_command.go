@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
+)
+
+// A reading is one call of piper logs.
+type reading struct {
+	*app
+	follow  bool
+	step    string
+	attempt int
+	lines   string
+	tail    int
+	search  string
+	regexp  bool
+	fold    bool
+	raw     bool
+	asJSON  bool
+}
+
+func (a *app) logsCommand() *command {
+	c := a.newCommand("logs", "BUILD [flags]")
+	c.ShortHelp = "Show what the steps of a build wrote."
+	c.LongHelp = `Without --step it is that of every step that ran, each under its name. Line numbers
+are those of the API and of the web page.`
+	c.examples = `
+piper logs 41                              # all of it
+piper logs 41 --step unit -f               # and go on while it runs
+piper logs 41 --step unit --lines 120:140
+piper logs 41 --search 'connection refused'
+piper logs 41 --step unit --raw > unit.log # byte for byte
+`
+	r := c.asksServer()
+	g := &reading{app: a}
+	c.FlagSet.BoolVar(&g.follow, "follow", false, "go on until the build has ended")
+	c.letter("f", "follow")
+	c.FlagSet.StringVar(&g.step, "step", "", "only what `STEP` wrote")
+	c.FlagSet.IntVar(&g.attempt, "attempt", 0, "that of the `N`th attempt of the step; the newest, unless given")
+	c.FlagSet.StringVar(&g.lines, "lines", "", "only the lines `FROM:TO`, counted from 1")
+	c.FlagSet.IntVar(&g.tail, "tail", 0, "only the last `N` lines")
+	c.FlagSet.StringVar(&g.search, "search", "", "only lines with `TEXT` in them, and how many there are")
+	c.FlagSet.BoolVar(&g.regexp, "regexp", false, "TEXT is a regular expression (RE2)")
+	c.FlagSet.BoolVar(&g.fold, "ignore-case", false, "of TEXT, upper and lower case are the same")
+	c.letter("i", "ignore-case")
+	c.FlagSet.BoolVar(&g.raw, "raw", false, "byte for byte, as it was written")
+	c.FlagSet.BoolVar(&g.asJSON, "json", false, "print JSON objects, one a line")
+	c.max, c.args = 1, buildWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		ref, err := buildArg(c, args)
+		if err != nil {
+			return err
+		}
+		from, to, err := g.check()
+		if err != nil {
+			return err
+		}
+		return a.ask(ctx, r, func(s *client.Client) error {
+			switch {
+			case g.search != "":
+				return g.find(ctx, s, ref)
+			case g.raw:
+				return g.copy(ctx, s, ref)
+			case g.step != "":
+				return g.one(ctx, s, ref, api.LogQuery{Step: g.step, Attempt: g.attempt, From: from, To: to, Tail: int64(g.tail)})
+			}
+			return g.all(ctx, s, ref)
+		})
+	}
+	return c
+}
+
+// check looks at what goes with what, and reads --lines.
+func (g *reading) check() (from, to int64, err error) {
+	switch {
+	case g.step == "" && (g.raw || g.lines != "" || g.attempt != 0):
+		return 0, 0, usagef("--raw, --lines and --attempt are about one step: --step names it")
+	case g.search == "" && (g.regexp || g.fold):
+		return 0, 0, usagef("--regexp and --ignore-case are about --search")
+	case g.follow && (g.raw || g.search != "" || g.lines != ""):
+		return 0, 0, usagef("--follow goes with neither --raw, --search nor --lines")
+	}
+	if g.lines == "" {
+		return 0, 0, nil
+	}
+	first, last, ranged := strings.Cut(g.lines, ":")
+	if from, err = lineNumber(first, 1); err == nil {
+		to = from
+		if ranged {
+			to, err = lineNumber(last, 0)
+		}
+	}
+	if err != nil || to != 0 && to < from {
+		return 0, 0, usagef("--lines %q: want FROM:TO, such as 120:140", g.lines)
+	}
+	return from, to, nil
+}
+
+func lineNumber(s string, otherwise int64) (int64, error) {
+	if s == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err == nil && n < 1 {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+// one shows the output of one step.
+func (g *reading) one(ctx context.Context, s *client.Client, ref string, q api.LogQuery) error {
+	if g.follow {
+		for line, err := range s.Follow(ctx, ref, q) {
+			if err != nil {
+				return err
+			}
+			if err := g.print(q.Step, "", line); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for {
+		log, err := s.Log(ctx, ref, q)
+		if err != nil {
+			return err
+		}
+		for _, line := range log.Lines {
+			if err := g.print(q.Step, "", line); err != nil {
+				return err
+			}
+		}
+		if q.Tail > 0 || len(log.Lines) == 0 || q.To > 0 && log.Next > q.To || log.Next > log.Total {
+			return nil
+		}
+		q.From = log.Next
+	}
+}
+
+// all shows the output of every step that ran.
+func (g *reading) all(ctx context.Context, s *client.Client, ref string) error {
+	b, err := s.Build(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if g.follow {
+		return g.app.follow(ctx, s, b, "plain", false)
+	}
+	width := 0
+	for _, step := range b.Steps {
+		width = max(width, len(step.Name))
+	}
+	for _, step := range b.Steps {
+		if step.Attempt == 0 {
+			continue
+		}
+		prefix := fmt.Sprintf("%-*s │ ", width, step.Name)
+		q := api.LogQuery{Step: step.Name, Tail: int64(g.tail)}
+		for {
+			log, err := s.Log(ctx, ref, q)
+			if err != nil {
+				return err
+			}
+			for _, line := range log.Lines {
+				if err := g.print(step.Name, prefix, line); err != nil {
+					return err
+				}
+			}
+			if q.Tail > 0 || len(log.Lines) == 0 || log.Next > log.Total {
+				break
+			}
+			q.From = log.Next
+		}
+	}
+	if len(b.Steps) == 0 && b.State == build.Queued {
+		fmt.Fprintf(g.stderr, "piper: build %d has not begun: piper why %[1]d says why\n", b.Number)
+	}
+	return nil
+}
+
+// print writes a line the way it is safe to show.
+func (g *reading) print(step, prefix string, line api.Line) error {
+	if g.asJSON {
+		e := json.NewEncoder(g.stdout)
+		e.SetEscapeHTML(false)
+		return e.Encode(struct {
+			Step string `json:"step"`
+			api.Line
+		}{step, line})
+	}
+	_, err := fmt.Fprintf(g.stdout, "%s%s\n", prefix, logs.Sanitize([]byte(line.Text)))
+	return err
+}
+
+// copy writes the output of one step as it is.
+func (g *reading) copy(ctx context.Context, s *client.Client, ref string) (err error) {
+	in, err := s.RawLog(ctx, ref, api.LogQuery{Step: g.step, Attempt: g.attempt})
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(g.stdout, in)
+	return err
+}
+
+// find shows the lines that match, and says how many there are.
+func (g *reading) find(ctx context.Context, s *client.Client, ref string) error {
+	q := api.SearchQuery{Text: g.search, Fold: g.fold, Step: g.step, Attempt: g.attempt, Limit: 1000}
+	if g.regexp {
+		q.Text, q.Regexp = "", g.search
+	}
+	found, err := s.SearchLog(ctx, ref, q)
+	if err != nil {
+		return err
+	}
+	for _, hit := range found.Hits {
+		if err := g.print(hit.Step, fmt.Sprintf("%s:%d: ", hit.Step, hit.Number), hit.Line); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(g.stderr, "piper: %d matches in %d lines", found.Matches, found.Lines)
+	if int64(len(found.Hits)) < found.Lines {
+		fmt.Fprintf(g.stderr, ", the first %d shown", len(found.Hits))
+	}
+	fmt.Fprintln(g.stderr)
+	if found.Matches == 0 {
+		return exitStatus(exitFailed)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/piper-build/piper/agent"
+	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/git"
+	"github.com/piper-build/piper/runtime/runner"
+)
+
+// runners run the builds of an agent, each in a process of its own. It is an
+// agent.Runner.
+type runners struct {
+	environ  []string
+	parallel int
+	machine  *facts.Machine
+	log      *slog.Logger
+}
+
+// Run implements agent.Runner.
+func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
+	repo, err := git.Open(j.Tree.Dir)
+	if err != nil {
+		return err
+	}
+	repo.Context = ctx
+	branch, err := repo.Branch()
+	if err != nil {
+		return err
+	}
+	cancels := make(chan runtime.Cancel, cap(j.Cancels)+1)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case c := <-j.Cancels:
+				cancels <- runtime.Cancel{By: c.By, Reason: c.Reason, Force: c.Force}
+			case <-done:
+				return
+			}
+		}
+	}()
+	command := runner.Command{Env: r.environ}
+	_, err = command.Run(ctx, runner.Job{
+		Plan: j.Plan, Workspace: j.Tree.Dir, ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
+		Parallel: r.parallel, Environ: r.environ, Secrets: j.Secrets, Facts: r.machine.Static, Files: repo.Files,
+		Report:  func(message string) { r.log.Info(message, "build", j.Build.ID) },
+		Cancels: cancels,
+	}, h)
+	return err
+}
+
+var _ agent.Runner = runners{}
