@@ -442,7 +442,7 @@ func (r *run) placed(ctx context.Context) (store.Change, error) {
 		me = r.me()
 	}
 	if !placement.Eligible(&me, &b) {
-		return r.handOver(placement.FirstChoice(&b, r.others())), nil
+		return r.handOver(placement.FirstChoice(&b, r.everybody())), nil
 	}
 	if len(b.Groups) == 0 {
 		return nil, nil
