@@ -131,7 +131,7 @@ type Job struct {
 	Secrets map[string]string
 
 	// Cancels asks the build to end, each time with more force than before.
-	Cancels <-chan store.Cancel
+	Cancels <-chan runtime.Cancel
 }
 
 // A Handler is what a Runner tells what happens, and whom it asks. A context that
@@ -155,7 +155,9 @@ type Handler interface {
 type Record interface {
 	runtime.Recorder
 	logs.Sink
-	Flush(ctx context.Context) error // returns once all so far is kept
+	// Flush returns once all so far is kept, however long that takes. The error is
+	// that of ctx, or says that something never will be.
+	Flush(ctx context.Context) error
 }
 
 // ErrRejected says that the fault is in what was asked for: to try again cannot
