@@ -116,6 +116,9 @@ func (y *yard) waiter(b int8) Waiter {
 
 func (y *yard) send(n note) { y.net = append(y.net, n) }
 
+// owes reports whether the group is still to be given back.
+func owes(b *Build) bool { return slices.Contains(b.Pending, Chore{Release, "g"}) }
+
 // under reports whether a request like n is under way already: to send it again
 // and again would change nothing but the model's size.
 func (y *yard) under(n note) bool { return slices.Contains(y.net, n) }
@@ -185,7 +188,7 @@ func (y *yard) next() (all []state) {
 			switch {
 			case a.chore >= 0:
 				continue
-			case len(b.Pending) > 0:
+			case owes(b):
 				if y.rules.settleFirst {
 					verb = noteSettle
 				}
@@ -262,7 +265,7 @@ func (y *yard) deliver(n note) {
 	case noteLeave:
 		y.group, _ = y.group.Changed(Leave{y.waiter(n.build)})
 		if a != nil && a.chore == n.build {
-			if a.chore = -1; len(b.Pending) > 0 {
+			if a.chore = -1; owes(b) {
 				a.chore = n.build
 				y.send(note{verb: noteSettle, from: n.from, life: n.life, build: n.build})
 			}
@@ -365,7 +368,7 @@ func (y *yard) look() string {
 	}
 	for i := range y.builds {
 		b := &y.builds[i]
-		if y.group.Holder != b.ID || !b.Terminal() || len(b.Pending) > 0 {
+		if y.group.Holder != b.ID || !b.Terminal() || owes(b) {
 			continue
 		}
 		leaves := slices.ContainsFunc(y.net, func(n note) bool { return n.verb == noteLeave && n.build == int8(i) })
