@@ -63,7 +63,7 @@
 // them in what steps write, and keeps it.
 //
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
-// run one build in one process, and records it on disk. Begin with Run, in
+// run one build in one process. Begin with Run, in
 // runner.go, which is all that piper exec needs. An agent has a child of this
 // program call it: command.go is the agent's end, child.go the other one, and
 // message.go what they say to each other. It comes in the lines of

@@ -599,7 +599,7 @@ func TestLossShows(t *testing.T) {
 // TestOptionsAreSent: what exec can ask for an agent can, but for what needs the
 // terminal or the disk of a person.
 func TestOptionsAreSent(t *testing.T) {
-	here := []string{"Display", "LogDir", "RunsDir", "OnFail"}
+	here := []string{"Display", "LogDir", "OnFail", "Recorder", "Sink"} // a parent records what it hears
 	for i := range reflect.TypeFor[runner.Options]().NumField() {
 		name := reflect.TypeFor[runner.Options]().Field(i).Name
 		_, sent := reflect.TypeFor[runner.Job]().FieldByName(name)
