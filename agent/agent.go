@@ -131,7 +131,7 @@ type Job struct {
 	Secrets map[string]string
 
 	// Cancels asks the build to end, each time with more force than before.
-	Cancels <-chan runtime.Cancel
+	Cancels <-chan store.Cancel
 }
 
 // A Handler is what a Runner tells what happens, and whom it asks. A context that
@@ -155,9 +155,7 @@ type Handler interface {
 type Record interface {
 	runtime.Recorder
 	logs.Sink
-	// Flush returns once all so far is kept, however long that takes. The error is
-	// that of ctx, or says that something never will be.
-	Flush(ctx context.Context) error
+	Flush(ctx context.Context) error // returns once all so far is kept
 }
 
 // ErrRejected says that the fault is in what was asked for: to try again cannot

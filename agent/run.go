@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
@@ -30,7 +29,7 @@ type run struct {
 	kill context.CancelCauseFunc
 
 	called  chan struct{} // closed once it is to be cancelled
-	cancels chan runtime.Cancel
+	cancels chan store.Cancel
 
 	mu      sync.Mutex // guards what follows
 	build   store.Build
@@ -40,7 +39,7 @@ type run struct {
 }
 
 func newRun(l *life, b store.Build) *run {
-	r := &run{life: l, of: b.ID, build: b, holding: true, called: make(chan struct{}), cancels: make(chan runtime.Cancel, 2),
+	r := &run{life: l, of: b.ID, build: b, holding: true, called: make(chan struct{}), cancels: make(chan store.Cancel, 2),
 		log: l.log.With("build", b.ID, "number", b.Number)}
 	r.ctx, r.kill = context.WithCancelCause(l.ctx)
 	return r
@@ -77,7 +76,7 @@ func (r *run) verify(b store.Build) {
 			close(r.called)
 		}
 		r.wish = b.Cancel
-		r.cancels <- runtime.Cancel{By: b.Cancel.By, Reason: b.Cancel.Reason, Force: b.Cancel.Force} // there is room: it is asked for twice at most
+		r.cancels <- *b.Cancel // there is room: it is asked for twice at most
 	}
 }
 
@@ -201,11 +200,8 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 	if err != nil {
 		r.log.Warn("runner", "error", err)
 	}
-	switch err := record.Flush(r.ctx); {
-	case r.ctx.Err() != nil:
-		return r.failed(r.ctx, err)
-	case err != nil:
-		return r.giveBack(fmt.Sprintf("what happened in it could not be kept (%v)", err))
+	if err := persist(r.ctx, func() error { return record.Flush(r.ctx) }); err != nil {
+		return r.failed(r.ctx, fmt.Errorf("flush record: %w", err))
 	}
 	done := r.complete(state, reason)
 	done.Progress = progress
@@ -442,7 +438,7 @@ func (r *run) placed(ctx context.Context) (store.Change, error) {
 		me = r.me()
 	}
 	if !placement.Eligible(&me, &b) {
-		return r.handOver(placement.FirstChoice(&b, r.everybody())), nil
+		return r.handOver(placement.FirstChoice(&b, r.others())), nil
 	}
 	if len(b.Groups) == 0 {
 		return nil, nil

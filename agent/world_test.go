@@ -370,24 +370,31 @@ var errCut = errors.New("the runner died")
 
 func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 	h = oneByOne{h, make(turn, 1)}
-	cancels := make(chan runtime.Cancel, 4)
-	over := make(chan struct{})
+	cancels := make(chan runtime.Cancel, 1)
+	asked, ask := context.WithCancelCause(context.Background())
+	over, end := context.WithCancel(context.Background())
 	var listening sync.WaitGroup
 	defer listening.Wait()
-	defer close(over)
+	defer end()
+	var forced sync.Once
+	force := func() { forced.Do(func() { cancels <- runtime.Cancel{Force: true} }) }
 	listening.Go(func() {
 		for {
 			select {
 			case c := <-j.Cancels:
-				cancels <- c
-				continue
+				ask(errors.New(c.Reason))
+				if c.Force {
+					force()
+				}
 			case <-ctx.Done():
+				force()
+				return
 			case <-r.cut:
-			case <-over:
+				force()
+				return
+			case <-over.Done():
 				return
 			}
-			cancels <- runtime.Cancel{Force: true}
-			return
 		}
 	})
 	gone := func() error {
@@ -399,20 +406,19 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 		}
 	}
 	e := runtime.Engine{
-		Executor:  executor{r.host, j},
+		Executor:  executor{r.host, j, h},
 		Recorder:  recorder(func(ev build.Event) error { return cmp.Or(gone(), h.Event(ev)) }),
 		Workspace: j.Tree.Dir, Temp: j.Tree.Dir, Parallel: 2, ID: j.Build.ID, Cancels: cancels,
 		Output: func(n *plan.Node, attempt int) (runtime.Output, error) { return output2{h, n.Name, attempt}, nil },
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
 			return h.Trigger(ctx, n.Name, params, made)
 		},
-		Intend:  func(ctx context.Context, n *plan.Node) error { return h.Intend(ctx, n.Name) },
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return h.Approve(ctx, n.Name) },
 		Expand: func(ctx context.Context, n *plan.Node, outputs map[string]string) (plan.Expansion, error) {
 			return h.Expand(ctx, n.Name, outputs)
 		},
 	}
-	return e.Run(context.Background(), build.New(j.Plan))
+	return e.Run(asked, build.New(j.Plan))
 }
 
 // oneByOne is a Handler that is told one thing at a time.
@@ -456,9 +462,15 @@ func (o output2) Close() error                       { return nil }
 type executor struct {
 	host *host
 	job  Job
+	h    Handler
 }
 
 func (e executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
+	if t.Node.Step.Once {
+		if err := e.h.Intend(ctx, t.Node.Name); err != nil {
+			return runtime.Result{State: build.Failed, Reason: err.Error(), Final: true}
+		}
+	}
 	w := e.host.w
 	p := &process{agent: e.host.name, build: e.job.Build.ID, fence: e.job.Build.Fence, node: t.Node.Name, started: time.Now()}
 	w.mu.Lock()

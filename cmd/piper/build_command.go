@@ -93,7 +93,7 @@ func (o *buildOrder) run(ctx context.Context, args []string) error {
 			r.Environment = args[1]
 		}
 		if o.dirty {
-			if r.Ref, r.Commit, r.Patch, err = o.sendTree(ctx, s); err != nil {
+			if r.Commit, r.Patch, err = o.sendTree(ctx, s); err != nil {
 				return err
 			}
 		}
@@ -185,24 +185,21 @@ func (a *app) projectHere(ctx context.Context) string {
 }
 
 // sendTree sends what was changed here and not committed.
-func (a *app) sendTree(ctx context.Context, s *client.Client) (branch, commit, patch string, err error) {
+func (a *app) sendTree(ctx context.Context, s *client.Client) (commit, patch string, err error) {
 	p, err := a.openProject(ctx, "")
 	if err != nil {
-		return "", "", "", err
+		return "", "", err
 	}
 	if p.repo == nil {
-		return "", "", "", &usageError{message: "--dirty: " + p.root + " is not in a git repository", hint: "an agent builds commits, and what was changed since"}
+		return "", "", &usageError{message: "--dirty: " + p.root + " is not in a git repository", hint: "an agent builds commits, and what was changed since"}
 	}
 	if commit, err = p.repo.Commit(); err != nil {
-		return "", "", "", usagef("--dirty: %w", err)
-	}
-	if branch, err = p.repo.Branch(); err != nil {
-		return "", "", "", err
+		return "", "", usagef("--dirty: %w", err)
 	}
 	text, err := p.repo.Patch()
 	if err != nil || len(text) == 0 {
-		return branch, commit, "", err
+		return commit, "", err
 	}
 	patch, err = s.PutPatch(ctx, bytes.NewReader(text))
-	return branch, commit, patch, err
+	return commit, patch, err
 }

@@ -60,20 +60,18 @@
 // repository that is somewhere else, and makes trees to build.
 // [github.com/piper-build/piper/runtime/secret] is where secrets come from and
 // which build may have them, [github.com/piper-build/piper/runtime/logs] masks
-// them in what steps write, and gives it back by line.
+// them in what steps write, and keeps it.
 //
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
-// run one build in one process.
+// run one build in one process. Begin with Run, in
+// runner.go, which is all that piper exec needs. An agent has a child of this
+// program call it: command.go is the agent's end, child.go the other one, and
+// message.go what they say to each other. It comes in the lines of
+// [github.com/piper-build/piper/runtime/stream], which are those of --progress=json.
 //
-// # Keeping: who has which build, and what happened in it
-//
-// [github.com/piper-build/piper/runtime/store] is what agents share. It is tested
-// against every state that it can be in. "piper exec" is an agent too, of which
-// nobody else knows, and its store is
-// [github.com/piper-build/piper/runtime/store/sqlite], as that of one machine is.
-// [github.com/piper-build/piper/runtime/record] is the way there: it takes events
-// and output while a build runs, and waits for the store so that the build need
-// not.
+// [github.com/piper-build/piper/runtime/store] is what several agents would
+// share: who has which build, and what happened in it. It is tested against
+// every state that it can be in, and not used by this program yet.
 // [github.com/piper-build/piper/runtime/placement] says which of them may run a
 // build, and why another may not, and
 // [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all
@@ -100,7 +98,6 @@
 //	project.go    finding the PIPER.star, asking the evaluator
 //	sources.go    from a project and a ref to a tree and a plan, for an agent
 //	exec.go       a build and, with triggers.go, those that come of it
-//	recording.go  a build on its way into the store; local.go is that store
 //	complete.go   what the scripts in completion/ ask while one types
 //
 // and a file for each other command. A command is made only when it is asked
@@ -117,7 +114,7 @@
 // which asks build.Next, records "attempt_started" and gives the step to a
 // worker. The worker resolves argv and environment and calls Execute, down
 // through package environment to package process. Output comes back up through
-// the masking of package logs to package record and to the display; the worker
-// takes the lock, records the result as the event "attempt_ended", and asks
-// build.Next what comes after it.
+// the masking of package logs to an archive and to the display; the worker takes
+// the lock, records the result as the event "attempt_ended", and asks build.Next
+// what comes after it.
 package main

@@ -190,19 +190,12 @@ func branchOf(ctx context.Context, m *git.Mirror, p store.Project, r store.Reque
 		return "", nil
 	case r.Event.Branch != "":
 		return r.Event.Branch, nil
+	case r.Ref == "" && r.Commit != "":
+		return "", nil
 	case ref == "":
-		name, err := m.DefaultBranch(ctx)
-		if err != nil || r.Commit == "" {
-			return name, err
-		}
-		ref = name
+		return m.DefaultBranch(ctx)
 	}
 	name := strings.TrimPrefix(ref, "refs/heads/")
-	if r.Ref == "" && r.Commit != "" { // pinned, and perhaps not on that branch
-		if holds, err := m.Holds(ctx, name, r.Commit); err != nil || !holds {
-			return "", err
-		}
-	}
 	if is, err := m.IsBranch(ctx, name); err != nil || !is {
 		return "", err
 	}

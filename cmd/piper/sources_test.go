@@ -157,7 +157,6 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 		request   store.Request
 	}{
 		{"the default branch", "main", nil, store.Request{}},
-		{"the default branch, pinned", "main", nil, store.Request{Commit: s.git(s.dir, "rev-parse", "main")}},
 		{"a branch", "topic", nil, store.Request{Ref: "topic"}},
 		{"a branch, in full", "topic", nil, store.Request{Ref: "refs/heads/topic"}},
 		{"a push", "topic", []string{"--branch", "topic"}, store.Request{Commit: topic, Event: plan.Event{Kind: "push", Branch: "topic"}}},

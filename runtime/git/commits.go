@@ -156,24 +156,6 @@ func (m *Mirror) IsBranch(ctx context.Context, name string) (is bool, err error)
 	return is, err
 }
 
-// Holds reports whether a branch that there is leads to a commit that there is.
-func (m *Mirror) Holds(ctx context.Context, branch, commit string) (holds bool, err error) {
-	if CheckRef(branch) != nil || !IsHash(commit) {
-		return false, nil
-	}
-	err = m.told("find branch "+branch+" of", func() error {
-		return m.use(ctx, func() error {
-			_, err := m.git(ctx, "merge-base", "--is-ancestor", commit, "refs/heads/"+branch)
-			holds = err == nil
-			if exitCode(err) == 1 || exitCode(err) == fatal { // no; or one of them is not there
-				return nil
-			}
-			return err
-		})
-	})
-	return holds, err
-}
-
 // Branches returns the branches, sorted, as of the last Fetch.
 func (m *Mirror) Branches(ctx context.Context) (branches []string, err error) {
 	err = m.told("list the branches of", func() error {

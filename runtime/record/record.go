@@ -50,7 +50,7 @@ type Options struct {
 	// soon as memory is full.
 	SpoolDir string
 
-	Memory   int64         // bytes of output that wait in memory, roughly; 0 is 512 KiB
+	Memory   int64         // bytes of output that wait in memory, roughly; 0 is 1 MiB
 	Quota    int64         // bytes that wait in the file; 0 is 1 GiB
 	Limit    int64         // bytes that are kept of one attempt, and its end; 0 is no limit
 	Patience time.Duration // how long a write of output waits for a store that is slow; 0 is a second
@@ -66,7 +66,7 @@ type Options struct {
 
 // The defaults of Options.
 const (
-	defaultMemory   = 512 << 10
+	defaultMemory   = 1 << 20
 	defaultQuota    = 1 << 30
 	defaultPatience = time.Second
 	defaultPace     = 20 * time.Millisecond

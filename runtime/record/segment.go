@@ -4,7 +4,7 @@ import "github.com/piper-build/piper/runtime/build"
 
 // What a segment holds, roughly.
 const (
-	segmentBytes  = 64 << 10
+	segmentBytes  = 128 << 10
 	segmentEvents = 1 << 10
 	segmentPieces = 1 << 14
 )

@@ -597,9 +597,9 @@ func TestLossShows(t *testing.T) {
 }
 
 // TestOptionsAreSent: what exec can ask for an agent can, but for what needs the
-// terminal or the disk of a person, and for where it is kept, which is the parent's.
+// terminal or the disk of a person.
 func TestOptionsAreSent(t *testing.T) {
-	here := []string{"Display", "LogDir", "Recorder", "Sink", "OnFail"}
+	here := []string{"Display", "LogDir", "OnFail", "Recorder", "Sink"} // a parent records what it hears
 	for i := range reflect.TypeFor[runner.Options]().NumField() {
 		name := reflect.TypeFor[runner.Options]().Field(i).Name
 		_, sent := reflect.TypeFor[runner.Job]().FieldByName(name)

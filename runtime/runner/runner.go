@@ -1,10 +1,34 @@
-// Package runner runs one build in this process: a plan goes in, events and
+// Package runner runs one build in one process: a plan goes in, events and
 // output come out.
 //
-// It puts the parts together. The engine decides and resolves; the processes
+// Run puts the parts together. The engine decides and resolves; the processes
 // of steps are package process's, standing where package environment puts
-// them; what they write is masked, then kept, then shown. piper exec is its own
-// runner.
+// them; what they write is masked, then kept, then shown. piper exec calls Run
+// itself.
+//
+// An agent has a child of its own program call it (Command, ChildMain), for each
+// build another one: so no step shares a process, an environment or readable
+// memory with what the agent knows, and all of a build can be ended by ending
+// one process.
+//
+// # How the two talk
+//
+// The child hears JSON lines: a job, with the plan, all that it may know and the
+// secrets, which so stand in no command line and no environment, and then answers
+// and cancels. It says a stream (package stream), which is what piper exec
+// --progress=json prints, with questions in it that only the agent can answer; its
+// last line says that nothing of the build runs any more. message.go has all of
+// both. Whatever else comes from a child is an error, and its end.
+//
+// A child whose agent does not read waits, and so do its steps. Nobody holds more
+// than a line.
+//
+// # Who ends whom
+//
+// An agent that wants a build to end says so, and kills a child that does not
+// obey. A child whose agent has died hears its input end, and ends the build at
+// once. What a child leaves that was itself killed is for its guard (package
+// process), and for the agent, which gets its orphans.
 package runner
 
 import (

@@ -78,9 +78,7 @@ func (p *programs) build(name string) program {
 
 func (p *programs) goBuild(name, pkg string) (string, error) {
 	path := filepath.Join(p.bin, name)
-	cmd := exec.Command("go", "build", "-o", path, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return path, quietly(cmd)
+	return path, quietly(exec.Command("go", "build", "-o", path, pkg))
 }
 
 // compile compiles a C program of this folder.

@@ -124,7 +124,7 @@ func create(path string) error {
 // open returns the database with the pragmas that every connection needs.
 func open(path string, pragmas ...string) (*sql.DB, error) {
 	query := url.Values{"_txlock": {"immediate"}}
-	for _, p := range append(pragmas, "busy_timeout(10000)") {
+	for _, p := range append(pragmas, "busy_timeout(10000)", "foreign_keys(1)") {
 		query.Add("_pragma", p)
 	}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
