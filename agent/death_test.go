@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -141,5 +144,87 @@ func TestAnAgentDrains(t *testing.T) {
 		require.NoError(t, w.Drain(t.Context(), agents[0].ID, false))
 		w.wait(30*time.Second, "it claims again", func() bool { return w.see(other.ID).State == build.Running })
 		h.kill()
+	}, pipeline("unit", step("test")))
+}
+
+// A runner that dies is another attempt, and the third is the last.
+func TestTheRunnerDies(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		deaths := 2
+		w.host("one", func(a *Agent) {
+			real := a.Runner
+			a.Runner = runs(func(ctx context.Context, j Job, h Handler) error {
+				if deaths--; deaths >= 0 {
+					return errCut
+				}
+				return real.Run(ctx, j, h)
+			})
+		}).start()
+		b := w.ended(time.Minute, w.ask("x", store.Request{Pipeline: "unit"}).ID)
+		require.Equal(t, build.Success, b.State)
+		require.Equal(t, 3, b.Attempt)
+		deaths = 3
+		b = w.ended(time.Minute, w.ask("y", store.Request{Pipeline: "unit"}).ID)
+		require.Equal(t, build.Lost, b.State)
+		require.Equal(t, "its runner ended early (the runner died) 3 times", b.Reason)
+	}, pipeline("unit", step("test")))
+}
+
+type runs func(ctx context.Context, j Job, h Handler) error
+
+func (r runs) Run(ctx context.Context, j Job, h Handler) error { return r(ctx, j, h) }
+
+// What was not recorded has not happened.
+func TestTheRecordIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		full := true
+		w.host("one", func(a *Agent) {
+			records := a.Record
+			a.Record = func(b store.Build) (Record, error) {
+				r, err := records(b)
+				if full {
+					full = false
+					return lossy{r.(*record.Record)}, err
+				}
+				return r, err
+			}
+		}).start()
+		b := w.ended(time.Minute, w.ask("x", store.Request{Pipeline: "unit"}).ID)
+		require.Equal(t, build.Success, b.State)
+		require.Equal(t, 2, b.Attempt)
+		require.Equal(t, 1, w.rescues)
+	}, pipeline("unit", step("test")))
+}
+
+type (
+	keeper = record.Record // or its field would hide its method
+	lossy  struct{ *keeper }
+)
+
+func (lossy) Flush(context.Context) error { return errors.New("the spool is full") }
+
+// An owner that does not end what it was asked to end, and yet lives.
+func TestACancelIsForcedInTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.host("one", func(a *Agent) {
+			a.Runner = runs(func(ctx context.Context, j Job, h Handler) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}).start()
+		b := w.ask("x", store.Request{Pipeline: "unit"})
+		w.wait(10*time.Second, "it runs", func() bool { return w.see(b.ID).State == build.Running })
+		cancel := func(force bool) {
+			_, err := w.Change(t.Context(), b.ID, store.RequestCancel{Cancel: store.Cancel{By: "ann", Reason: "stuck", Force: force}, At: now()})
+			require.NoError(t, err)
+		}
+		cancel(false)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, build.Running, w.see(b.ID).State, "it may clean up")
+		cancel(true)
+		b = w.ended(time.Minute, b.ID)
+		require.Equal(t, build.Cancelled, b.State)
+		require.Equal(t, "stuck", b.Reason)
+		require.Equal(t, build.Rejected, w.ended(time.Minute, w.ask("y", store.Request{Pipeline: "none"}).ID).State, "its slot is free again")
 	}, pipeline("unit", step("test")))
 }
