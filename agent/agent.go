@@ -8,7 +8,8 @@
 //	heartbeat.go  says that it lives, and asks what it still holds
 //	claim.go      takes builds from the queue
 //	rescue.go     watches the others, and takes builds from those that died
-//	sweep.go      does the chores that builds leave, and ends what waits in vain
+//	sweep.go      does the chores that builds leave
+//	queued.go     ends what waits in vain, and offers what nobody living is to take
 //	cron.go       makes the builds of schedules
 //	retain.go     deletes what nobody wants to keep
 //
@@ -19,8 +20,8 @@
 //
 // A life is the time under one AgentID. It ends when the agent is told to, or
 // when it finds that the others buried it: then it kills what it runs and begins
-// another one. What one build goes through is in run.go, and what its runner asks
-// meanwhile in handler.go.
+// another one (life.go). What one build goes through is in run.go, how it gets to
+// its runner in prepare.go, and what that asks meanwhile in handler.go.
 //
 // The package knows no database, no Starlark and no process. It is given them as
 // the fields of Agent.
@@ -131,7 +132,7 @@ type Job struct {
 	Secrets map[string]string
 
 	// Cancels asks the build to end, each time with more force than before.
-	Cancels <-chan store.Cancel
+	Cancels <-chan runtime.Cancel
 }
 
 // A Handler is what a Runner tells what happens, and whom it asks. A context that
@@ -155,7 +156,9 @@ type Handler interface {
 type Record interface {
 	runtime.Recorder
 	logs.Sink
-	Flush(ctx context.Context) error // returns once all so far is kept
+	// Flush returns once all so far is kept, however long that takes. The error is
+	// that of ctx, or says that something never will be.
+	Flush(ctx context.Context) error
 }
 
 // ErrRejected says that the fault is in what was asked for: to try again cannot

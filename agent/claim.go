@@ -48,8 +48,9 @@ func (l *life) claims(ctx context.Context) {
 type claimer struct {
 	*life
 	sights map[build.ID]sight
-	looked time.Time // at the whole queue
-	full   string    // why nothing is claimed
+	looked time.Time     // at the whole queue
+	agents []store.Agent // at the time
+	full   string        // why nothing is claimed
 }
 
 // A sight is a build in the queue, and since when it has been seen like that.
@@ -65,6 +66,7 @@ func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
 	if !c.claiming() || c.tight() {
 		return false
 	}
+	c.agents = c.everybody()
 	for _, look := range []struct {
 		choice store.AgentID
 		limit  int
@@ -136,14 +138,13 @@ func (c *claimer) mine(ctx context.Context, b *store.Build) bool {
 			return false
 		}
 	}
-	agents := c.others()
 	choice := b.FirstChoice
 	if choice == "" {
-		choice = placement.FirstChoice(b, agents)
+		choice = placement.FirstChoice(b, c.agents)
 	}
-	i := slices.IndexFunc(agents, func(a store.Agent) bool { return a.ID == choice })
+	i := slices.IndexFunc(c.agents, func(a store.Agent) bool { return a.ID == choice })
 	s, seen := c.sights[b.ID]
-	return choice == c.id || i < 0 || placement.Free(&agents[i]) == 0 || seen && time.Since(s.since) >= c.Timings.Unmoved
+	return choice == c.id || i < 0 || placement.Free(&c.agents[i]) == 0 || seen && time.Since(s.since) >= c.Timings.Unmoved
 }
 
 // claim is T1, for a build that holds its groups.

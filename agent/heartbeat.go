@@ -19,15 +19,17 @@ func (l *life) heartbeats(ctx context.Context) {
 	heard := time.Now()
 	l.every(ctx, "heartbeat", l.Timings.Heartbeat, func(ctx context.Context) {
 		err := l.heartbeat(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			l.log.Error("agent was buried: it kills what it runs and starts anew")
+			l.die(errBuried)
+			return
+		}
 		if err == nil {
 			err = l.verify(ctx)
 		}
 		switch {
 		case err == nil:
 			heard = time.Now()
-		case errors.Is(err, store.ErrNotFound):
-			l.log.Error("agent was buried: it kills what it runs and starts anew")
-			l.die(errBuried)
 		case ctx.Err() != nil:
 		case time.Since(heard) > l.Timings.GiveUp:
 			l.log.Error("store is away", "since", heard, "error", err)
@@ -42,13 +44,7 @@ func (l *life) heartbeats(ctx context.Context) {
 
 // heartbeat is T2.
 func (l *life) heartbeat(ctx context.Context) error {
-	running := map[build.ID]int64{}
-	for _, r := range l.all() {
-		if fence, ok := r.occupies(); ok {
-			running[r.of] = fence
-		}
-	}
-	self, err := l.Store.Heartbeat(ctx, l.id, running, now())
+	self, err := l.Store.Heartbeat(ctx, l.id, l.occupied(), now())
 	if err != nil {
 		return err
 	}
@@ -60,6 +56,17 @@ func (l *life) heartbeat(ctx context.Context) error {
 	self.Facts = l.self.Facts // the answer may be older
 	l.self = self
 	return nil
+}
+
+// occupied are the builds that take a slot.
+func (l *life) occupied() map[build.ID]int64 {
+	running := map[build.ID]int64{}
+	for _, r := range l.all() {
+		if fence, ok := r.occupies(); ok {
+			running[r.of] = fence
+		}
+	}
+	return running
 }
 
 // verify is T3: it holds what this agent runs against what it has.
@@ -84,11 +91,14 @@ func (l *life) verify(ctx context.Context) error {
 		if has[r.of] {
 			continue
 		}
-		b, err := l.Store.Build(ctx, r.of)
-		if err != nil {
+		switch b, err := l.Store.Build(ctx, r.of); {
+		case errors.Is(err, store.ErrNotFound):
+			r.kill(errLost)
+		case err != nil:
 			return err
+		default:
+			r.verify(b)
 		}
-		r.verify(b)
 	}
 	return nil
 }

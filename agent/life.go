@@ -224,14 +224,15 @@ func (l *life) running(id build.ID) *run {
 	return l.runs[id]
 }
 
-// others are the agents as they were seen last, this one among them.
-func (l *life) others() []store.Agent {
+// everybody is all agents: the others as they were seen last, this one as it is.
+func (l *life) everybody() []store.Agent {
+	occupied := l.occupied()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.agents) == 0 {
-		return []store.Agent{l.self}
-	}
-	return l.agents
+	me := l.self
+	me.Running, me.Draining = occupied, me.Draining || l.draining
+	others := slices.DeleteFunc(slices.Clone(l.agents), func(a store.Agent) bool { return a.ID == l.id })
+	return append(others, me)
 }
 
 // me is what this agent tells of itself.
@@ -255,7 +256,7 @@ func (l *life) enqueue(ctx context.Context, id build.ID, r store.Request) error 
 		return fmt.Errorf("draw a number: %w", err)
 	}
 	b := store.NewBuild(id, number, r, now())
-	b.FirstChoice = placement.FirstChoice(&b, l.others())
+	b.FirstChoice = placement.FirstChoice(&b, l.everybody())
 	switch got, err := l.Store.Enqueue(ctx, b); {
 	case errors.Is(err, store.ErrConflict):
 		l.log.Warn("a build is there that was asked for with other words", "build", id)

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -252,9 +254,14 @@ func (l *link) Blob(ctx context.Context, digest string) ([]byte, error) {
 	return through(ctx, l, "blob "+digest, false, func(ctx context.Context) ([]byte, error) { return l.witness.Blob(ctx, digest) })
 }
 func (l *link) AppendEvents(ctx context.Context, key store.EventKey, events []build.Event) error {
+	events = slices.Clone(events) // it may arrive when they are others
 	return told(ctx, l, "events "+string(key.Build), func(ctx context.Context) error { return l.witness.AppendEvents(ctx, key, events) })
 }
 func (l *link) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
+	chunks = slices.Clone(chunks)
+	for i := range chunks {
+		chunks[i].Data, chunks[i].Times = bytes.Clone(chunks[i].Data), slices.Clone(chunks[i].Times)
+	}
 	return told(ctx, l, "chunks "+string(chunks[0].Key.Build), func(ctx context.Context) error { return l.witness.AppendChunks(ctx, chunks) })
 }
 func (l *link) Group(ctx context.Context, key string) (store.Group, error) {

@@ -86,6 +86,9 @@ var mutants = []struct {
 }
 
 func TestTheSimulationFindsWhatIsTakenOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes some hundred worlds")
+	}
 	most := uint64(400)
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {

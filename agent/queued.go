@@ -32,7 +32,7 @@ func (l *life) usher(ctx context.Context, known waiters) waiters {
 		l.log.Warn("look at the queue", "error", err)
 		return known
 	}
-	agents := l.others()
+	agents := l.everybody()
 	next := make(waiters, len(queue))
 	for i := range queue {
 		b := &queue[i]

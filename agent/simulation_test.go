@@ -21,9 +21,10 @@ import (
 )
 
 var (
-	seeds    = flag.Int("simulation.seeds", 150, "how many worlds the simulation makes")
-	oneSeed  = flag.Uint64("simulation.seed", 0, "the one world to make; 0 makes as many as there are to be")
-	faultFor = faults{lost: 20, unanswered: 20, late: 15, doubled: 15, delay: 30 * time.Millisecond}
+	seeds      = flag.Int("simulation.seeds", 150, "how many worlds the simulation makes")
+	oneSeed    = flag.Uint64("simulation.seed", 0, "the one world to make; 0 makes as many as there are to be")
+	withRecord = flag.Bool("simulation.record", false, "use the real record, with which a world is not quite the same again")
+	faultFor   = faults{lost: 20, unanswered: 20, late: 15, doubled: 15, delay: 30 * time.Millisecond}
 )
 
 // A scenario is a world to be: what is asked for, and what goes wrong.
@@ -35,6 +36,7 @@ type scenario struct {
 	outages int    // of the store
 	cancels int
 	mutant  mutant
+	record  bool // with the real one
 }
 
 // A mutant takes something out of the protocol.
@@ -94,6 +96,9 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 				a.Labels = map[string]string{"gpu": "yes"}
 			}
 			a.Timings.Drain = time.Minute
+			if !s.record {
+				a.Record = func(b store.Build) (Record, error) { return newDiary(a.Store, b), nil }
+			}
 			a.Store.(*link).faults = s.faults
 			a.Store.(*link).seed ^= s.seed
 		}).start()
@@ -299,11 +304,22 @@ func TestSimulation(t *testing.T) {
 	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			wrong, told := play(t, scenarioOf(seed))
+			s := scenarioOf(seed)
+			s.record = *withRecord
+			wrong, told := play(t, s)
 			if len(wrong) > 0 {
 				t.Fatalf("%s\n\nagain: go test ./agent -run TestSimulation -simulation.seed %d\n\n%s", strings.Join(wrong, "\n"), seed, strings.Join(told, "\n"))
 			}
 		})
+	}
+}
+
+func TestSimulationWithTheRealRecord(t *testing.T) {
+	for seed := range uint64(max(10, *seeds/10)) {
+		s := scenarioOf(seed)
+		s.record = true
+		wrong, told := play(t, s)
+		require.Empty(t, wrong, "seed %d:\n%s", seed, strings.Join(told, "\n"))
 	}
 }
 

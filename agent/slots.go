@@ -65,16 +65,15 @@ func (s *slots) seize() {
 func (s *slots) give() {
 	s.mu.Lock()
 	s.free++
-	told := s.freed
 	if s.free > 0 && len(s.waiting) > 0 {
 		close(s.waiting[0])
 		s.waiting = s.waiting[1:]
 		s.free--
-		told = nil
 	}
+	free := s.free > 0
 	s.mu.Unlock()
-	if told != nil {
-		told()
+	if free && s.freed != nil {
+		s.freed()
 	}
 }
 

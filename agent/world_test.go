@@ -3,24 +3,19 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
-	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -172,7 +167,7 @@ func (h *host) start() {
 		draw: draws(fmt.Sprint(h.name, h.lives)),
 	}
 	link := h.link
-	a.Record = func(b store.Build) (Record, error) { return newRecord(link, b), nil }
+	a.Record = func(b store.Build) (Record, error) { return record.Open(link, b.ID, b.Fence, record.Options{}), nil }
 	if h.change != nil {
 		h.change(&a)
 	}
@@ -236,269 +231,6 @@ func (w *world) over() {
 			h.kill()
 		}
 	}
-}
-
-// Sources, the plan and the record of a world.
-type sources struct{ w *world }
-
-func (s sources) Resolve(_ context.Context, _ store.Project, ref string) (string, error) {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	if s.w.accidents > 0 {
-		s.w.accidents--
-		return "", errors.New("the network is away")
-	}
-	if ref == "nowhere" {
-		return "", fmt.Errorf("no ref %s: %w", ref, ErrRejected)
-	}
-	return s.w.head, nil
-}
-func (s sources) Branches(context.Context, store.Project) ([]string, error) {
-	return []string{"main", "release/1", "release/2"}, nil
-}
-func (s sources) Catalog(_ context.Context, p store.Project, _ string) (c plan.Catalog, err error) {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	c.Project.Name = p.Name
-	on := s.w.on
-	if p.Name != "shop" {
-		on = s.w.elsewhere
-	}
-	for _, name := range slices.Sorted(maps.Keys(on)) {
-		c.Pipelines = append(c.Pipelines, plan.Pipeline{Name: name, On: on[name]})
-	}
-	return c, nil
-}
-
-// children are the builds that a build led to, by project and pipeline.
-func (w *world) children(id build.ID) map[string]store.Build {
-	w.t.Helper()
-	page, _, err := w.List(context.Background(), store.Filter{Parent: id}, "", 100)
-	require.NoError(w.t, err)
-	found := map[string]store.Build{}
-	for _, b := range page {
-		found[b.Request.Project+" "+b.Request.Pipeline] = b
-	}
-	require.Len(w.t, found, len(page), "there are two of one")
-	return found
-}
-func (s sources) Checkout(_ context.Context, _ store.Project, _ store.Request, commit, dir string) (Tree, error) {
-	return Tree{Dir: dir, Commit: commit}, os.Mkdir(dir, 0o700)
-}
-
-func (w *world) plan(_ context.Context, _ Tree, b store.Build) (*plan.Plan, Expander, error) {
-	p, ok := w.plans[b.Request.Pipeline]
-	if !ok {
-		return nil, nil, plan.Diagnostics{{Severity: "error", Message: "there is no pipeline " + b.Request.Pipeline}}
-	}
-	return p, nil, nil
-}
-
-// A record writes in its own time and in order, as the real one does.
-type record struct {
-	store store.Store
-	build build.ID
-	fence int64
-	todo  chan func() error
-	done  chan struct{}
-	err   error
-}
-
-func newRecord(s store.Store, b store.Build) *record {
-	r := &record{store: s, build: b.ID, fence: b.Fence, todo: make(chan func() error, 1000), done: make(chan struct{})}
-	go func() {
-		defer close(r.done)
-		for do := range r.todo {
-			r.err = errors.Join(r.err, store.Insist(context.Background(), do))
-		}
-	}()
-	return r
-}
-
-func (r *record) Record(events []build.Event) error {
-	r.todo <- func() error {
-		return r.store.AppendEvents(context.Background(), store.EventKey{Build: r.build, Fence: r.fence, Seq: events[0].Seq}, events)
-	}
-	return nil
-}
-
-func (r *record) Open(node string, attempt int) (logs.Writer, error) {
-	return &writer{r, store.Chunk{Key: store.ChunkKey{Build: r.build, Fence: r.fence, Node: node, Attempt: attempt}}}, nil
-}
-
-func (r *record) Flush(ctx context.Context) error {
-	all := make(chan error, 1)
-	r.todo <- func() error { all <- r.err; return nil }
-	select {
-	case err := <-all:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (r *record) Close() error {
-	close(r.todo)
-	<-r.done
-	return r.err
-}
-
-type writer struct {
-	r    *record
-	next store.Chunk
-}
-
-func (w *writer) Write(at time.Time, p []byte) error {
-	c := w.next
-	c.Data, c.Lines, c.Times = p, 1, []store.Stamp{{At: at}}
-	w.r.todo <- func() error { return w.r.store.AppendChunks(context.Background(), []store.Chunk{c}) }
-	w.next.Key.Seq++
-	w.next.Line++
-	w.next.Offset += int64(len(p))
-	return nil
-}
-func (w *writer) Close() error { return nil }
-
-// A runner runs the plan with the real engine, in this process, and steps that do
-// nothing but take time.
-type runner struct {
-	host *host
-	cut  <-chan struct{}
-}
-
-var errCut = errors.New("the runner died")
-
-func (r runner) Run(ctx context.Context, j Job, h Handler) error {
-	h = oneByOne{h, make(turn, 1)}
-	cancels := make(chan runtime.Cancel, 1)
-	asked, ask := context.WithCancelCause(context.Background())
-	over, end := context.WithCancel(context.Background())
-	var listening sync.WaitGroup
-	defer listening.Wait()
-	defer end()
-	var forced sync.Once
-	force := func() { forced.Do(func() { cancels <- runtime.Cancel{Force: true} }) }
-	listening.Go(func() {
-		for {
-			select {
-			case c := <-j.Cancels:
-				ask(errors.New(c.Reason))
-				if c.Force {
-					force()
-				}
-			case <-ctx.Done():
-				force()
-				return
-			case <-r.cut:
-				force()
-				return
-			case <-over.Done():
-				return
-			}
-		}
-	})
-	gone := func() error {
-		select {
-		case <-r.cut:
-			return errCut
-		default:
-			return ctx.Err()
-		}
-	}
-	e := runtime.Engine{
-		Executor:  executor{r.host, j, h},
-		Recorder:  recorder(func(ev build.Event) error { return cmp.Or(gone(), h.Event(ev)) }),
-		Workspace: j.Tree.Dir, Temp: j.Tree.Dir, Parallel: 2, ID: j.Build.ID, Cancels: cancels,
-		Output: func(n *plan.Node, attempt int) (runtime.Output, error) { return output2{h, n.Name, attempt}, nil },
-		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
-			return h.Trigger(ctx, n.Name, params, made)
-		},
-		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return h.Approve(ctx, n.Name) },
-		Expand: func(ctx context.Context, n *plan.Node, outputs map[string]string) (plan.Expansion, error) {
-			return h.Expand(ctx, n.Name, outputs)
-		},
-	}
-	return e.Run(asked, build.New(j.Plan))
-}
-
-// oneByOne is a Handler that is told one thing at a time.
-type oneByOne struct {
-	Handler
-	turn turn
-}
-
-func (o oneByOne) Event(ev build.Event) error {
-	o.turn.Lock()
-	defer o.turn.Unlock()
-	return o.Handler.Event(ev)
-}
-
-func (o oneByOne) Output(node string, attempt int, at time.Time, p []byte) error {
-	o.turn.Lock()
-	defer o.turn.Unlock()
-	return o.Handler.Output(node, attempt, at, p)
-}
-
-type recorder func(build.Event) error
-
-func (r recorder) Record(events []build.Event) error {
-	for _, ev := range events {
-		if err := r(ev); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-type output2 struct {
-	h       Handler
-	node    string
-	attempt int
-}
-
-func (o output2) Write(at time.Time, p []byte) error { return o.h.Output(o.node, o.attempt, at, p) }
-func (o output2) Close() error                       { return nil }
-
-type executor struct {
-	host *host
-	job  Job
-	h    Handler
-}
-
-func (e executor) Execute(ctx context.Context, t runtime.Task) runtime.Result {
-	if t.Node.Step.Once {
-		if err := e.h.Intend(ctx, t.Node.Name); err != nil {
-			return runtime.Result{State: build.Failed, Reason: err.Error(), Final: true}
-		}
-	}
-	w := e.host.w
-	p := &process{agent: e.host.name, build: e.job.Build.ID, fence: e.job.Build.Fence, node: t.Node.Name, started: time.Now()}
-	w.mu.Lock()
-	w.processes = append(w.processes, p)
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		p.ended = time.Now()
-		w.mu.Unlock()
-	}()
-	r := runtime.Result{State: build.Success, Started: time.Now()}
-	timer := time.NewTimer(w.takes(p.build, p.node))
-	defer timer.Stop()
-	if err := t.Output.Write(now(), []byte(p.node+" runs\n")); err != nil {
-		return runtime.Result{State: build.Failed, Infra: true, Reason: err.Error()}
-	}
-	select {
-	case <-timer.C:
-		if w.ends != nil {
-			r.State = w.ends(p.build, p.node)
-		}
-	case <-ctx.Done():
-		r.State = build.Cancelled
-	case <-t.Kill:
-		r.State = build.Cancelled
-	}
-	r.Ended = time.Now()
-	return r
 }
 
 // ran are the processes of a build, in the order they started.

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/build"
+)
+
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		freed := 0
+		s := slots{free: 2, freed: func() { freed++ }}
+		require.True(t, s.try())
+		require.NoError(t, s.take(t.Context()))
+		require.False(t, s.try())
+		require.False(t, s.any())
+
+		var got []string
+		gone, leave := context.WithCancel(t.Context())
+		go func() { require.ErrorIs(t, s.take(gone), context.Canceled) }()
+		synctest.Wait()
+		for _, who := range []string{"first", "second"} {
+			go func() {
+				require.NoError(t, s.take(t.Context()))
+				got = append(got, who)
+			}()
+			synctest.Wait()
+		}
+		leave()
+		synctest.Wait()
+		s.give()
+		synctest.Wait()
+		require.Equal(t, []string{"first"}, got)
+		require.False(t, s.try(), "who waits comes before who only tries")
+		s.give()
+		synctest.Wait()
+		require.Equal(t, []string{"first", "second"}, got)
+		require.Zero(t, freed, "whoever waited had it at once")
+
+		s.seize() // three of two
+		s.give()
+		require.False(t, s.any())
+		s.give()
+		require.True(t, s.any())
+		require.Equal(t, 1, freed, "the other one was owed")
+	})
+}
+
+func TestADirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "agent")
+	d, err := openDirectory(path)
+	require.NoError(t, err)
+	last, err := d.last()
+	require.NoError(t, err)
+	require.Empty(t, last)
+	require.NoError(t, d.remember("a much longer name than the next one"))
+	require.NoError(t, d.remember("abc"))
+	_, err = openDirectory(path)
+	require.ErrorContains(t, err, "another agent works there")
+
+	// What steps leave may be read-only.
+	left := d.workspace("build-x", 3)
+	require.NoError(t, os.MkdirAll(filepath.Join(left, "mod", "cache"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(left, "mod", "cache", "f"), nil, 0o400))
+	require.NoError(t, os.Chmod(filepath.Join(left, "mod", "cache"), 0o500))
+	kept, err := d.keep(d.workspace("build-y", 1))
+	require.NoError(t, err)
+	require.Empty(t, kept, "there was none")
+	require.NoError(t, d.Close())
+
+	d, err = openDirectory(path)
+	require.NoError(t, err)
+	last, err = d.last()
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(last))
+	require.NoError(t, d.Close())
+	require.NoDirExists(t, left, "it was nobody's")
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = openDirectory(file)
+	require.Error(t, err)
+}
+
+func TestDiskFree(t *testing.T) {
+	free, total, err := diskFree(t.TempDir())
+	require.NoError(t, err)
+	require.Positive(t, total)
+	require.LessOrEqual(t, free, total)
+	_, _, err = diskFree(filepath.Join(t.TempDir(), "none"))
+	require.ErrorContains(t, err, "none")
+
+	for _, c := range []struct {
+		free, total uint64
+		full        bool
+	}{{1 << 30, 10 << 30, false}, {1<<30 - 1, 10 << 30, true}, {4 << 30, 100 << 30, true}, {5 << 30, 100 << 30, false}} {
+		a := Agent{Free: func(string) (uint64, uint64, error) { return c.free, c.total, nil }}
+		require.Equal(t, c.full, a.full() != "", "%d of %d", c.free, c.total)
+	}
+	a := Agent{Free: diskFree, Dir: filepath.Join(t.TempDir(), "none")}
+	require.Contains(t, a.full(), "none")
+}
+
+func TestEndedAs(t *testing.T) {
+	for want, states := range map[string][]build.State{
+		"":        {build.Success},
+		"success": {build.Success},
+		"failed":  {build.Failed, build.TimedOut, build.Lost},
+		"ended":   {build.Success, build.Failed, build.TimedOut, build.Lost, build.Cancelled},
+		"other":   nil,
+	} {
+		var got []build.State
+		for _, s := range []build.State{build.Success, build.Failed, build.TimedOut, build.Lost, build.Cancelled} {
+			if endedAs(want, s) {
+				got = append(got, s)
+			}
+		}
+		require.Equal(t, states, got, want)
+	}
+}
+
+func TestTimings(t *testing.T) {
+	got := Timings{Lease: time.Minute, Drain: -1}.withDefaults()
+	require.Equal(t, time.Minute, got.Lease)
+	require.Equal(t, time.Duration(-1), got.Drain)
+	require.Equal(t, 5*time.Second, got.Heartbeat)
+}
