@@ -102,12 +102,12 @@ func (a *attempt) start(c *command) error {
 // file that is no program is given to sh, as execvp(3) does.
 func spawn(c *command, attr *syscall.ProcAttr) (int, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
-		pid, err := syscall.ForkExec(c.path, c.argv, attr)
+		pid, err := forkExec(c.path, c.argv, attr)
 		switch {
 		case err == syscall.ETXTBSY && pause < 200*time.Millisecond:
 			time.Sleep(pause)
 		case err == syscall.ENOEXEC && bytes.IndexByte(head(from(c.dir, c.path)), 0) < 0:
-			return syscall.ForkExec("/bin/sh", append([]string{"sh", c.path}, c.argv[1:]...), attr)
+			return forkExec("/bin/sh", append([]string{"sh", c.path}, c.argv[1:]...), attr)
 		default:
 			return pid, err
 		}

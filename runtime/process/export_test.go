@@ -9,3 +9,6 @@ func Noted(pid int) bool {
 	defer family.mu.Unlock()
 	return family.ledger.entries()[pid] != 0
 }
+
+// ForkExec is how steps are started.
+var ForkExec = forkExec

@@ -30,6 +30,17 @@ func closingPipe(p *[2]int) error {
 	return nil
 }
 
+// closingSocket makes a TCP socket that no child inherits.
+func closingSocket(family int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	return fd, err
+}
+
 // widen does nothing: these systems size their pipes themselves.
 func widen(int) {}
 

@@ -26,6 +26,11 @@ func leading(exit *int) *syscall.SysProcAttr {
 // closingPipe makes a pipe that no child inherits.
 func closingPipe(p *[2]int) error { return unix.Pipe2(p[:], unix.O_CLOEXEC) }
 
+// closingSocket makes a TCP socket that no child inherits.
+func closingSocket(family int) (int, error) {
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
 // widen lets a pipe hold more, if the user's share of such memory allows it.
 func widen(pipe int) { unix.FcntlInt(uintptr(pipe), unix.F_SETPIPE_SZ, largeRead) }
 
