@@ -147,7 +147,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 	defer e.local.close()
 	e.widen(p)
 	ctx, e.signals = catch(ctx)
-	defer e.signals.stop()
+	defer func() { go e.signals.stop() }() // piper is about to end, and need not wait
 	first := &job{plan: p, expand: result.Expand, question: e.question, args: args}
 	if e.logDir != "" {
 		first.logDir = e.path(e.logDir)

@@ -102,12 +102,12 @@ func (a *attempt) start(c *command) error {
 // file that is no program is given to sh, as execvp(3) does.
 func spawn(c *command, attr *syscall.ProcAttr) (int, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
-		pid, err := syscall.ForkExec(c.path, c.argv, attr)
+		pid, err := forkExec(c.path, c.argv, attr)
 		switch {
 		case err == syscall.ETXTBSY && pause < 200*time.Millisecond:
 			time.Sleep(pause)
 		case err == syscall.ENOEXEC && bytes.IndexByte(head(from(c.dir, c.path)), 0) < 0:
-			return syscall.ForkExec("/bin/sh", append([]string{"sh", c.path}, c.argv[1:]...), attr)
+			return forkExec("/bin/sh", append([]string{"sh", c.path}, c.argv[1:]...), attr)
 		default:
 			return pid, err
 		}
@@ -116,7 +116,7 @@ func spawn(c *command, attr *syscall.ProcAttr) (int, error) {
 
 // run watches the tree until it has ended.
 func (a *attempt) run() runtime.Result {
-	a.input = input{executor: a.executor, fd: a.out}
+	a.input = input{executor: a.executor, fd: a.out, rest: early}
 	defer a.input.release()
 	stop := func() {}
 	defer func() { stop() }()
@@ -134,8 +134,8 @@ func (a *attempt) run() runtime.Result {
 			looked = now
 			family.tend()
 		}
-		if a.input.busy() && !a.exited {
-			nap(a.exit, a.wake)
+		if a.rest() {
+			continue
 		}
 		fds := [3]unix.PollFd{
 			{Fd: int32(a.out), Events: unix.POLLIN},
@@ -155,6 +155,9 @@ func (a *attempt) run() runtime.Result {
 		}
 		if fds[0].Revents != 0 {
 			a.read(fds[0].Revents)
+			if fds[0].Revents == unix.POLLIN|unix.POLLHUP {
+				continue // nobody writes any more: first comes what was written, then the end
+			}
 		}
 		if fds[1].Revents != 0 {
 			a.reap()
@@ -166,6 +169,20 @@ func (a *attempt) run() runtime.Result {
 	}
 	a.finish()
 	return a.result()
+}
+
+// rest lets output gather for a moment, where that pays. It reports whether
+// there was nothing else to see to.
+func (a *attempt) rest() bool {
+	if a.input.rest == 0 || a.exited || a.out < 0 || nap(a.input.rest, a.exit, a.wake) {
+		return false
+	}
+	something := holds(a.out)
+	if something {
+		a.read(unix.POLLIN)
+	}
+	a.input.rested(something)
+	return true
 }
 
 // over reports whether nothing is left to wait for.

@@ -36,6 +36,6 @@
 //
 // # What a step costs
 //
-// As little as a process can: one fork by way of vfork, one pipe, one poll loop
-// in one thread. No goroutine is started for a step that is over within 20 ms.
+// As little as a process can: one fork by way of package vfork, one pipe, one
+// poll loop in one thread. No goroutine is started for a step that is over within 20 ms.
 package process

@@ -54,6 +54,8 @@ func helper(mode string, args []string) int {
 		return flood(args)
 	case "piper": // SCRIPT [DIR]: run a step and a guard, and leave a file in DIR when that knows of the process of the only file there
 		return piper(args)
+	case "step": // ARGV: run it as a step and write what it wrote
+		return asStep(args)
 	case "protected": // run a step that looks into this process
 		return protected()
 	case "interactive": // run a shell that waits for Ctrl-C, and say whether the terminal came back
@@ -194,6 +196,17 @@ func interactive() int {
 	}
 	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
 		fmt.Println("back")
+	}
+	return 0
+}
+
+func asStep(argv []string) int {
+	e := &process.Executor{}
+	out := &keeper{}
+	r := e.Execute(context.Background(), runtime.Task{Argv: argv, Env: os.Environ(), Workspace: "/", Output: out})
+	fmt.Printf("%s%s\n", out, show(r))
+	if err := e.Close(); err != nil {
+		return 3
 	}
 	return 0
 }

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,12 +19,7 @@ func Answers(port int) bool {
 const answerTime = 250 * time.Millisecond
 
 func connects(family int, to unix.Sockaddr) bool {
-	syscall.ForkLock.RLock()
-	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
-	if err == nil {
-		unix.CloseOnExec(fd)
-	}
-	syscall.ForkLock.RUnlock()
+	fd, err := closingSocket(family)
 	if err != nil {
 		return false
 	}

@@ -30,11 +30,35 @@ func closingPipe(p *[2]int) error {
 	return nil
 }
 
+// closingSocket makes a TCP socket that no child inherits.
+func closingSocket(family int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	return fd, err
+}
+
 // widen does nothing: these systems size their pipes themselves.
 func widen(int) {}
 
+// early is the first rest of a step: none, as it would not end with the step.
+const early = 0
+
 // nap sleeps for a moment.
-func nap(...int) { time.Sleep(200 * time.Microsecond) }
+func nap(d time.Duration, _ ...int) bool {
+	time.Sleep(d)
+	return false
+}
+
+// holds reports whether there is something to be read in a pipe.
+func holds(pipe int) bool {
+	fds := []unix.PollFd{{Fd: int32(pipe), Events: unix.POLLIN}}
+	unix.Poll(fds, 0)
+	return fds[0].Revents&unix.POLLIN != 0
+}
 
 // heldDir is a path to a directory that is open. Here it is its name.
 func heldDir(_ *os.File, name string) string { return name }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,16 +27,32 @@ func leading(exit *int) *syscall.SysProcAttr {
 // closingPipe makes a pipe that no child inherits.
 func closingPipe(p *[2]int) error { return unix.Pipe2(p[:], unix.O_CLOEXEC) }
 
+// closingSocket makes a TCP socket that no child inherits.
+func closingSocket(family int) (int, error) {
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
 // widen lets a pipe hold more, if the user's share of such memory allows it.
 func widen(pipe int) { unix.FcntlInt(uintptr(pipe), unix.F_SETPIPE_SZ, largeRead) }
 
-// nap sleeps for a moment, or until one of fds has something.
-func nap(fds ...int) {
+// early is the first rest of a step: longer than one that does nothing takes.
+const early = time.Millisecond
+
+// nap sleeps for a moment, and reports whether one of fds has something before.
+func nap(d time.Duration, fds ...int) bool {
 	var set [2]unix.PollFd
 	for i, fd := range fds {
 		set[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	}
-	unix.Ppoll(set[:len(fds)], &unix.Timespec{Nsec: 200_000}, nil)
+	n, err := unix.Ppoll(set[:len(fds)], &unix.Timespec{Nsec: int64(d)}, nil)
+	return n > 0 || err != nil
+}
+
+// holds reports whether there is something to be read in a pipe, without polling
+// it.
+func holds(pipe int) bool {
+	n, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
+	return err == nil && n > 0
 }
 
 // heldDir is a path to a directory that is open, by which a child can change

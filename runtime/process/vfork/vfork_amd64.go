@@ -1,0 +1,5 @@
+//go:build linux
+
+package vfork
+
+const prlimit64 = 302
