@@ -75,6 +75,7 @@ type Evaluation struct {
 	nodes    supply[node]
 	earlier  int // how many nodes were made before the expand that runs
 	steps    supply[plan.Step]
+	plain    *plan.Step // what plainStep made last
 	more     supply[more]
 	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline
 	triggers int                  // how many were made

@@ -193,10 +193,15 @@ var runOnChoices = []string{string(plan.Success), string(plan.Failure), string(p
 
 func makeStep(c *call) (starlark.Value, error) {
 	n := c.newNode()
+	c.name(n, stepName)
+	script, argv := c.command(stepRun)
+	if argv == nil && !c.givenFrom(stepDoc) {
+		n.Step = c.ev.plainStep(script)
+		return n, nil
+	}
 	s := c.ev.steps.next() // apart from n: the plan keeps it
 	n.Step = s
-	c.name(n, stepName)
-	s.Script, s.Argv = c.command(stepRun)
+	s.Script, s.Argv = script, argv
 	for i := stepDoc; i < len(c.Params); i++ {
 		if !c.given(i) {
 			continue
@@ -243,6 +248,16 @@ func makeStep(c *call) (starlark.Value, error) {
 		}
 	}
 	return n, nil
+}
+
+// plainStep returns a step that says no more than its script. A loop makes many
+// that say the same, and what is in a plan never changes: so they are one.
+func (e *Evaluation) plainStep(script string) *plan.Step {
+	if e.plain == nil || e.plain.Script != script {
+		e.plain = e.steps.next()
+		e.plain.Script = script
+	}
+	return e.plain
 }
 
 // shell returns argument i, the program that runs the script of s.
