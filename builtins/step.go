@@ -29,12 +29,7 @@ type node struct {
 // more is what few nodes have. Of what they say of other nodes a flow makes
 // names.
 type more struct {
-	Trigger *plan.Trigger
-	Approve *plan.Approve
-	Expand  *plan.Expand
-
-	runOn        plan.RunOn
-	allowFailure string
+	plan.More
 
 	dependsOn []starlark.Value  // *node, *group or starlark.String; nil for what was refused
 	services  []*node           // likewise
@@ -65,9 +60,9 @@ func (n *node) pos() plan.Pos { return n.ev.position(n.call) }
 // in returns n as it stands in a plan.
 func (n *node) in(group string, needs []string) plan.Node {
 	p := plan.Node{Name: n.Name, Needs: needs, Group: group, Pos: n.pos(), Step: n.Step}
-	if m := n.more; m != nil {
-		p.RunOn, p.AllowFailure = m.runOn, m.allowFailure
-		p.Trigger, p.Approve, p.Expand = m.Trigger, m.Approve, m.Expand
+	if n.more != nil && n.more.More != (plan.More{}) {
+		more := n.more.More
+		p.More = &more
 	}
 	return p
 }
@@ -230,9 +225,9 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepRetry:
 			s.Retry = c.retry(i)
 		case stepRunOn:
-			n.add().runOn = c.runOn(i)
+			n.add().RunOn = c.runOn(i)
 		case stepAllowFailure:
-			n.add().allowFailure = c.allowFailure(i)
+			n.add().AllowFailure = c.allowFailure(i)
 		case stepInputs:
 			s.Inputs = c.globs(i)
 		case stepOutputs:
@@ -532,7 +527,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		c.name(n, name)
 	}
 	if c.given(runOn) {
-		n.add().runOn = c.runOn(runOn)
+		n.add().RunOn = c.runOn(runOn)
 	}
 	c.dependsOn(n, dependsOn)
 	return n, nil

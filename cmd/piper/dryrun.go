@@ -55,14 +55,14 @@ func (e *execution) drySteps(p *plan.Plan) iter.Seq[dryStep] {
 
 // dryStep is what n would do.
 func (e *execution) dryStep(p *plan.Plan, n *plan.Node) dryStep {
-	s := dryStep{Name: n.Name, RunOn: string(n.RunOn), Services: n.Services()}
+	s := dryStep{Name: n.Name, RunOn: string(n.RunOn()), Services: n.Services()}
 	switch {
-	case n.Expand != nil:
+	case n.Expand() != nil:
 		s.Expand = nodeText(n) + "; what it finds is known only then"
 
-	case n.Trigger != nil:
-		s.Trigger = triggerText(n.Trigger)
-	case n.Approve != nil:
+	case n.Trigger() != nil:
+		s.Trigger = triggerText(n.Trigger())
+	case n.Approve() != nil:
 		s.Approve = nodeText(n)
 	default:
 		s.Argv = argvOf(n.Step)

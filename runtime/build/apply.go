@@ -182,7 +182,7 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		return impossible("attempt %d is not attempt %d, which runs", ev.Attempt, n.attempt)
 	case ev.Exit != nil && (*ev.Exit < math.MinInt32 || *ev.Exit > math.MaxInt32):
 		return impossible("no process exits with %d", *ev.Exit)
-	case ev.Expansion != nil && (p.Expand == nil || ev.State != Success):
+	case ev.Expansion != nil && (p.Expand() == nil || ev.State != Success):
 		return impossible("only an expand that succeeds finds nodes")
 	case ev.Child != "" && n.more != nil && n.more.child != "" && n.more.child != ev.Child:
 		return impossible("the node triggered build %s, not %s", n.more.child, ev.Child)
@@ -224,7 +224,7 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		}
 	}
 	reason := ev.Reason
-	if p.Approve != nil && end == failed && ev.By != "" {
+	if p.Approve() != nil && end == failed && ev.By != "" {
 		reason = byWhom("refused", ev.By, ev.Reason)
 	}
 	if b.services[v] != nil {
@@ -315,7 +315,7 @@ func (b *Build) nodeSkipped(v int32, ev Event) error {
 }
 
 func (b *Build) nodeTriggered(v int32, ev Event) error {
-	n, t := &b.nodes[v], b.plan.Nodes[v].Trigger
+	n, t := &b.nodes[v], b.plan.Nodes[v].Trigger()
 	switch {
 	case t == nil:
 		return impossible("the node is no trigger")

@@ -104,19 +104,19 @@ func (e *encoder) project(p Project) {
 
 func (e *encoder) node(n *Node) {
 	e.open()
-	e.str("allow_failure", n.AllowFailure)
-	if n.Approve != nil {
+	e.str("allow_failure", n.AllowFailure())
+	if n.Approve() != nil {
 		e.key("approve")
 		e.open()
-		e.str("prompt", n.Approve.Prompt)
+		e.str("prompt", n.Approve().Prompt)
 		e.close()
 	}
-	if n.Expand != nil {
+	if n.Expand() != nil {
 		e.key("expand")
 		e.open()
 		e.key("after")
-		e.string(n.Expand.After)
-		e.strs("services", n.Expand.Services)
+		e.string(n.Expand().After)
+		e.strs("services", n.Expand().Services)
 		e.close()
 	}
 	e.str("group", n.Group)
@@ -124,14 +124,14 @@ func (e *encoder) node(n *Node) {
 	e.string(n.Name)
 	e.strs("needs", n.Needs)
 	e.pos(n.Pos)
-	e.str("run_on", string(n.RunOn))
+	e.str("run_on", string(n.RunOn()))
 	if n.Step != nil {
 		e.key("step")
 		e.step(n.Step)
 	}
-	if n.Trigger != nil {
+	if n.Trigger() != nil {
 		e.key("trigger")
-		e.trigger(n.Trigger)
+		e.trigger(n.Trigger())
 	}
 	e.close()
 }

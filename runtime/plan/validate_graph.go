@@ -167,7 +167,7 @@ func (v *validator) outputs(order []int32) {
 	needed := make([]int32, v.graph.Len())
 	for i := range v.plan.Nodes {
 		n, node := &v.plan.Nodes[i], int32(i)
-		if n.Expand != nil {
+		if n.Expand() != nil {
 			if of, ok := v.after(n); ok {
 				open = append(open, use{node: node, of: of})
 			}
@@ -215,7 +215,7 @@ func (v *validator) outputs(order []int32) {
 		n, of := &v.plan.Nodes[u.node], &v.plan.Nodes[u.of]
 		if u.node == u.of {
 			what := fmt.Sprintf("output %q", u.key)
-			if n.Expand != nil {
+			if n.Expand() != nil {
 				what = "result"
 			}
 			v.report(n.Pos, "not-before", "", "%s uses its own %s", v.title(u.node), what)
@@ -226,7 +226,7 @@ func (v *validator) outputs(order []int32) {
 			hint = fmt.Sprintf("put %q after %q, which waits for it now", n.Name, of.Name)
 		}
 		what := fmt.Sprintf("the output %q of", u.key)
-		if n.Expand != nil {
+		if n.Expand() != nil {
 			what = "the result of"
 		}
 		v.report(n.Pos, "not-before", hint,
@@ -244,9 +244,9 @@ func (n *Node) texts(yield func(*Text)) {
 			yield(&n.Step.Env[i].Value)
 		}
 	}
-	if n.Trigger != nil {
-		for i := range n.Trigger.Params {
-			yield(&n.Trigger.Params[i].Value)
+	if n.Trigger() != nil {
+		for i := range n.Trigger().Params {
+			yield(&n.Trigger().Params[i].Value)
 		}
 	}
 }
