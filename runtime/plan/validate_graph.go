@@ -163,8 +163,8 @@ type use struct {
 // outputs reports uses of an output that cannot be there yet, because the step
 // that writes it is not among the ancestors. order is that of the whole graph.
 func (v *validator) outputs(order []int32) {
-	var open []use // not settled by the node's own needs
-	needed := make([]int32, v.graph.Len())
+	var open []use     // not settled by the node's own needs
+	var needed []int32 // by vertex: the node that needs it, and 1; of the node that is looked at
 	for i := range v.plan.Nodes {
 		n, node := &v.plan.Nodes[i], int32(i)
 		if n.Expand() != nil {
@@ -189,6 +189,9 @@ func (v *validator) outputs(order []int32) {
 				case !v.graph.IsNode(of) || v.plan.Nodes[of].Step == nil || v.isService(of):
 					v.report(n.Pos, "bad-value", "", "%s uses the output %q of %s, and only steps have outputs", v.title(node), part.Output.Key, v.title(of))
 					continue
+				}
+				if needed == nil {
+					needed = make([]int32, v.graph.Len())
 				}
 				if !marked {
 					marked = true
