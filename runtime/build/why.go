@@ -32,8 +32,8 @@ func (b *Build) Why(i int) string {
 		return "is being stopped: " + b.verdictReason(v)
 	case n.phase == running && p.Approve() != nil:
 		return strings.TrimSuffix("waits for a person to approve: "+p.Approve().Prompt, ": ")
-	case n.phase == running && n.more != nil && n.more.child != "":
-		return fmt.Sprintf("waits for build %s", n.more.child)
+	case n.phase == running && b.more[n.more].child != "":
+		return fmt.Sprintf("waits for build %s", b.more[n.more].child)
 	case n.phase == running && p.IsService() && n.flags&isReady == 0:
 		return "is not ready yet"
 	case n.phase == running:
