@@ -29,6 +29,10 @@ type Evaluation struct {
 	// nil keeps line and column.
 	Pos func(syntax.Position) plan.Pos
 
+	// Made is told how many parts of flows there are each time that a plan is
+	// about to be made of them. nil tells nobody.
+	Made func(parts int)
+
 	// Bench is what the words of a test work with; nil takes these words away.
 	Bench Bench
 

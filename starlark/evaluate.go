@@ -93,7 +93,7 @@ func newEvaluation(r *Request) *evaluation {
 	files := &tree{Tree: r.Tree}
 	e.words = &builtins.Evaluation{
 		Event: r.Event, Piper: r.Piper, Git: r.Git, Tree: files, Environ: r.Environ,
-		Print: e.print, Pos: e.position,
+		Print: e.print, Pos: e.position, Made: garbage.made,
 	}
 	e.names = e.words.Predeclared()
 	e.loader = loader{

@@ -138,7 +138,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		}
 	}
 	if len(p.Nodes) > largePlan {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(10)
 		debug.FreeOSMemory()
 	}
 	if e.local, err = e.localStore(); err != nil {
