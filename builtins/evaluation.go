@@ -29,6 +29,10 @@ type Evaluation struct {
 	// nil keeps line and column.
 	Pos func(syntax.Position) plan.Pos
 
+	// Looked is told of each thing that the words look at outside the source, and
+	// whether Again can look at it once more. nil tells nobody.
+	Looked func(in plan.Input, again bool)
+
 	// Made is told how many parts of flows there are each time that a plan is
 	// about to be made of them. nil tells nobody.
 	Made func(parts int)
