@@ -32,7 +32,7 @@ func Evaluate(ctx context.Context, r Request) (Result, error) {
 	defer close()
 	defer garbage.relax()()
 	e := newEvaluation(&r)
-	result, err := e.run(ctx)
+	result, err := e.answered(ctx)
 	if e.words.NeedsStacks {
 		// Something is wrong with what a call made before. Which calls led to
 		// it is kept the second time only: it is slow, and rarely of use.
