@@ -222,7 +222,14 @@ func triggerText(t *plan.Trigger) string {
 
 // quoted is s as a shell word, for a person to read or copy.
 func quoted(s string) string {
-	if s != "" && !strings.ContainsAny(s, " \t\n\"'`$\\&|;<>()*?[]{}#~!") {
+	plain := s != ""
+	for i := range len(s) {
+		switch s[i] {
+		case ' ', '\t', '\n', '"', '\'', '`', '$', '\\', '&', '|', ';', '<', '>', '(', ')', '*', '?', '[', ']', '{', '}', '#', '~', '!':
+			plain = false
+		}
+	}
+	if plain {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
