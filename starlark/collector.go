@@ -43,7 +43,7 @@ func (c *collector) relax() (restore func()) {
 // is quick.
 const (
 	largeSource = 512 << 10 // bytes that were compiled: their syntax tree
-	largeFlow   = 10_000    // parts of flows that were made: lists, and arguments of calls
+	largeFlow   = 20_000    // parts of flows that were made: lists, and arguments of calls
 )
 
 // compiled is called when that many bytes of source have become a program.
