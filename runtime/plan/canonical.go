@@ -17,9 +17,19 @@ import (
 // struct tags say. A byte that is not UTF-8, which Validate refuses, is written
 // as U+FFFD.
 func (p *Plan) Canonical() []byte {
-	var e encoder
+	var size counter // so that the text of a large plan is not copied as it grows
+	p.WriteCanonical(&size)
+	e := encoder{buf: make([]byte, 0, size)}
 	e.plan(p)
 	return e.buf
+}
+
+// A counter counts the bytes that are written to it.
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // WriteCanonical writes the canonical JSON of p to w, in pieces.
