@@ -129,7 +129,7 @@ func TestAPanicFailsTheBuildAlone(t *testing.T) {
 				}
 				require.Contains(t, log.String(), "agent is broken")
 				require.Equal(t, build.Success, w.ended(20*time.Second, w.ask("y", store.Request{Pipeline: "unit"}).ID).State)
-			}, pipeline("unit", step("test")), pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, Expand: &plan.Expand{After: "find"}}))
+			}, pipeline("unit", step("test")), pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, More: &plan.More{Expand: &plan.Expand{After: "find"}}}))
 		})
 	}
 }

@@ -88,7 +88,7 @@ func (h *handler) apply(ev build.Event) error {
 		return nil
 	}
 	i, _ := h.fold.Lookup(ev.Node)
-	if n := &h.fold.Plan().Nodes[i]; n.Approve == nil && n.Trigger == nil {
+	if n := &h.fold.Plan().Nodes[i]; n.Approve() == nil && n.Trigger() == nil {
 		h.seizeSlot() // it had none if only nodes that wait were left, and this one waited for its retry
 	}
 	return nil
@@ -201,11 +201,11 @@ func (h *handler) Trigger(ctx context.Context, node string, params map[string]st
 	i, known := h.fold.Lookup(node)
 	p := h.fold.Plan()
 	h.state.Unlock()
-	if !known || p.Nodes[i].Trigger == nil {
+	if !known || p.Nodes[i].Trigger() == nil {
 		return "", fmt.Errorf("its plan has no trigger %q", node)
 	}
 	b := h.now()
-	r := triggered(&b, node, p.Nodes[i].Trigger, params)
+	r := triggered(&b, node, p.Nodes[i].Trigger(), params)
 	var loop string
 	err = persist(ctx, func() (err error) { loop, err = h.endless(ctx, b, p.Pipeline, r); return err })
 	if loop != "" {
@@ -215,7 +215,7 @@ func (h *handler) Trigger(ctx context.Context, node string, params map[string]st
 		return "", err
 	}
 	b, err = h.change(ctx, store.Fire{Agent: h.id, Fence: h.fence(), Node: node,
-		Outgoing: store.Outgoing{Child: store.Derive("trigger", string(h.of), node), Request: r, Wait: p.Nodes[i].Trigger.Wait}})
+		Outgoing: store.Outgoing{Child: store.Derive("trigger", string(h.of), node), Request: r, Wait: p.Nodes[i].Trigger().Wait}})
 	if err != nil {
 		return "", fmt.Errorf("trigger %s: %w", r.Pipeline, err)
 	}

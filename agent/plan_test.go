@@ -27,7 +27,7 @@ func TestRequires(t *testing.T) {
 // need is evaluated anew, and has to come out the same.
 func TestAPlanIsMadeOnce(t *testing.T) {
 	grow := func() *plan.Plan {
-		return pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, Expand: &plan.Expand{After: "find"}})
+		return pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, More: &plan.More{Expand: &plan.Expand{After: "find"}}})
 	}
 	bubble(t, func(t *testing.T, w *world) {
 		w.takes = func(build.ID, string) time.Duration { return 20 * time.Second }

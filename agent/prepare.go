@@ -76,7 +76,7 @@ func (r *run) planned(ctx context.Context, tree Tree) (p *plan.Plan, expand Expa
 		if p, err = plan.Decode(data); err != nil {
 			return nil, nil, fmt.Errorf("read its plan: %w", err)
 		}
-		if !slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand != nil }) {
+		if !slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand() != nil }) {
 			return p, nil, nil
 		}
 	}

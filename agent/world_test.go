@@ -78,7 +78,7 @@ func requireLabel(key string) func(*plan.Node) {
 }
 
 func trigger(pipeline string, wait bool, change ...func(*plan.Node)) plan.Node {
-	n := plan.Node{Name: "run-" + pipeline, Trigger: &plan.Trigger{Pipeline: pipeline, Wait: wait}}
+	n := plan.Node{Name: "run-" + pipeline, More: &plan.More{Trigger: &plan.Trigger{Pipeline: pipeline, Wait: wait}}}
 	for _, c := range change {
 		c(&n)
 	}
@@ -86,7 +86,7 @@ func trigger(pipeline string, wait bool, change ...func(*plan.Node)) plan.Node {
 }
 
 func approve(name string, change ...func(*plan.Node)) plan.Node {
-	n := plan.Node{Name: name, Approve: &plan.Approve{Prompt: "go?"}}
+	n := plan.Node{Name: name, More: &plan.More{Approve: &plan.Approve{Prompt: "go?"}}}
 	for _, c := range change {
 		c(&n)
 	}

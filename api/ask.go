@@ -348,7 +348,7 @@ func asks(b *store.Build, f *folded, node string) error {
 	}
 	var names []string
 	for _, n := range f.Build.Plan().Nodes {
-		if n.Approve != nil {
+		if n.Approve() != nil {
 			names = append(names, n.Name)
 		}
 	}

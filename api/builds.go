@@ -291,13 +291,13 @@ func approvals(b *store.Build, f *folded) (list []Approval) {
 	if f != nil {
 		nodes := f.Build.Plan().Nodes
 		for i := range nodes {
-			if nodes[i].Approve == nil {
+			if nodes[i].Approve() == nil {
 				continue
 			}
-			prompts[nodes[i].Name] = nodes[i].Approve.Prompt
+			prompts[nodes[i].Name] = nodes[i].Approve().Prompt
 			_, answered := b.Approvals[nodes[i].Name]
 			if step := f.Node(i); step.State == build.Running && !answered && !b.Terminal() {
-				list = append(list, Approval{Node: nodes[i].Name, State: ApprovalWaiting, Prompt: nodes[i].Approve.Prompt, At: step.Started})
+				list = append(list, Approval{Node: nodes[i].Name, State: ApprovalWaiting, Prompt: nodes[i].Approve().Prompt, At: step.Started})
 			}
 		}
 	}

@@ -106,7 +106,7 @@ func succeeded(f *folded) (names []string) {
 	}
 	needed := map[string]bool{}
 	for i := range f.plan.Nodes {
-		if x := f.plan.Nodes[i].Expand; x != nil && !(all && done(i)) {
+		if x := f.plan.Nodes[i].Expand(); x != nil && !(all && done(i)) {
 			needed[f.plan.Nodes[i].Name], needed[x.After] = true, true
 		}
 	}

@@ -277,6 +277,17 @@ func (c *call) given(i int) bool {
 	return c.args[i] != nil && c.args[i] != starlark.None
 }
 
+// givenFrom reports whether argument i, or one after it, was given and is not
+// None.
+func (c *call) givenFrom(i int) bool {
+	for ; i < len(c.Params); i++ {
+		if c.given(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // str returns argument i as a string that is known now; "" when it is absent
 // or wrong.
 func (c *call) str(i int) string {

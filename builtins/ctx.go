@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,8 +17,8 @@ import (
 var errNoGit = errors.New("this is not a git repository")
 
 // gitFact is behind the words of git. A fact that cannot be had is a problem.
-func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
-	value, late := c.recall("git", key)
+func (c *call) gitFact(read func(Git) (any, error), words ...string) starlark.Value {
+	value, late := c.recall("git", strings.Join(words, " "))
 	if !late {
 		err := errNoGit
 		if c.ev.Git != nil {
@@ -27,7 +28,7 @@ func (c *call) gitFact(key string, read func(Git) (any, error)) starlark.Value {
 			c.noGit(err)
 			return starlark.String("")
 		}
-		c.ev.saw("git", key, value)
+		c.ev.sawOf("git", words, value)
 	}
 	if value == nil {
 		return starlark.String("")
@@ -51,19 +52,19 @@ func (c *call) noGit(err error) {
 }
 
 func gitCommit(c *call) (starlark.Value, error) {
-	return c.gitFact("commit", func(g Git) (any, error) { return g.Commit() }), nil
+	return c.gitFact(func(g Git) (any, error) { return g.Commit() }, "commit"), nil
 }
 
 func gitBranch(c *call) (starlark.Value, error) {
-	return c.gitFact("branch", func(g Git) (any, error) { return g.Branch() }), nil
+	return c.gitFact(func(g Git) (any, error) { return g.Branch() }, "branch"), nil
 }
 
 func gitTag(c *call) (starlark.Value, error) {
-	return c.gitFact("tag", func(g Git) (any, error) { return g.Tag() }), nil
+	return c.gitFact(func(g Git) (any, error) { return g.Tag() }, "tag"), nil
 }
 
 func gitDirty(c *call) (starlark.Value, error) {
-	v := c.gitFact("dirty", func(g Git) (any, error) { return g.Dirty() })
+	v := c.gitFact(func(g Git) (any, error) { return g.Dirty() }, "dirty")
 	return v.Truth(), nil
 }
 
@@ -90,8 +91,7 @@ func gitDescribe(c *call) (starlark.Value, error) {
 	if c.wrong > 0 {
 		return starlark.String(""), nil
 	}
-	key := strings.Join(append([]string{"describe"}, flags...), " ")
-	return c.gitFact(key, func(g Git) (any, error) { return g.Describe(flags...) }), nil
+	return c.gitFact(func(g Git) (any, error) { return g.Describe(flags...) }, append([]string{"describe"}, flags...)...), nil
 }
 
 func gitChanged(c *call) (starlark.Value, error) {
@@ -103,7 +103,7 @@ func gitChanged(c *call) (starlark.Value, error) {
 		c.bad(0, nil, "bad-value", "base %s is not a branch or a commit", quote(base))
 		return newList(nil), nil
 	}
-	v := c.gitFact("changed "+base, func(g Git) (any, error) { return g.Changed(base) })
+	v := c.gitFact(func(g Git) (any, error) { return g.Changed(base) }, "changed", base)
 	if list, ok := v.(*starlark.List); ok {
 		return list, nil
 	}
@@ -127,11 +127,7 @@ func osEnviron(c *call) (starlark.Value, error) {
 	}
 	value, late := c.recall("environ", key)
 	if !late {
-		if c.ev.Environ != nil {
-			if text, set := c.ev.Environ(key); set {
-				value = text
-			}
-		}
+		value = c.ev.environ(key)
 		c.ev.saw("environ", key, value)
 	}
 	text, set := value.(string)
@@ -142,6 +138,16 @@ func osEnviron(c *call) (starlark.Value, error) {
 		return starlark.None, nil
 	}
 	return starlark.String(text), nil
+}
+
+// environ returns an environment variable, or nil.
+func (e *Evaluation) environ(name string) any {
+	if e.Environ != nil {
+		if text, set := e.Environ(name); set {
+			return text
+		}
+	}
+	return nil
 }
 
 // HoldsSecret reports whether an environment variable is one that Piper keeps
@@ -229,50 +235,52 @@ var eventFields = []string{"author", "base", "branch", "commit", "kind", "number
 
 // eventField reads one field of ctx.event.
 func (e *Evaluation) eventField(name string) (starlark.Value, error) {
-	v := &e.Event
-	text := map[string]*string{
-		"author": &v.Author, "base": &v.Base, "branch": &v.Branch, "commit": &v.Commit,
-		"payload": &v.Payload, "tag": &v.Tag, "title": &v.Title,
-	}
-	switch name {
-	case "kind":
-		kind := v.Kind
-		if kind == "" {
-			kind = "manual"
-		}
-		e.saw("event", name, kind)
-		return starlark.String(kind), nil
-	case "number":
-		e.saw("event", name, v.Number)
-		return starlark.MakeInt(v.Number), nil
-	case "time":
+	if name == "time" {
 		return e.now(), nil
 	}
-	e.saw("event", name, *text[name])
-	return starlark.String(*text[name]), nil
+	value := e.eventValue(name)
+	e.saw("event", name, value)
+	return toStarlark(value), nil
+}
+
+// eventValue returns a field of the event: a string, or the number.
+func (e *Evaluation) eventValue(name string) any {
+	v := &e.Event
+	switch name {
+	case "author":
+		return v.Author
+	case "base":
+		return v.Base
+	case "branch":
+		return v.Branch
+	case "commit":
+		return v.Commit
+	case "kind":
+		return cmp.Or(v.Kind, "manual")
+	case "number":
+		return int64(v.Number)
+	case "payload":
+		return v.Payload
+	case "tag":
+		return v.Tag
+	case "time":
+		return v.Time.UTC().Format(time.RFC3339Nano)
+	default:
+		return v.Title
+	}
 }
 
 // now returns the event's time, and records that it was looked at.
 func (e *Evaluation) now() starlark.Value {
-	e.saw("event", "time", e.Event.Time.UTC().Format(time.RFC3339Nano))
+	e.saw("event", "time", e.eventValue("time"))
 	return moment(e.Event.Time.UTC())
 }
 
-func changesInclude(c *call) (starlark.Value, error) {
-	return c.changes("include", func(globs, changed []string) bool {
-		return slices.ContainsFunc(changed, func(f string) bool { return matchAny(globs, f) })
-	})
-}
+func changesInclude(c *call) (starlark.Value, error) { return c.changes("include") }
+func changesOnly(c *call) (starlark.Value, error)    { return c.changes("only") }
 
-func changesOnly(c *call) (starlark.Value, error) {
-	return c.changes("only", func(globs, changed []string) bool {
-		return len(changed) > 0 && !slices.ContainsFunc(changed, func(f string) bool { return !matchAny(globs, f) })
-	})
-}
-
-// changes answers a question about the files that the event changed. An event
-// without a base has nothing to compare with: then everything may have changed.
-func (c *call) changes(word string, ask func(globs, changed []string) bool) (starlark.Value, error) {
+// changes answers a question about the files that the event changed.
+func (c *call) changes(word string) (starlark.Value, error) {
 	globs := c.restStrings(0)
 	for n, s := range globs {
 		if why := badGlob(s); why != "" {
@@ -285,23 +293,37 @@ func (c *call) changes(word string, ask func(globs, changed []string) bool) (sta
 	if c.wrong > 0 {
 		return starlark.True, nil
 	}
-	key := word + " " + strings.Join(globs, " ")
-	answer := word == "include"
-	if base := c.ev.Event.Base; base != "" {
-		if seen, late := c.recall("changes", key); late {
+	words := append([]string{word}, globs...)
+	if c.ev.Event.Base != "" {
+		if seen, late := c.recall("changes", strings.Join(words, " ")); late {
 			return starlark.Bool(seen == true), nil
 		}
-		var changed []string
-		err := errNoGit
-		if c.ev.Git != nil {
-			changed, err = c.ev.Git.Changed(base)
-		}
-		if err != nil {
-			c.noGit(err)
-			return starlark.True, nil
-		}
-		answer = ask(globs, changed)
 	}
-	c.ev.saw("changes", key, answer)
+	answer, err := c.ev.changed(word, globs)
+	if err != nil {
+		c.noGit(err)
+		return starlark.True, nil
+	}
+	c.ev.sawOf("changes", words, answer)
 	return starlark.Bool(answer), nil
+}
+
+// changed reports whether the event changed a file that globs match, or, when
+// word is "only", no other files than such. An event without a base has nothing
+// to compare with: then everything may have changed.
+func (e *Evaluation) changed(word string, globs []string) (bool, error) {
+	if e.Event.Base == "" {
+		return word == "include", nil
+	}
+	if e.Git == nil {
+		return false, errNoGit
+	}
+	changed, err := e.Git.Changed(e.Event.Base)
+	if err != nil {
+		return false, err
+	}
+	if word == "include" {
+		return slices.ContainsFunc(changed, func(f string) bool { return matchAny(globs, f) }), nil
+	}
+	return len(changed) > 0 && !slices.ContainsFunc(changed, func(f string) bool { return !matchAny(globs, f) }), nil
 }

@@ -29,6 +29,14 @@ type Evaluation struct {
 	// nil keeps line and column.
 	Pos func(syntax.Position) plan.Pos
 
+	// Looked is told of each thing that the words look at outside the source, and
+	// whether Again can look at it once more. nil tells nobody.
+	Looked func(in plan.Input, again bool)
+
+	// Made is told how many parts of flows there are each time that a plan is
+	// about to be made of them. nil tells nobody.
+	Made func(parts int)
+
 	// Bench is what the words of a test work with; nil takes these words away.
 	Bench Bench
 
@@ -75,6 +83,7 @@ type Evaluation struct {
 	nodes    supply[node]
 	earlier  int // how many nodes were made before the expand that runs
 	steps    supply[plan.Step]
+	plain    *plan.Step // what plainStep made last
 	more     supply[more]
 	stacks   map[any][]plan.Frame // by *node, *group, *environment and *Pipeline
 	triggers int                  // how many were made

@@ -125,6 +125,7 @@ type flattening struct {
 	groups   []*group    // beside plan.Groups
 	names    *plan.Names // of vertices
 	groupNow string      // the innermost group around what is being flattened
+	apart    bool        // nobody asks what has to be waited for by what comes after it
 	made     [2]int      // how many group names were made: of sequences, of parallels
 	path     []place
 	ones     []string // what one made
@@ -147,6 +148,9 @@ type place struct {
 // the expand that found them.
 func (f *flattening) flatten(p *plan.Plan, flow starlark.Value) {
 	f.ev.flows++
+	if f.ev.Made != nil {
+		f.ev.Made(f.ev.nodes.made)
+	}
 	most := min(f.ev.nodes.made-f.ev.earlier, f.max)
 	f.plan, f.nodes, f.names = p, make([]*node, 0, most), plan.NewNames(most, f.nameOf)
 	p.Nodes = make([]plan.Node, 0, most)
@@ -193,15 +197,14 @@ func (f *flattening) emit(v starlark.Value, needs []string) []string {
 		return f.emitNode(v, needs)
 	case *group:
 		return f.emitGroup(v, needs)
-	case *starlark.List:
-		for i := range v.Len() {
-			needs = f.emitAt(place{nil, i}, v.Index(i), needs)
-		}
-		return needs
-	case starlark.Tuple:
-		for i, m := range v {
+	case *starlark.List, starlark.Tuple:
+		apart := f.apart
+		f.apart = false
+		list, _ := elements(v)
+		for i, m := range members(list) {
 			needs = f.emitAt(place{nil, i}, m, needs)
 		}
+		f.apart = apart
 		return needs
 	}
 	f.misfit(v)
@@ -255,7 +258,7 @@ func (f *flattening) emitNode(n *node, needs []string) []string {
 			f.emitService(service, n, i)
 		}
 	}
-	if !f.append(n, f.groupNow, needs) || n.Name == "" {
+	if !f.append(n, f.groupNow, needs) || n.Name == "" || f.apart {
 		return needs
 	}
 	return f.one(n.Name)
@@ -359,12 +362,15 @@ func (f *flattening) emitGroup(g *group, needs []string) []string {
 
 // emitMembers emits the members of g: side by side, or one after the other.
 func (f *flattening) emitMembers(g *group, needs []string) []string {
+	apart := f.apart
+	f.apart = g.parallel
 	for i, m := range g.members {
 		after := f.emitAt(place{g, i}, m, needs)
 		if !g.parallel {
 			needs = after
 		}
 	}
+	f.apart = apart
 	return needs
 }
 

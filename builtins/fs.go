@@ -95,8 +95,7 @@ func fsExists(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, found := slices.BinarySearch(files, name)
-	found = found || isDir(files, name)
+	found := exists(files, name)
 	c.ev.saw("exists", name, found)
 	return starlark.Bool(found), nil
 }
@@ -116,6 +115,12 @@ func fsIsDir(c *call) (starlark.Value, error) {
 	found := isDir(files, name)
 	c.ev.saw("is_dir", name, found)
 	return starlark.Bool(found), nil
+}
+
+// exists reports whether the sorted list has a file of that name, or below it.
+func exists(files []string, name string) bool {
+	_, found := slices.BinarySearch(files, name)
+	return found || isDir(files, name)
 }
 
 // isDir reports whether a file of the sorted list stands below name.
@@ -144,14 +149,20 @@ func fsWalk(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := walk(files, name)
+	c.ev.saw("walk", name, found)
+	return newList(found), nil
+}
+
+// walk returns those of files that are called name, or stand below it.
+func walk(files []string, name string) []string {
 	found := []string{}
 	for _, f := range files {
 		if name == "." || f == name || strings.HasPrefix(f, name+"/") {
 			found = append(found, f)
 		}
 	}
-	c.ev.saw("walk", name, found)
-	return newList(found), nil
+	return found
 }
 
 func fsGlob(c *call) (starlark.Value, error) {
@@ -175,11 +186,11 @@ func fsGlob(c *call) (starlark.Value, error) {
 	if len(c.rest) == 0 {
 		c.report(Problem{Index: -1, Code: "missing-argument", Message: "fs.glob needs a pattern", Hint: `write fs.glob("**/*.go")`})
 	}
-	key := strings.Join(include, " ")
-	if len(without) > 0 {
-		key += " !" + strings.Join(without, " !")
+	words := slices.Clone(include)
+	for _, s := range without {
+		words = append(words, "!"+s)
 	}
-	if seen, late := c.recall("glob", key); late {
+	if seen, late := c.recall("glob", strings.Join(words, " ")); late {
 		list, _ := seen.([]string)
 		return newList(list), nil
 	}
@@ -187,14 +198,20 @@ func fsGlob(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := glob(files, include, without)
+	c.ev.sawOf("glob", words, found)
+	return newList(found), nil
+}
+
+// glob returns those of files that one of include matches, and none of without.
+func glob(files, include, without []string) []string {
 	found := []string{}
 	for _, f := range files {
 		if matchAny(include, f) && !matchAny(without, f) {
 			found = append(found, f)
 		}
 	}
-	c.ev.saw("glob", key, found)
-	return newList(found), nil
+	return found
 }
 
 // newList returns a list that the file may change.

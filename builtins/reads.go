@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/piper-build/piper/runtime/plan"
 )
@@ -21,6 +22,7 @@ type sight struct {
 	digest string
 	value  any  // as the word that looked keeps it, for recall
 	opaque bool // there is no value
+	vague  bool // the key does not say all that Again has to know
 }
 
 // SawDigest records that evaluation looked at something whose digest is known:
@@ -32,11 +34,14 @@ func (e *Evaluation) SawDigest(kind, key, digest string) {
 
 // saw records that evaluation looked at a value of the language.
 func (e *Evaluation) saw(kind, key string, value any) {
-	data, err := json.Marshal(value)
-	if err != nil {
-		panic(err) // strings, bools, numbers and lists of them only
-	}
-	e.record(read{kind, key}, sight{digest: digest(data), value: value})
+	e.record(read{kind, key}, sight{digest: digestOf(value), value: value})
+}
+
+// sawOf is saw of a key that is made of parts: a space stands between them, and
+// in one of them as well when it is vague.
+func (e *Evaluation) sawOf(kind string, parts []string, value any) {
+	vague := slices.ContainsFunc(parts, func(s string) bool { return strings.Contains(s, " ") })
+	e.record(read{kind, strings.Join(parts, " ")}, sight{digest: digestOf(value), value: value, vague: vague})
 }
 
 func (e *Evaluation) record(r read, s sight) {
@@ -49,6 +54,9 @@ func (e *Evaluation) record(r read, s sight) {
 	}
 	if _, ok := to[r]; !ok {
 		to[r] = s
+	}
+	if e.Looked != nil && !s.opaque {
+		e.Looked(plan.Input{Kind: r.kind, Key: r.key, Digest: s.digest}, !s.vague)
 	}
 }
 
@@ -67,6 +75,14 @@ func (c *call) recall(kind, key string) (value any, late bool) {
 		return nil, true
 	}
 	return s.value, true
+}
+
+func digestOf(value any) string {
+	data, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // strings, bools, numbers and lists of them only
+	}
+	return digest(data)
 }
 
 func digest(data []byte) string {

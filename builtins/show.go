@@ -390,7 +390,7 @@ func showNode(n *node) form {
 			before = append(before, string(v))
 		}
 	}
-	return f.with("depends_on", before).with("run_on", string(m.runOn)).with("allow_failure", m.allowFailure)
+	return f.with("depends_on", before).with("run_on", string(m.RunOn)).with("allow_failure", m.AllowFailure)
 }
 
 // showEnvironment shows what environment, or host and its like, returned.

@@ -125,18 +125,18 @@ func planStep(c *call) (starlark.Value, error) {
 	switch {
 	case n.Step != nil:
 		describeStep(p.Plan, n.Step, fields)
-	case n.Trigger != nil:
-		fields["pipeline"] = starlark.String(n.Trigger.Pipeline)
-		fields["params"] = envDict(n.Trigger.Params)
+	case n.Trigger() != nil:
+		fields["pipeline"] = starlark.String(n.Trigger().Pipeline)
+		fields["params"] = envDict(n.Trigger().Params)
 	}
 	return starlarkstruct.FromStringDict(starlarkstruct.Default, fields), nil
 }
 
 func runOnWord(n *plan.Node) plan.RunOn {
-	if n.RunOn == "" {
+	if n.RunOn() == "" {
 		return plan.Success
 	}
-	return n.RunOn
+	return n.RunOn()
 }
 
 func describeStep(p *plan.Plan, s *plan.Step, fields starlark.StringDict) {

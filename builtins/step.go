@@ -29,12 +29,7 @@ type node struct {
 // more is what few nodes have. Of what they say of other nodes a flow makes
 // names.
 type more struct {
-	Trigger *plan.Trigger
-	Approve *plan.Approve
-	Expand  *plan.Expand
-
-	runOn        plan.RunOn
-	allowFailure string
+	plan.More
 
 	dependsOn []starlark.Value  // *node, *group or starlark.String; nil for what was refused
 	services  []*node           // likewise
@@ -65,9 +60,9 @@ func (n *node) pos() plan.Pos { return n.ev.position(n.call) }
 // in returns n as it stands in a plan.
 func (n *node) in(group string, needs []string) plan.Node {
 	p := plan.Node{Name: n.Name, Needs: needs, Group: group, Pos: n.pos(), Step: n.Step}
-	if m := n.more; m != nil {
-		p.RunOn, p.AllowFailure = m.runOn, m.allowFailure
-		p.Trigger, p.Approve, p.Expand = m.Trigger, m.Approve, m.Expand
+	if n.more != nil && n.more.More != (plan.More{}) {
+		more := n.more.More
+		p.More = &more
 	}
 	return p
 }
@@ -193,10 +188,15 @@ var runOnChoices = []string{string(plan.Success), string(plan.Failure), string(p
 
 func makeStep(c *call) (starlark.Value, error) {
 	n := c.newNode()
+	c.name(n, stepName)
+	script, argv := c.command(stepRun)
+	if argv == nil && !c.givenFrom(stepDoc) {
+		n.Step = c.ev.plainStep(script)
+		return n, nil
+	}
 	s := c.ev.steps.next() // apart from n: the plan keeps it
 	n.Step = s
-	c.name(n, stepName)
-	s.Script, s.Argv = c.command(stepRun)
+	s.Script, s.Argv = script, argv
 	for i := stepDoc; i < len(c.Params); i++ {
 		if !c.given(i) {
 			continue
@@ -225,9 +225,9 @@ func makeStep(c *call) (starlark.Value, error) {
 		case stepRetry:
 			s.Retry = c.retry(i)
 		case stepRunOn:
-			n.add().runOn = c.runOn(i)
+			n.add().RunOn = c.runOn(i)
 		case stepAllowFailure:
-			n.add().allowFailure = c.allowFailure(i)
+			n.add().AllowFailure = c.allowFailure(i)
 		case stepInputs:
 			s.Inputs = c.globs(i)
 		case stepOutputs:
@@ -243,6 +243,16 @@ func makeStep(c *call) (starlark.Value, error) {
 		}
 	}
 	return n, nil
+}
+
+// plainStep returns a step that says no more than its script. A loop makes many
+// that say the same, and what is in a plan never changes: so they are one.
+func (e *Evaluation) plainStep(script string) *plan.Step {
+	if e.plain == nil || e.plain.Script != script {
+		e.plain = e.steps.next()
+		e.plain.Script = script
+	}
+	return e.plain
 }
 
 // shell returns argument i, the program that runs the script of s.
@@ -517,7 +527,7 @@ func makeTrigger(c *call) (starlark.Value, error) {
 		c.name(n, name)
 	}
 	if c.given(runOn) {
-		n.add().runOn = c.runOn(runOn)
+		n.add().RunOn = c.runOn(runOn)
 	}
 	c.dependsOn(n, dependsOn)
 	return n, nil

@@ -202,7 +202,7 @@ func (r *run) trigger(a *attempt, params map[string]string) (build.Event, error)
 	case child == "":
 		ev.Reason = "no build was triggered"
 	case state != build.Success:
-		ev.Reason = fmt.Sprintf("build %s of %s is %s", child, a.task.Node.Trigger.Pipeline, state)
+		ev.Reason = fmt.Sprintf("build %s of %s is %s", child, a.task.Node.Trigger().Pipeline, state)
 	}
 	if state != build.Success && state != build.Cancelled {
 		ev.State = build.Failed

@@ -294,7 +294,7 @@ func (r *run) open() error {
 	if n <= 0 {
 		n = runtime.NumCPU()
 	}
-	if !slices.ContainsFunc(r.plan.Nodes, func(n plan.Node) bool { return n.Expand != nil }) { // or there will be more
+	if !slices.ContainsFunc(r.plan.Nodes, func(n plan.Node) bool { return n.Expand() != nil }) { // or there will be more
 		n = min(n, max(1, len(r.plan.Nodes)))
 	}
 	r.env = newEnvirons(r.Engine, r.plan)
@@ -401,8 +401,8 @@ func (r *run) launch(a *attempt) {
 			return
 		}
 		a.slot.tasks <- a
-	case a.task.Node.Trigger != nil:
-		params, err := r.params(a.task.Node.Trigger)
+	case a.task.Node.Trigger() != nil:
+		params, err := r.params(a.task.Node.Trigger())
 		go func() {
 			ev := failed("")
 			if err == nil {
@@ -413,7 +413,7 @@ func (r *run) launch(a *attempt) {
 			}
 			r.report(result{attempt: a, event: ev})
 		}()
-	case a.task.Node.Expand != nil:
+	case a.task.Node.Expand() != nil:
 		r.launchExpand(a)
 	default:
 		go func() { r.report(result{attempt: a, event: r.approve(a)}) }()
@@ -431,7 +431,7 @@ func (r *run) take(res result) error {
 		return r.apply(ev)
 	}
 	r.release(res.attempt)
-	if t := res.task.Node.Trigger; t != nil && ended(r.b.Node(res.node).State) {
+	if t := res.task.Node.Trigger(); t != nil && ended(r.b.Node(res.node).State) {
 		return nil // it waited for nothing, so it ended when the build was made
 	}
 	ev.Kind = build.AttemptEnded

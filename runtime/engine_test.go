@@ -139,7 +139,7 @@ func TestOrder(t *testing.T) {
 
 func TestFailureSkips(t *testing.T) {
 	p := steps("a", "b", "c")
-	p.Nodes[2].RunOn = plan.Always
+	p.Nodes[2].Own().RunOn = plan.Always
 	o := play(t.Context(), t, p, &scripted{run: func(_ context.Context, t runtime.Task) runtime.Result {
 		if t.Node.Name == "a" {
 			return exit(7)
@@ -276,7 +276,7 @@ func TestOutputReachesLaterSteps(t *testing.T) {
 	p := steps("a", "b", "c")
 	version := plan.Text{Parts: []plan.Part{{Literal: "v"}, {Output: &plan.Output{Step: "a", Key: "version"}}}}
 	p.Nodes[1].Step = &plan.Step{Argv: []plan.Text{plan.Lit("tag"), version}, Env: plan.Env{{Name: "V", Value: version}}}
-	p.Nodes[2] = plan.Node{Name: "c", Needs: []string{"b"}, Trigger: &plan.Trigger{Pipeline: "deploy", Params: plan.Env{{Name: "version", Value: version}}}}
+	p.Nodes[2] = plan.Node{Name: "c", Needs: []string{"b"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Params: plan.Env{{Name: "version", Value: version}}}}}
 	var params map[string]string
 	o := play(t.Context(), t, p, &scripted{run: func(_ context.Context, task runtime.Task) runtime.Result {
 		if task.Node.Name == "a" {
@@ -359,7 +359,7 @@ func (s sink) Close() error                { return s.err }
 
 func TestCancel(t *testing.T) {
 	p := steps("a", "b", "clean")
-	p.Nodes[2].RunOn = plan.Always
+	p.Nodes[2].Own().RunOn = plan.Always
 	ctx, cancel := context.WithCancelCause(t.Context())
 	o := play(ctx, t, p, &scripted{run: func(ctx context.Context, task runtime.Task) runtime.Result {
 		if task.Node.Name == "a" {
@@ -378,7 +378,7 @@ func TestCancel(t *testing.T) {
 
 func TestKill(t *testing.T) {
 	p := steps("a", "clean")
-	p.Nodes[1].RunOn = plan.Always
+	p.Nodes[1].Own().RunOn = plan.Always
 	cancels := make(chan runtime.Cancel, 1)
 	o := play(t.Context(), t, p, &scripted{run: func(_ context.Context, task runtime.Task) runtime.Result {
 		cancels <- runtime.Cancel{By: "ada", Reason: "wrong branch", Force: true}
@@ -394,7 +394,7 @@ func TestKill(t *testing.T) {
 // the first left to clean up.
 func TestCancels(t *testing.T) {
 	p := steps("a", "clean")
-	p.Nodes[1].RunOn = plan.Always
+	p.Nodes[1].Own().RunOn = plan.Always
 	cancels := make(chan runtime.Cancel)
 	o := play(t.Context(), t, p, &scripted{run: func(ctx context.Context, task runtime.Task) runtime.Result {
 		if task.Node.Name == "a" {
@@ -486,7 +486,7 @@ func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := steps("a", "b", "clean")
 		p.Timeout = plan.Duration(time.Minute)
-		p.Nodes[2].RunOn = plan.Always
+		p.Nodes[2].Own().RunOn = plan.Always
 		start := time.Now()
 		o := play(t.Context(), t, p, &scripted{run: untilCancelled}, nil)
 		require.NoError(t, o.err)
@@ -500,7 +500,7 @@ func TestDeadline(t *testing.T) {
 // function still has to say comes later, while other steps run.
 func TestTriggerThatDoesNotWait(t *testing.T) {
 	p := steps("a", "b")
-	p.Nodes[0] = plan.Node{Name: "a", Trigger: &plan.Trigger{Pipeline: "deploy"}}
+	p.Nodes[0] = plan.Node{Name: "a", More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy"}}}
 	p.Nodes[1].Needs = []string{"a"}
 	returned := make(chan struct{})
 	o := play(t.Context(), t, p, &scripted{run: func(context.Context, runtime.Task) runtime.Result {
@@ -533,7 +533,7 @@ func TestNoRetryOfTheHopeless(t *testing.T) {
 func TestCleanupLimitTakesTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := steps("a", "clean")
-		p.Nodes[1].RunOn = plan.Always
+		p.Nodes[1].Own().RunOn = plan.Always
 		ctx, cancel := context.WithCancel(t.Context())
 		o := play(ctx, t, p, &scripted{run: func(ctx context.Context, task runtime.Task) runtime.Result {
 			if task.Node.Name == "a" {
@@ -575,7 +575,7 @@ func TestTrigger(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := steps("a")
-			p.Nodes[0] = plan.Node{Name: "deploy", Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}}
+			p.Nodes[0] = plan.Node{Name: "deploy", More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}}}
 			o := play(t.Context(), t, p, &scripted{}, func(e *runtime.Engine) { e.Trigger = c.trigger })
 			require.NoError(t, o.err)
 			step, _ := o.Step("deploy")
@@ -606,7 +606,7 @@ func TestApprove(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := steps("a")
-			p.Nodes[0] = plan.Node{Name: "ship", Approve: &plan.Approve{Prompt: "ship it?"}}
+			p.Nodes[0] = plan.Node{Name: "ship", More: &plan.More{Approve: &plan.Approve{Prompt: "ship it?"}}}
 			o := play(t.Context(), t, p, &scripted{}, func(e *runtime.Engine) { e.Approve = c.approve })
 			require.NoError(t, o.err)
 			step, _ := o.Step("ship")
@@ -618,7 +618,7 @@ func TestApprove(t *testing.T) {
 
 func TestApproveCancelled(t *testing.T) {
 	p := steps("a")
-	p.Nodes[0] = plan.Node{Name: "ship", Approve: &plan.Approve{}}
+	p.Nodes[0] = plan.Node{Name: "ship", More: &plan.More{Approve: &plan.Approve{}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	o := play(ctx, t, p, &scripted{}, func(e *runtime.Engine) {
 		e.Approve = func(ctx context.Context, _ *plan.Node) (runtime.Approval, error) {

@@ -10,7 +10,7 @@ import (
 
 // launchExpand has a goroutine of its own ask what a finds.
 func (r *run) launchExpand(a *attempt) {
-	after, _ := r.b.Step(a.task.Node.Expand.After)
+	after, _ := r.b.Step(a.task.Node.Expand().After)
 	outputs := maps.Clone(after.Outputs)
 	go func() { r.report(result{attempt: a, event: r.expand(a, outputs)}) }()
 }

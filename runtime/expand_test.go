@@ -21,7 +21,7 @@ import (
 // "last" that needs the expand.
 func finding() *plan.Plan {
 	p := steps("list", "list/expand", "last")
-	p.Nodes[1].Step, p.Nodes[1].Expand = nil, &plan.Expand{After: "list"}
+	p.Nodes[1].Step, p.Nodes[1].Own().Expand = nil, &plan.Expand{After: "list"}
 	return p
 }
 
@@ -86,7 +86,7 @@ func TestExpandInExpand(t *testing.T) {
 		e.Expand = func(_ context.Context, node *plan.Node, _ map[string]string) (plan.Expansion, error) {
 			if node.Name == "list/expand" {
 				x := found("x", "x/expand")
-				x.Nodes[1].Step, x.Nodes[1].Expand = nil, &plan.Expand{After: "x"}
+				x.Nodes[1].Step, x.Nodes[1].Own().Expand = nil, &plan.Expand{After: "x"}
 				return x, nil
 			}
 			return found("y"), nil
@@ -161,7 +161,7 @@ func TestExpandCancelled(t *testing.T) {
 func TestExpandAndService(t *testing.T) {
 	p := finding()
 	p.Nodes[0].Step.Services = []string{"db"}
-	p.Nodes[1].Expand.Services = []string{"db"}
+	p.Nodes[1].Expand().Services = []string{"db"}
 	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{Script: "serve", Service: &plan.Service{}}})
 	o := play(t.Context(), t, p, daemon(nil), func(e *runtime.Engine) {
 		e.Expand = func(context.Context, *plan.Node, map[string]string) (plan.Expansion, error) {

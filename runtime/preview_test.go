@@ -17,7 +17,7 @@ func TestPreview(t *testing.T) {
 	p.Env = plan.Env{{Name: "LEVEL", Value: plan.Lit("plan")}}
 	p.Nodes[1].Step = &plan.Step{Argv: []plan.Text{plan.Lit("tag"), version}, Dir: "sub",
 		Env: plan.Env{{Name: "V", Value: version}, {Name: "AUTH", Value: token}}, PassEnv: []string{"CI"}}
-	p.Nodes[2] = plan.Node{Name: "c", Approve: &plan.Approve{}}
+	p.Nodes[2] = plan.Node{Name: "c", More: &plan.More{Approve: &plan.Approve{}}}
 	e := &runtime.Engine{
 		Lookup:    func(name string) (string, bool) { return "caller's", name == "PATH" || name == "CI" },
 		Secret:    func(string) (string, error) { panic("no secret is asked for") },

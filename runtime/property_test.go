@@ -69,7 +69,7 @@ func (w *world) drawStep(name string) plan.Node {
 		}
 	}
 	if w.chance("always", 5) {
-		n.RunOn = plan.Always
+		n.Own().RunOn = plan.Always
 	}
 	if w.chance("retry", 4) {
 		n.Step.Retry = &plan.Retry{Attempts: 2, Backoff: plan.Duration(time.Second)}
@@ -103,7 +103,7 @@ func (w *world) drawPlan() {
 }
 
 func (w *world) drawExpand(after string) plan.Node {
-	n := plan.Node{Name: after + "/expand", Needs: []string{after}, Expand: &plan.Expand{After: after, Services: w.services}}
+	n := plan.Node{Name: after + "/expand", Needs: []string{after}, More: &plan.More{Expand: &plan.Expand{After: after, Services: w.services}}}
 	w.drawFate(&n)
 	var x plan.Expansion
 	for i := range rapid.IntRange(0, 3).Draw(w.T, "found") {

@@ -306,7 +306,7 @@ func TestWhatAServiceLacks(t *testing.T) {
 func TestServiceAndCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := served(plan.Ready{}, "a", "clean")
-		p.Nodes[2].RunOn = plan.Always
+		p.Nodes[2].Own().RunOn = plan.Always
 		ctx, cancel := context.WithCancel(t.Context())
 		o := play(ctx, t, p, daemon(func(ctx context.Context, t runtime.Task) runtime.Result {
 			if t.Node.Name == "a" {

@@ -249,8 +249,8 @@ func flow(nodes []plan.Node, groups []plan.Group, inputs []plan.Input) string {
 		if n.Group != "" {
 			fmt.Fprintf(&b, " in %s", n.Group)
 		}
-		if n.Expand != nil {
-			fmt.Fprintf(&b, " expands %s", n.Expand.After)
+		if n.Expand() != nil {
+			fmt.Fprintf(&b, " expands %s", n.Expand().After)
 		}
 		if n.IsService() {
 			b.WriteString(" serves")

@@ -38,14 +38,26 @@ func (c *collector) relax() (restore func()) {
 	}
 }
 
-// largeSource is how many bytes of source make a syntax tree worth collecting.
-const largeSource = 512 << 10
+// What makes it worth collecting what one stage of an evaluation has left, so
+// that the next one finds room in its place. What lives by then is little, so it
+// is quick.
+const (
+	largeSource = 512 << 10 // bytes that were compiled: their syntax tree
+	largeFlow   = 20_000    // parts of flows that were made: lists, and arguments of calls
+)
 
-// sweep collects the syntax tree that compiling that many bytes of source has
-// left, so that what is executed finds room in its place. What lives by then is
-// little, so it is quick.
-func (*collector) sweep(source int) {
+// compiled is called when that many bytes of source have become a program.
+func (*collector) compiled(source int) {
 	if source >= largeSource {
 		runtime.GC()
+	}
+}
+
+// made is called when that many parts are about to become a plan. Its nodes are
+// one piece, for which there is no room between what lives on: so what is free
+// goes back to the system, or a large plan takes as much memory again.
+func (*collector) made(parts int) {
+	if parts >= largeFlow {
+		debug.FreeOSMemory()
 	}
 }

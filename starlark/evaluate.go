@@ -32,7 +32,7 @@ func Evaluate(ctx context.Context, r Request) (Result, error) {
 	defer close()
 	defer garbage.relax()()
 	e := newEvaluation(&r)
-	result, err := e.run(ctx)
+	result, err := e.answered(ctx)
 	if e.words.NeedsStacks {
 		// Something is wrong with what a call made before. Which calls led to
 		// it is kept the second time only: it is slow, and rarely of use.
@@ -93,7 +93,7 @@ func newEvaluation(r *Request) *evaluation {
 	files := &tree{Tree: r.Tree}
 	e.words = &builtins.Evaluation{
 		Event: r.Event, Piper: r.Piper, Git: r.Git, Tree: files, Environ: r.Environ,
-		Print: e.print, Pos: e.position,
+		Print: e.print, Pos: e.position, Made: garbage.made,
 	}
 	e.names = e.words.Predeclared()
 	e.loader = loader{

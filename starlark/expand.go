@@ -28,7 +28,7 @@ func (e *evaluation) expander(alive context.Context) Expander {
 }
 
 func expands(nodes []plan.Node) bool {
-	return slices.ContainsFunc(nodes, func(n plan.Node) bool { return n.Expand != nil })
+	return slices.ContainsFunc(nodes, func(n plan.Node) bool { return n.Expand() != nil })
 }
 
 // expand is an Expander.

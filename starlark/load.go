@@ -135,7 +135,7 @@ func (l *loader) compile(s *source) {
 			return
 		}
 		l.cache.put(s)
-		garbage.sweep(len(s.text))
+		garbage.compiled(len(s.text))
 	}
 }
 

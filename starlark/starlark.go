@@ -45,7 +45,7 @@ type Request struct {
 
 	Coverage *Coverage // notes what runs; nil notes nothing
 
-	Cache string // a directory for compiled files, of this user alone; "" keeps none
+	Cache string // a directory for what large files were compiled to, and what was found in them, of this user alone; "" keeps none
 }
 
 // Limits bounds an evaluation. A zero field is its default.

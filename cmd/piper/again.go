@@ -66,8 +66,8 @@ func withSources(p *plan.Plan, node *plan.Node) []string {
 		if slices.Contains(names, node.Name) {
 			return
 		}
-		if node.Expand != nil {
-			need(node.Expand.After)
+		if node.Expand() != nil {
+			need(node.Expand().After)
 		}
 		for _, output := range node.Uses() {
 			need(output.Step)
@@ -84,7 +84,7 @@ func foundBy(p *plan.Plan, node *plan.Node) *plan.Node {
 	var finder *plan.Node
 	for group := node.Group; group != ""; {
 		for i := range p.Nodes {
-			if n := &p.Nodes[i]; n.Expand != nil && plan.FoundBy(n.Name) == group {
+			if n := &p.Nodes[i]; n.Expand() != nil && plan.FoundBy(n.Name) == group {
 				finder = n
 			}
 		}

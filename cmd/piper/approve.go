@@ -27,7 +27,7 @@ func (e *execution) approve(ctx context.Context, display progress.Display, j *jo
 		return runtime.Approval{}, context.Cause(ctx)
 	}
 	defer progress.Suspend(display)()
-	prompt := node.Approve.Prompt
+	prompt := node.Approve().Prompt
 	if prompt == "" {
 		prompt = "go on?"
 	}

@@ -55,14 +55,14 @@ func (e *execution) drySteps(p *plan.Plan) iter.Seq[dryStep] {
 
 // dryStep is what n would do.
 func (e *execution) dryStep(p *plan.Plan, n *plan.Node) dryStep {
-	s := dryStep{Name: n.Name, RunOn: string(n.RunOn), Services: n.Services()}
+	s := dryStep{Name: n.Name, RunOn: string(n.RunOn()), Services: n.Services()}
 	switch {
-	case n.Expand != nil:
+	case n.Expand() != nil:
 		s.Expand = nodeText(n) + "; what it finds is known only then"
 
-	case n.Trigger != nil:
-		s.Trigger = triggerText(n.Trigger)
-	case n.Approve != nil:
+	case n.Trigger() != nil:
+		s.Trigger = triggerText(n.Trigger())
+	case n.Approve() != nil:
 		s.Approve = nodeText(n)
 	default:
 		s.Argv = argvOf(n.Step)
@@ -116,7 +116,7 @@ func (e *execution) showDryRun(p *plan.Plan) error {
 	if e.asJSON {
 		return e.printJSON(append([]dryStep{}, slices.Collect(e.drySteps(p))...))
 	}
-	w := bufio.NewWriter(e.stdout)
+	w := bufio.NewWriterSize(e.stdout, 64<<10)
 	fmt.Fprintf(w, "pipeline %s would run %s, in this order:\n", p.Pipeline, counted(len(p.Nodes), "step"))
 	for s := range e.drySteps(p) {
 		s.write(w)
@@ -133,27 +133,31 @@ func (s dryStep) write(w *bufio.Writer) {
 		w.WriteString(" (run_on " + s.RunOn + ")")
 	}
 	w.WriteByte('\n')
-	line := func(label, text string) {
-		if text != "" {
-			w.WriteString("  ")
-			w.WriteString(label)
-			w.WriteString(margin[2+len(label):])
-			w.WriteString(strings.ReplaceAll(text, "\n", "\n"+margin))
-			w.WriteByte('\n')
+	line := func(label string, words ...string) {
+		if len(words) == 0 || words[0] == "" {
+			return
 		}
+		w.WriteString("  ")
+		w.WriteString(label)
+		w.WriteString(margin[2+len(label) : len(margin)-1])
+		for _, word := range words {
+			w.WriteByte(' ')
+			w.WriteString(strings.ReplaceAll(word, "\n", "\n"+margin))
+		}
+		w.WriteByte('\n')
 	}
-	words := make([]string, len(s.Argv))
-	for i, arg := range s.Argv {
-		words[i] = quoted(arg)
+	words := make([]string, 0, 8) // on the stack, as most are
+	for _, arg := range s.Argv {
+		words = append(words, quoted(arg))
 	}
-	line("argv", strings.Join(words, " "))
+	line("argv", words...)
 	line("trigger", s.Trigger)
 	line("approve", s.Approve)
 	line("expand", s.Expand)
 	line("service", s.Service)
-	line("services", strings.Join(s.Services, " "))
+	line("services", s.Services...)
 	line("dir", s.Dir)
-	line("env", strings.Join(s.Env, " "))
-	line("pass_env", strings.Join(s.PassEnv, " "))
+	line("env", s.Env...)
+	line("pass_env", s.PassEnv...)
 	line("environment", s.Environment)
 }

@@ -138,7 +138,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		}
 	}
 	if len(p.Nodes) > largePlan {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(10)
 		debug.FreeOSMemory()
 	}
 	if e.local, err = e.localStore(); err != nil {
@@ -204,7 +204,7 @@ func (e *execution) widen(p *plan.Plan) {
 
 // expands reports whether more may be found while p runs.
 func expands(p *plan.Plan) bool {
-	return slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand != nil })
+	return slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand() != nil })
 }
 
 // A job is one build of an execution.
@@ -303,7 +303,7 @@ func failureCode(b *build.Build) int {
 			continue
 		case step.Infra:
 			fault = exitInfra
-		case n.Expand != nil:
+		case n.Expand() != nil:
 			fault = exitUsage
 		}
 		if code != 0 && code != fault {

@@ -179,7 +179,7 @@ func TestFailureCode(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			step := &plan.Step{Script: "true"}
-			b := build.New(&plan.Plan{Nodes: []plan.Node{{Name: "one", Step: step, AllowFailure: test.allowance}, {Name: "two", Step: step}}})
+			b := build.New(&plan.Plan{Nodes: []plan.Node{{Name: "one", Step: step, More: &plan.More{AllowFailure: test.allowance}}, {Name: "two", Step: step}}})
 			apply := func(ev build.Event) {
 				ev.Seq, ev.Time = b.Seq()+1, time.Unix(int64(b.Seq()), 0)
 				require.NoError(t, b.Apply(ev))

@@ -47,8 +47,8 @@ func (e *explainer) explainPlan(result starlark.Result) *planExplained {
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
 		x.Nodes[n.Kind()]++
-		if n.Trigger != nil {
-			x.Triggers = append(x.Triggers, triggerText(n.Trigger))
+		if n.Trigger() != nil {
+			x.Triggers = append(x.Triggers, triggerText(n.Trigger()))
 		}
 		if n.Step == nil {
 			continue

@@ -161,15 +161,15 @@ func when(n *plan.Node) []string {
 	case n.IsService():
 		say("before the first step that lists it, until the last has ended")
 		say("it has %s to get ready", cmp.Or(n.Step.Service.ReadyTimeout, plan.DefaultReadyTimeout))
-	case n.RunOn == plan.Failure:
+	case n.RunOn() == plan.Failure:
 		say("when all that comes before has ended, and something failed")
-	case n.RunOn == plan.Always:
+	case n.RunOn() == plan.Always:
 		say("when all that comes before has ended, however it did")
 	default:
 		say("when all that comes before has succeeded")
 	}
-	if n.AllowFailure != "" {
-		say("its failure does not fail the build: %s", n.AllowFailure)
+	if n.AllowFailure() != "" {
+		say("its failure does not fail the build: %s", n.AllowFailure())
 	}
 	s := n.Step
 	if s == nil {

@@ -97,11 +97,11 @@ func writeDot(w io.Writer, p *plan.Plan) {
 			n := &p.Nodes[i]
 			shape := ""
 			switch {
-			case n.Trigger != nil:
+			case n.Trigger() != nil:
 				shape = ", shape=cds"
-			case n.Approve != nil:
+			case n.Approve() != nil:
 				shape = ", shape=octagon"
-			case n.Expand != nil:
+			case n.Expand() != nil:
 				shape = ", shape=folder"
 			case n.IsService():
 				shape = ", shape=cylinder"
@@ -139,11 +139,11 @@ func writeMermaid(w io.Writer, p *plan.Plan) {
 			n := &p.Nodes[i]
 			open, close := "[", "]"
 			switch {
-			case n.Trigger != nil:
+			case n.Trigger() != nil:
 				open, close = "[[", "]]"
-			case n.Approve != nil:
+			case n.Approve() != nil:
 				open, close = "{{", "}}"
-			case n.Expand != nil:
+			case n.Expand() != nil:
 				open, close = "[/", "/]"
 			case n.IsService():
 				open, close = "[(", ")]"

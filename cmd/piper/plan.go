@@ -120,13 +120,13 @@ func remarks(n *plan.Node, needs string) string {
 	if needs != "" {
 		words = append(words, "needs "+needs)
 	}
-	switch n.RunOn {
+	switch n.RunOn() {
 	case plan.Failure:
 		words = append(words, "after a failure")
 	case plan.Always:
 		words = append(words, "always")
 	}
-	if n.AllowFailure != "" {
+	if n.AllowFailure() != "" {
 		words = append(words, "may fail")
 	}
 	if services := n.Services(); len(services) > 0 {
@@ -175,15 +175,15 @@ func describeNeeds(p *plan.Plan) func(*plan.Node) string {
 // nodeText is what a node does, in one piece of text.
 func nodeText(n *plan.Node) string {
 	switch {
-	case n.Trigger != nil:
-		return "trigger " + triggerText(n.Trigger)
-	case n.Approve != nil:
-		if n.Approve.Prompt != "" {
-			return "approve: " + n.Approve.Prompt
+	case n.Trigger() != nil:
+		return "trigger " + triggerText(n.Trigger())
+	case n.Approve() != nil:
+		if n.Approve().Prompt != "" {
+			return "approve: " + n.Approve().Prompt
 		}
 		return "approve"
-	case n.Expand != nil:
-		return "more steps, found with what " + n.Expand.After + " wrote"
+	case n.Expand() != nil:
+		return "more steps, found with what " + n.Expand().After + " wrote"
 	case n.Step.Script != "":
 		return strings.TrimSpace(n.Step.Script)
 	}
@@ -222,7 +222,14 @@ func triggerText(t *plan.Trigger) string {
 
 // quoted is s as a shell word, for a person to read or copy.
 func quoted(s string) string {
-	if s != "" && !strings.ContainsAny(s, " \t\n\"'`$\\&|;<>()*?[]{}#~!") {
+	plain := s != ""
+	for i := range len(s) {
+		switch s[i] {
+		case ' ', '\t', '\n', '"', '\'', '`', '$', '\\', '&', '|', ';', '<', '>', '(', ')', '*', '?', '[', ']', '{', '}', '#', '~', '!':
+			plain = false
+		}
+	}
+	if plain {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

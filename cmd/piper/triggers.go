@@ -51,19 +51,19 @@ func (e *execution) checkTriggers(ctx context.Context, p *plan.Plan) error {
 	var check func(p *plan.Plan, path []string) error
 	check = func(p *plan.Plan, path []string) error {
 		for _, n := range p.Nodes {
-			if n.Trigger == nil || e.elsewhere(p, n.Trigger) != "" {
+			if n.Trigger() == nil || e.elsewhere(p, n.Trigger()) != "" {
 				continue
 			}
-			if slices.Contains(path, n.Trigger.Pipeline) {
-				return loop(path, n.Trigger.Pipeline)
+			if slices.Contains(path, n.Trigger().Pipeline) {
+				return loop(path, n.Trigger().Pipeline)
 			}
-			params, known := knownParams(n.Trigger)
-			key := fmt.Sprintf("%q %q", n.Trigger.Pipeline, params)
+			params, known := knownParams(n.Trigger())
+			key := fmt.Sprintf("%q %q", n.Trigger().Pipeline, params)
 			if !known || seen[key] {
 				continue
 			}
 			seen[key] = true
-			next, err := e.triggeredJob(ctx, n.Trigger, params)
+			next, err := e.triggeredJob(ctx, n.Trigger(), params)
 			if err != nil {
 				return fmt.Errorf("%s: trigger %s: %w", n.Pos, n.Name, err)
 			}
@@ -112,7 +112,7 @@ func (e *execution) triggeredJob(ctx context.Context, t *plan.Trigger, params ma
 
 // trigger is what a trigger of j does when its turn has come.
 func (e *execution) trigger(ctx context.Context, display progress.Display, j *job, node *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
-	t := node.Trigger
+	t := node.Trigger()
 	text := t.Pipeline
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		text += " " + name + "=" + quoted(params[name])

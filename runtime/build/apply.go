@@ -169,7 +169,10 @@ func (b *Build) attemptStarted(v int32, ev Event) error {
 	n.phase = running
 	n.attempt++
 	n.started = ev.Time.UnixMilli()
-	n.ended, n.exit, n.reason, n.flags, n.more = 0, 0, 0, 0, nil
+	n.ended, n.exit, n.reason, n.flags = 0, 0, 0, 0
+	if n.more != 0 {
+		b.more[n.more] = more{} // of the attempt before
+	}
 	return nil
 }
 
@@ -182,10 +185,10 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		return impossible("attempt %d is not attempt %d, which runs", ev.Attempt, n.attempt)
 	case ev.Exit != nil && (*ev.Exit < math.MinInt32 || *ev.Exit > math.MaxInt32):
 		return impossible("no process exits with %d", *ev.Exit)
-	case ev.Expansion != nil && (p.Expand == nil || ev.State != Success):
+	case ev.Expansion != nil && (p.Expand() == nil || ev.State != Success):
 		return impossible("only an expand that succeeds finds nodes")
-	case ev.Child != "" && n.more != nil && n.more.child != "" && n.more.child != ev.Child:
-		return impossible("the node triggered build %s, not %s", n.more.child, ev.Child)
+	case ev.Child != "" && b.more[n.more].child != "" && b.more[n.more].child != ev.Child:
+		return impossible("the node triggered build %s, not %s", b.more[n.more].child, ev.Child)
 	}
 	var end phase
 	switch ev.State {
@@ -217,14 +220,14 @@ func (b *Build) attemptEnded(v int32, ev Event) error {
 		n.flags |= infra
 	}
 	if ev.Signal != "" || len(ev.Outputs) > 0 || ev.Child != "" || ev.By != "" {
-		m := n.extra()
+		m := b.extra(n)
 		m.signal, m.outputs, m.by = ev.Signal, ev.Outputs, ev.By
 		if ev.Child != "" {
 			m.child = ev.Child
 		}
 	}
 	reason := ev.Reason
-	if p.Approve != nil && end == failed && ev.By != "" {
+	if p.Approve() != nil && end == failed && ev.By != "" {
 		reason = byWhom("refused", ev.By, ev.Reason)
 	}
 	if b.services[v] != nil {
@@ -285,7 +288,7 @@ func (b *Build) delay(v int32, r *plan.Retry) {
 	}
 	at := n.ended + (wait + time.Millisecond - 1).Milliseconds()
 	n.phase = delayed
-	n.extra().notBefore = at
+	b.extra(n).notBefore = at
 	heap.Push((*wakeups)(&b.delayed), wakeup{at, v})
 }
 
@@ -315,7 +318,7 @@ func (b *Build) nodeSkipped(v int32, ev Event) error {
 }
 
 func (b *Build) nodeTriggered(v int32, ev Event) error {
-	n, t := &b.nodes[v], b.plan.Nodes[v].Trigger
+	n, t := &b.nodes[v], b.plan.Nodes[v].Trigger()
 	switch {
 	case t == nil:
 		return impossible("the node is no trigger")
@@ -323,10 +326,10 @@ func (b *Build) nodeTriggered(v int32, ev Event) error {
 		return impossible("the node %s", b.whyNot(v))
 	case ev.Child == "":
 		return impossible("it names no build")
-	case n.more != nil && n.more.child != "":
-		return impossible("the node triggered build %s already", n.more.child)
+	case b.more[n.more].child != "":
+		return impossible("the node triggered build %s already", b.more[n.more].child)
 	}
-	n.extra().child = ev.Child
+	b.extra(n).child = ev.Child
 	if !t.Wait {
 		n.ended = ev.Time.UnixMilli()
 		n.flags |= hasEnded

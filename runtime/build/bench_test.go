@@ -116,7 +116,7 @@ var shapes = []struct {
 		p := &plan.Plan{}
 		for i := range n {
 			nd := stepNode(i)
-			nd.Step, nd.Approve = nil, &plan.Approve{}
+			nd.Step, nd.Own().Approve = nil, &plan.Approve{}
 			p.Nodes = append(p.Nodes, nd)
 		}
 		return p
@@ -188,7 +188,7 @@ func BenchmarkGrow(b *testing.B) {
 			add(Event{Kind: AttemptEnded, Node: p.Nodes[0].Name, Attempt: 1, State: Success})
 			const expands = 10
 			for i := range expands {
-				x := plan.Node{Name: fmt.Sprint("x", i), Needs: []string{p.Nodes[0].Name}, Expand: &plan.Expand{After: p.Nodes[0].Name}}
+				x := plan.Node{Name: fmt.Sprint("x", i), Needs: []string{p.Nodes[0].Name}, More: &plan.More{Expand: &plan.Expand{After: p.Nodes[0].Name}}}
 				p.Nodes = append(p.Nodes, x)
 				add(Event{Kind: AttemptStarted, Node: x.Name, Attempt: 1})
 				add(Event{Kind: AttemptEnded, Node: x.Name, Attempt: 1, State: Success, Expansion: &plan.Expansion{Nodes: []plan.Node{stepNode(n + i)}}})

@@ -34,7 +34,7 @@ func (b *Build) verdict(v int32) verdict {
 	}
 	tainted := b.nodes[v].cause >= 0
 	p := &b.plan.Nodes[v]
-	switch p.RunOn {
+	switch p.RunOn() {
 	case plan.Always:
 		return verdict
 	case plan.Failure:
@@ -46,8 +46,8 @@ func (b *Build) verdict(v int32) verdict {
 			return needFailed
 		}
 	}
-	if verdict == free && p.Expand != nil {
-		if after, _ := b.graph.Lookup(p.Expand.After); b.nodes[after].phase != success {
+	if verdict == free && p.Expand() != nil {
+		if after, _ := b.graph.Lookup(p.Expand().After); b.nodes[after].phase != success {
 			return noResult // which is allowed: nothing is tainted
 		}
 	}
@@ -56,7 +56,7 @@ func (b *Build) verdict(v int32) verdict {
 
 // halted returns why a node must not go on, whatever it needs.
 func (b *Build) halted(v int32) verdict {
-	runOn := b.plan.Nodes[v].RunOn
+	runOn := b.plan.Nodes[v].RunOn()
 	switch {
 	case b.forced, b.halt != notHalted && runOn != plan.Always && b.services[v] == nil:
 		return buildOff
@@ -127,7 +127,7 @@ func (b *Build) finish(v int32, end phase) {
 	case end == success:
 	case end == cancelled && n.verdict != free: // it was asked to
 		n.cause = v
-	case b.plan.Nodes[v].AllowFailure != "":
+	case b.plan.Nodes[v].AllowFailure() != "":
 		n.flags |= allowed
 	default:
 		b.fail(v)

@@ -57,7 +57,7 @@ func FuzzApply(f *testing.F) {
 		i := int(node) % (len(nodes) + 1)
 		if i < len(nodes) {
 			ev.Node, ev.Attempt = nodes[i].Name, b.Node(i).Attempt
-			if found := int(rest / 8); found < len(expansions) && ev.Kind == AttemptEnded && (nodes[i].Expand != nil || kind > 224) {
+			if found := int(rest / 8); found < len(expansions) && ev.Kind == AttemptEnded && (nodes[i].Expand() != nil || kind > 224) {
 				ev.Expansion = expansions[found]
 			}
 		}

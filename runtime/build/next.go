@@ -80,7 +80,7 @@ func (b *Build) promote(now time.Time) time.Time {
 	for len(b.delayed) > 0 {
 		w := b.delayed[0]
 		n := &b.nodes[w.node]
-		waits := n.phase == delayed && n.more.notBefore == w.at
+		waits := n.phase == delayed && b.more[n.more].notBefore == w.at
 		if waits && w.at > b.latest {
 			return clock(w.at)
 		}

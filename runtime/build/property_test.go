@@ -53,8 +53,8 @@ func drawPlan(t *rapid.T) *plan.Plan {
 		if g := plan.NewGraph(p); len(g.Order()) < g.Len() { // it closed a cycle
 			n := &p.Nodes[len(p.Nodes)-1]
 			n.Group, n.Needs = "", nil
-			if n.Expand != nil {
-				n.Needs = []string{n.Expand.After}
+			if n.Expand() != nil {
+				n.Needs = []string{n.Expand().After}
 			}
 		}
 	}
@@ -71,9 +71,9 @@ func rare(t *rapid.T, what string) bool { return rapid.IntRange(0, 4).Draw(t, wh
 // p and stand in any group.
 func drawNode(t *rapid.T, p *plan.Plan, number int) plan.Node {
 	n := plan.Node{Name: fmt.Sprintf("n%d", number)}
-	n.RunOn = rapid.SampledFrom([]plan.RunOn{"", "", "", plan.Success, plan.Failure, plan.Always}).Draw(t, "run_on")
+	n.Own().RunOn = rapid.SampledFrom([]plan.RunOn{"", "", "", plan.Success, plan.Failure, plan.Always}).Draw(t, "run_on")
 	if rare(t, "allow") {
-		n.AllowFailure = "known"
+		n.Own().AllowFailure = "known"
 	}
 	var services, others []string
 	for _, m := range p.Nodes {
@@ -86,13 +86,13 @@ func drawNode(t *rapid.T, p *plan.Plan, number int) plan.Node {
 	}
 	switch kind := rapid.IntRange(0, 10).Draw(t, "kind"); {
 	case kind == 0:
-		n.Trigger = &plan.Trigger{Pipeline: "x", Wait: rapid.Bool().Draw(t, "wait")}
+		n.Own().Trigger = &plan.Trigger{Pipeline: "x", Wait: rapid.Bool().Draw(t, "wait")}
 	case kind == 1:
-		n.Approve = &plan.Approve{}
+		n.Own().Approve = &plan.Approve{}
 	case kind <= 3 && len(others) > 0:
-		n.Expand = &plan.Expand{After: rapid.SampledFrom(others).Draw(t, "after"), Services: services}
-		n.RunOn = ""
-		n.Needs = append(n.Needs, n.Expand.After)
+		n.Own().Expand = &plan.Expand{After: rapid.SampledFrom(others).Draw(t, "after"), Services: services}
+		n.Own().RunOn = ""
+		n.Needs = append(n.Needs, n.Expand().After)
 	default:
 		n.Step = &plan.Step{Script: "true", Services: services}
 		if rare(t, "key") {
@@ -143,8 +143,8 @@ func drawExpansion(t *rapid.T, p *plan.Plan, expand string) *plan.Expansion {
 		require.NoError(t, err)
 		if len(plan.Validate(grown, 0)) > 0 { // it closed a cycle
 			n.Group, n.Needs = "", nil
-			if n.Expand != nil {
-				n.Expand.After = expand
+			if n.Expand() != nil {
+				n.Expand().After = expand
 			}
 			x.Nodes[len(x.Nodes)-1] = n
 		}
@@ -335,7 +335,7 @@ func (r *run) happen(wake time.Time) {
 	}
 	i := rapid.SampledFrom(busy).Draw(r.T, "which")
 	n, step := r.p.Nodes[i], r.b.Node(i)
-	if n.Trigger != nil && step.Child == "" && rapid.Bool().Draw(r.T, "triggers") {
+	if n.Trigger() != nil && step.Child == "" && rapid.Bool().Draw(r.T, "triggers") {
 		r.apply(Event{Kind: NodeTriggered, Node: n.Name, Child: "child"})
 		return
 	}
@@ -358,7 +358,7 @@ func (r *run) happen(wake time.Time) {
 		} else {
 			ev.Signal = "killed"
 		}
-	} else if n.Expand != nil && rapid.IntRange(0, 3).Draw(r.T, "finds anything") > 0 {
+	} else if n.Expand() != nil && rapid.IntRange(0, 3).Draw(r.T, "finds anything") > 0 {
 		ev.Expansion = drawExpansion(r.T, r.p, n.Name)
 		err := r.b.CheckExpansion(n.Name, ev.Expansion, 0)
 		require.Equal(r, r.listsEnded(ev.Expansion), err != nil, "%v", err)

@@ -22,13 +22,13 @@ func (r *run) bad(i int) bool {
 	if s.State == Skipped {
 		// Cut off by its group, or by a service; other skips only hand on what
 		// was before. Of an expand only the reason tells which came first.
-		if n.Expand != nil && !r.hasResult(i) && strings.HasPrefix(s.Reason, "needs ") {
+		if n.Expand() != nil && !r.hasResult(i) && strings.HasPrefix(s.Reason, "needs ") {
 			return false
 		}
-		if r.serviceFailed(i) && (n.RunOn != plan.Failure || r.badAbove(i)) {
+		if r.serviceFailed(i) && (n.RunOn() != plan.Failure || r.badAbove(i)) {
 			return true
 		}
-		return r.failedGroup(i) && n.RunOn != plan.Failure && !r.badAbove(i)
+		return r.failedGroup(i) && n.RunOn() != plan.Failure && !r.badAbove(i)
 	}
 	return (s.State == Failed || s.State == TimedOut || s.State == Cancelled) && !s.Allowed
 }
@@ -66,12 +66,12 @@ func (r *run) wasAsked(i int) bool { return r.b.nodes[i].verdict != free }
 // calledOff reports whether the build was, as far as a node is concerned.
 func (r *run) calledOff(i int) bool {
 	n := r.p.Nodes[i]
-	return r.forced || (r.cancelled || r.late) && n.RunOn != plan.Always && !n.IsService()
+	return r.forced || (r.cancelled || r.late) && n.RunOn() != plan.Always && !n.IsService()
 }
 
 // hasResult reports whether what an expand comes after has succeeded.
 func (r *run) hasResult(i int) bool {
-	step, ok := r.b.Step(r.p.Nodes[i].Expand.After)
+	step, ok := r.b.Step(r.p.Nodes[i].Expand().After)
 	return ok && step.State == Success
 }
 
@@ -160,7 +160,7 @@ func (r *run) mayRun(i int) string {
 	if r.calledOff(i) {
 		return "the build was called off"
 	}
-	switch n.RunOn {
+	switch n.RunOn() {
 	case plan.Always:
 	case plan.Failure:
 		if !r.badAbove(i) {
@@ -174,7 +174,7 @@ func (r *run) mayRun(i int) string {
 			return "its group was stopped"
 		}
 	}
-	if n.Expand != nil && !r.hasResult(i) {
+	if n.Expand() != nil && !r.hasResult(i) {
 		return "it is given no result"
 	}
 	return ""
@@ -313,7 +313,7 @@ func (r *run) checkEnd() {
 	for i, n := range r.p.Nodes {
 		s := r.b.Node(i)
 		require.True(r, ended(s.State), "%s has not ended", n.Name)
-		if n.RunOn == plan.Always && !r.forced && !r.serviceFailed(i) {
+		if n.RunOn() == plan.Always && !r.forced && !r.serviceFailed(i) {
 			require.NotZero(r, s.Attempt, "%s did not run: %s", n.Name, s.Reason)
 		}
 		count.Total++

@@ -120,18 +120,18 @@ func parsePlan(t require.TestingT, text string) *plan.Plan {
 			p.Groups = append(p.Groups, g)
 		} else {
 			name, group, _ := strings.Cut(strings.TrimSuffix(words[0], ":"), "@")
-			n := plan.Node{Name: name, Group: group, Needs: words[1:], Pos: pos, RunOn: plan.RunOn(option("run_on")), AllowFailure: option("allow")}
+			n := plan.Node{Name: name, Group: group, Needs: words[1:], Pos: pos, More: &plan.More{RunOn: plan.RunOn(option("run_on")), AllowFailure: option("allow")}}
 			switch option("kind") {
 			case "trigger":
-				n.Trigger = &plan.Trigger{Pipeline: "other"}
+				n.Own().Trigger = &plan.Trigger{Pipeline: "other"}
 			case "wait":
-				n.Trigger = &plan.Trigger{Pipeline: "other", Wait: true}
+				n.Own().Trigger = &plan.Trigger{Pipeline: "other", Wait: true}
 			case "approve":
-				n.Approve = &plan.Approve{Prompt: option("prompt")}
+				n.Own().Approve = &plan.Approve{Prompt: option("prompt")}
 			case "service":
 				n.Step = &plan.Step{Script: "true", Service: &plan.Service{}}
 			case "expand":
-				n.Expand = &plan.Expand{After: option("after"), Services: list(option("services"))}
+				n.Own().Expand = &plan.Expand{After: option("after"), Services: list(option("services"))}
 			default:
 				n.Step = &plan.Step{Script: "true", Concurrency: option("key"), Services: list(option("services"))}
 				if attempts, _ := strconv.Atoi(option("attempts")); attempts > 0 {

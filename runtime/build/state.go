@@ -11,7 +11,7 @@ import (
 // A Build is the state of one build of a plan. It belongs to one goroutine:
 // also what only reads may tidy up inside.
 //
-// A large plan has many nodes, so what is kept for each is small: about 100
+// A large plan has many nodes, so what is kept for each is small: about 75
 // bytes, the index by name included.
 type Build struct {
 	plan  *plan.Plan
@@ -23,6 +23,7 @@ type Build struct {
 	started, ended time.Time
 
 	nodes    []node
+	more     []more // of some nodes; the first is of none
 	groups   []group
 	progress Progress
 	firstBad int32 // the node that failed first of those that count, or -1
@@ -111,10 +112,11 @@ const (
 	usedUp                     // a service, and all that list it have ended
 )
 
-// A node is the state of one node of the plan.
+// A node is the state of one node of the plan. It holds no pointer, so that a
+// garbage collector need not look at it.
 type node struct {
 	started, ended int64 // of the newest attempt, in milliseconds
-	more           *more // what few nodes have
+	more           int32 // the place in Build.more of what few nodes have, or 0
 	reason         uint32
 	exit           int32
 	waits          int32 // how many edges lead to it from what has not ended; while held, how many services
@@ -159,6 +161,7 @@ func New(p *plan.Plan) *Build {
 		graph:    plan.NewGraph(p),
 		state:    Queued,
 		nodes:    make([]node, len(p.Nodes)),
+		more:     make([]more, 1),
 		groups:   make([]group, len(p.Groups)),
 		progress: Progress{Total: len(p.Nodes)},
 		firstBad: -1,
@@ -316,11 +319,10 @@ func (b *Build) Node(i int) Step {
 	if n.flags&isReady != 0 {
 		s.Ready = clock(b.services[int32(i)].ready)
 	}
-	if m := n.more; m != nil {
-		s.Signal, s.Outputs, s.Child, s.By = m.signal, m.outputs, m.child, m.by
-		if m.notBefore != 0 && (n.phase == delayed || n.phase == ready) {
-			s.NotBefore = clock(m.notBefore)
-		}
+	m := &b.more[n.more]
+	s.Signal, s.Outputs, s.Child, s.By = m.signal, m.outputs, m.child, m.by
+	if m.notBefore != 0 && (n.phase == delayed || n.phase == ready) {
+		s.NotBefore = clock(m.notBefore)
 	}
 	return s
 }
@@ -359,7 +361,8 @@ func (b *Build) Equal(o *Build) bool {
 		return false
 	}
 	for i := range b.nodes {
-		if !b.nodes[i].equal(&o.nodes[i]) || b.texts[b.nodes[i].reason] != o.texts[o.nodes[i].reason] {
+		n, other := &b.nodes[i], &o.nodes[i]
+		if !n.equal(other) || b.texts[n.reason] != o.texts[other.reason] || !b.more[n.more].equal(&o.more[other.more]) {
 			return false
 		}
 	}
@@ -376,8 +379,9 @@ func (b *Build) Equal(o *Build) bool {
 	return true
 }
 
-// equal compares all but the reasons, which each build numbers by itself, and
-// whether a retry was already found to be due, which is Next's own business.
+// equal compares all but the reasons and what few nodes have, which each build
+// numbers by itself, and whether a retry was already found to be due, which is
+// Next's own business.
 func (n *node) equal(o *node) bool {
 	x, y := *n, *o
 	x.reason, y.reason = 0, 0
@@ -385,24 +389,22 @@ func (n *node) equal(o *node) bool {
 		if z.phase == delayed {
 			z.phase = ready
 		}
-		z.more = nil
+		z.more = 0
 	}
-	return x == y && n.more.equal(o.more)
+	return x == y
 }
 
 func (m *more) equal(o *more) bool {
-	if m == nil || o == nil {
-		return m == o
-	}
 	return m.notBefore == o.notBefore && m.signal == o.signal && maps.Equal(m.outputs, o.outputs) && m.child == o.child && m.by == o.by
 }
 
 // extra returns the rare fields of n, to be written to.
-func (n *node) extra() *more {
-	if n.more == nil {
-		n.more = new(more)
+func (b *Build) extra(n *node) *more {
+	if n.more == 0 {
+		n.more = int32(len(b.more))
+		b.more = append(b.more, more{})
 	}
-	return n.more
+	return &b.more[n.more]
 }
 
 // text returns the number of a reason.

@@ -30,10 +30,10 @@ func (b *Build) Why(i int) string {
 		return b.verdictReason(v)
 	case n.phase == running && n.verdict != free:
 		return "is being stopped: " + b.verdictReason(v)
-	case n.phase == running && p.Approve != nil:
-		return strings.TrimSuffix("waits for a person to approve: "+p.Approve.Prompt, ": ")
-	case n.phase == running && n.more != nil && n.more.child != "":
-		return fmt.Sprintf("waits for build %s", n.more.child)
+	case n.phase == running && p.Approve() != nil:
+		return strings.TrimSuffix("waits for a person to approve: "+p.Approve().Prompt, ": ")
+	case n.phase == running && b.more[n.more].child != "":
+		return fmt.Sprintf("waits for build %s", b.more[n.more].child)
 	case n.phase == running && p.IsService() && n.flags&isReady == 0:
 		return "is not ready yet"
 	case n.phase == running:
@@ -124,7 +124,7 @@ func (b *Build) verdictReason(v int32) string {
 	case needFailed:
 		return fmt.Sprintf("needs %s, which %s", b.plan.Nodes[n.cause].Name, b.nodes[n.cause].did())
 	case noResult:
-		after, _ := b.graph.Lookup(b.plan.Nodes[v].Expand.After)
+		after, _ := b.graph.Lookup(b.plan.Nodes[v].Expand().After)
 		return fmt.Sprintf("needs %s, which %s", b.plan.Nodes[after].Name, b.nodes[after].did())
 	case unused:
 		return "no step needs it"

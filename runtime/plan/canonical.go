@@ -17,9 +17,19 @@ import (
 // struct tags say. A byte that is not UTF-8, which Validate refuses, is written
 // as U+FFFD.
 func (p *Plan) Canonical() []byte {
-	var e encoder
+	var size counter // so that the text of a large plan is not copied as it grows
+	p.WriteCanonical(&size)
+	e := encoder{buf: make([]byte, 0, size)}
 	e.plan(p)
 	return e.buf
+}
+
+// A counter counts the bytes that are written to it.
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // WriteCanonical writes the canonical JSON of p to w, in pieces.
@@ -104,19 +114,19 @@ func (e *encoder) project(p Project) {
 
 func (e *encoder) node(n *Node) {
 	e.open()
-	e.str("allow_failure", n.AllowFailure)
-	if n.Approve != nil {
+	e.str("allow_failure", n.AllowFailure())
+	if n.Approve() != nil {
 		e.key("approve")
 		e.open()
-		e.str("prompt", n.Approve.Prompt)
+		e.str("prompt", n.Approve().Prompt)
 		e.close()
 	}
-	if n.Expand != nil {
+	if n.Expand() != nil {
 		e.key("expand")
 		e.open()
 		e.key("after")
-		e.string(n.Expand.After)
-		e.strs("services", n.Expand.Services)
+		e.string(n.Expand().After)
+		e.strs("services", n.Expand().Services)
 		e.close()
 	}
 	e.str("group", n.Group)
@@ -124,14 +134,14 @@ func (e *encoder) node(n *Node) {
 	e.string(n.Name)
 	e.strs("needs", n.Needs)
 	e.pos(n.Pos)
-	e.str("run_on", string(n.RunOn))
+	e.str("run_on", string(n.RunOn()))
 	if n.Step != nil {
 		e.key("step")
 		e.step(n.Step)
 	}
-	if n.Trigger != nil {
+	if n.Trigger() != nil {
 		e.key("trigger")
-		e.trigger(n.Trigger)
+		e.trigger(n.Trigger())
 	}
 	e.close()
 }

@@ -154,7 +154,7 @@ func drawPlan(t *rapid.T) *Plan {
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "nodes") {
 		n := Node{
-			Name: text.Draw(t, "name"), Needs: texts.Draw(t, "needs"), AllowFailure: text.Draw(t, "allow"),
+			Name: text.Draw(t, "name"), Needs: texts.Draw(t, "needs"), More: &More{AllowFailure: text.Draw(t, "allow")},
 			Pos: Pos{text.Draw(t, "file"), rapid.Int32Min(0).Draw(t, "line"), rapid.Int32Min(0).Draw(t, "column")},
 		}
 		switch rapid.IntRange(0, 4).Draw(t, "kind") {
@@ -164,16 +164,16 @@ func drawPlan(t *rapid.T) *Plan {
 				Services: texts.Draw(t, "services"),
 			}
 		case 1:
-			n.Trigger = &Trigger{Params: env.Draw(t, "params"), Wait: rapid.Bool().Draw(t, "wait")}
+			n.Own().Trigger = &Trigger{Params: env.Draw(t, "params"), Wait: rapid.Bool().Draw(t, "wait")}
 		case 2:
-			n.Approve = &Approve{Prompt: text.Draw(t, "prompt")}
+			n.Own().Approve = &Approve{Prompt: text.Draw(t, "prompt")}
 		case 3:
 			n.Step = &Step{Script: text.Draw(t, "run"), Service: &Service{ReadyTimeout: duration.Draw(t, "ready timeout"), Ready: Ready{
 				Script: text.Draw(t, "ready run"), Argv: rapid.SliceOfN(some, 0, 2).Draw(t, "ready argv"),
 				Port: rapid.Int().Draw(t, "port"), Log: text.Draw(t, "log"),
 			}}}
 		case 4:
-			n.Expand = &Expand{After: text.Draw(t, "after"), Services: texts.Draw(t, "services")}
+			n.Own().Expand = &Expand{After: text.Draw(t, "after"), Services: texts.Draw(t, "services")}
 		}
 		p.Nodes = append(p.Nodes, n)
 	}
@@ -217,7 +217,7 @@ func TestExpansionHoldsEveryField(t *testing.T) {
 
 func TestCanonicalBytes(t *testing.T) {
 	p := &Plan{Format: Format, Project: Project{Name: "shop"}, Pipeline: "test", Nodes: []Node{{
-		Name: "unit", Needs: []string{"lint"}, RunOn: Always, Pos: Pos{"PIPER.star", 4, 8},
+		Name: "unit", Needs: []string{"lint"}, More: &More{RunOn: Always}, Pos: Pos{"PIPER.star", 4, 8},
 		Step: &Step{
 			Argv:    []Text{Lit("go"), {Parts: []Part{{Literal: "-v="}, {Output: &Output{Step: "lint", Key: "v"}}}}},
 			Env:     Env{{"B", Text{Parts: []Part{{Secret: "token"}}}}, {"A", Lit("<&>")}}, // out of order

@@ -1,5 +1,7 @@
 package plan
 
+import "slices"
+
 // A Graph is a plan's order in numbers, which is what an algorithm wants.
 //
 // Its vertices are the nodes, by their place in Plan.Nodes, and after them the
@@ -47,14 +49,15 @@ func NewGraph(p *Plan) *Graph {
 		g.group[n+i] = g.groupNamed(p.Groups[i].Group)
 	}
 
-	// Count what needs each vertex, then sort the needs into place.
+	// Count what needs each vertex, then sort the needs into place, the last one
+	// first.
 	needed := make([]int32, 0, g.needs) // by them all; -1 for a name that is not defined
 	edges := 0
 	for i := range p.Nodes {
 		for _, need := range p.Nodes[i].Needs {
 			v, ok := g.byName.Find(need)
 			if ok {
-				g.start[v+1]++
+				g.start[v]++
 				edges++
 			} else {
 				v = -1
@@ -66,14 +69,14 @@ func NewGraph(p *Plan) *Graph {
 		g.start[v] += g.start[v-1]
 	}
 	g.users = make([]int32, edges)
-	next := append([]int32(nil), g.start...)
-	for i := range p.Nodes {
+	for i := range slices.Backward(p.Nodes) {
 		for range p.Nodes[i].Needs {
-			if v := needed[0]; v >= 0 {
-				g.users[next[v]] = int32(i)
-				next[v]++
+			last := len(needed) - 1
+			if v := needed[last]; v >= 0 {
+				g.start[v]--
+				g.users[g.start[v]] = int32(i)
 			}
-			needed = needed[1:]
+			needed = needed[:last]
 		}
 	}
 	return g

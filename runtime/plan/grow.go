@@ -32,7 +32,7 @@ func Grow(p *Plan, node string, x Expansion) (*Plan, error) {
 	switch {
 	case expand == nil:
 		return nil, fmt.Errorf("grow plan: there is no node %s", excerpt(node))
-	case expand.Expand == nil:
+	case expand.Expand() == nil:
 		return nil, fmt.Errorf("grow plan: %s %s is no expand", expand.Kind(), excerpt(node))
 	}
 	found := Group{Name: FoundBy(node), Group: expand.Group, Pos: expand.Pos}

@@ -68,7 +68,7 @@ func (l *Lineage) Add(expand string, x Expansion, maxNodes int) (Diagnostics, er
 // whether there are any.
 func (l *Lineage) note(nodes []Node, g *generation) (some bool) {
 	for i := range nodes {
-		if nodes[i].Expand != nil {
+		if nodes[i].Expand() != nil {
 			l.standsIn[nodes[i].Name] = g
 			some = true
 		}

@@ -11,8 +11,8 @@ import (
 func lineageOf(steps int) (*Lineage, *Plan) {
 	p := &Plan{Pipeline: "p", Nodes: []Node{
 		{Name: "a", Step: &Step{Script: "true"}},
-		{Name: "x", Needs: []string{"a"}, Expand: &Expand{After: "a"}},
-		{Name: "y", Needs: []string{"a"}, Expand: &Expand{After: "a"}},
+		{Name: "x", Needs: []string{"a"}, More: &More{Expand: &Expand{After: "a"}}},
+		{Name: "y", Needs: []string{"a"}, More: &More{Expand: &Expand{After: "a"}}},
 	}}
 	for i := range steps {
 		p.Nodes = append(p.Nodes, Node{Name: fmt.Sprintf("s%d", i), Step: &Step{Script: "true"}})
@@ -24,7 +24,7 @@ func lineageOf(steps int) (*Lineage, *Plan) {
 func another(name string) Expansion {
 	return Expansion{Nodes: []Node{
 		{Name: name + "/step", Step: &Step{Script: "true"}},
-		{Name: name, Needs: []string{"a"}, Expand: &Expand{After: "a"}},
+		{Name: name, Needs: []string{"a"}, More: &More{Expand: &Expand{After: "a"}}},
 	}}
 }
 

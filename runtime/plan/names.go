@@ -9,7 +9,7 @@ import "hash/maphash"
 type Names struct {
 	name  func(number int32) string
 	seed  maphash.Seed
-	slots []slot // as many as a power of two, and at least twice as many as names
+	slots []slot // as many as a power of two, and some of them always free
 	count int
 }
 
@@ -23,10 +23,22 @@ type slot struct {
 // number that was added.
 func NewNames(size int, name func(number int32) string) *Names {
 	slots := 8
-	for slots < 2*size {
+	for crowded(size, slots) {
 		slots *= 2
 	}
-	return &Names{name: name, seed: maphash.MakeSeed(), slots: make([]slot, slots)}
+	return &Names{name: name, seed: maphash.MakeSeed(), slots: newSlots(slots)}
+}
+
+// crowded reports whether that many names are too many for that many slots. Probes
+// stay short until then: what is looked at in a row is in one cache line.
+func crowded(names, slots int) bool { return 8*names > 7*slots }
+
+// newSlots returns free slots. They are written to, as memory that is read before
+// it is first written to takes two page faults, and large plans have many pages.
+func newSlots(n int) []slot {
+	slots := make([]slot, n)
+	clear(slots)
+	return slots
 }
 
 // Len returns how many names there are.
@@ -41,7 +53,7 @@ func (n *Names) Add(name string, number int32) (has int32, added bool) {
 		return s.number, false
 	}
 	*s = slot{hash, number}
-	if n.count++; 2*n.count > len(n.slots) {
+	if n.count++; crowded(n.count, len(n.slots)) {
 		n.grow()
 	}
 	return number, true
@@ -70,7 +82,7 @@ func (n *Names) find(name string, hash uint32) *slot {
 
 func (n *Names) grow() {
 	old := n.slots
-	n.slots = make([]slot, 2*len(old))
+	n.slots = newSlots(2 * len(old))
 	mask := uint32(len(n.slots) - 1)
 	for _, s := range old {
 		if s.hash == 0 {

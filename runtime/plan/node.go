@@ -30,15 +30,47 @@ func (p *Plan) EnvironmentOf(s *Step) *Environment {
 	return nil
 }
 
+// RunOn says which end of its ancestors lets n run; "" is Success.
+func (n *Node) RunOn() RunOn { return n.more().RunOn }
+
+// AllowFailure is why a failure of n does not count; "" when it does.
+func (n *Node) AllowFailure() string { return n.more().AllowFailure }
+
+// Trigger is what n triggers, or nil.
+func (n *Node) Trigger() *Trigger { return n.more().Trigger }
+
+// Approve is what n asks a person, or nil.
+func (n *Node) Approve() *Approve { return n.more().Approve }
+
+// Expand is how n finds more nodes, or nil.
+func (n *Node) Expand() *Expand { return n.more().Expand }
+
+func (n *Node) more() *More {
+	if n.More == nil {
+		return &noMore
+	}
+	return n.More
+}
+
+var noMore More
+
+// Own gives n a More of its own, a copy of the one that it has, and returns it
+// to be changed: while n is made, or is made anew for another plan.
+func (n *Node) Own() *More {
+	own := *n.more()
+	n.More = &own
+	return &own
+}
+
 // Kind is what n is, in a word: "step", "service", "trigger", "approval" or
 // "expand".
 func (n *Node) Kind() string {
 	switch {
-	case n.Trigger != nil:
+	case n.Trigger() != nil:
 		return "trigger"
-	case n.Approve != nil:
+	case n.Approve() != nil:
 		return "approval"
-	case n.Expand != nil:
+	case n.Expand() != nil:
 		return "expand"
 	case n.IsService():
 		return "service"
@@ -56,8 +88,8 @@ func (n *Node) Services() []string {
 	switch {
 	case n.Step != nil:
 		return n.Step.Services
-	case n.Expand != nil:
-		return n.Expand.Services
+	case n.Expand() != nil:
+		return n.Expand().Services
 	default:
 		return nil
 	}

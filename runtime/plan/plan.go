@@ -55,16 +55,22 @@ type Project struct {
 	Piper   string `json:"piper,omitempty"` // the piper versions that may run it, such as ">=0.1"
 }
 
-// A Node is one vertex of the graph. Exactly one of Step, Trigger, Approve and
-// Expand is set.
+// A Node is one vertex of the graph. Exactly one of its Step, Trigger, Approve
+// and Expand is there.
 type Node struct {
-	Name         string   `json:"name"`
-	Needs        []string `json:"needs,omitempty"`         // nodes and groups that must have ended first
-	Group        string   `json:"group,omitempty"`         // the innermost group it stands in
+	Name  string   `json:"name"`
+	Needs []string `json:"needs,omitempty"` // nodes and groups that must have ended first
+	Group string   `json:"group,omitempty"` // the innermost group it stands in
+	Pos   Pos      `json:"pos,omitzero"`    // where it was defined
+	Step  *Step    `json:"step,omitempty"`
+	*More          // nil when there is none
+}
+
+// More is what few nodes have: apart, as there can be many nodes. The methods
+// of a Node of the same names read it.
+type More struct {
 	RunOn        RunOn    `json:"run_on,omitempty"`        // "" is Success
-	AllowFailure string   `json:"allow_failure,omitempty"` // why its failure does not count; "" when it does
-	Pos          Pos      `json:"pos,omitzero"`            // where it was defined
-	Step         *Step    `json:"step,omitempty"`
+	AllowFailure string   `json:"allow_failure,omitempty"` // why a failure does not count; "" when it does
 	Trigger      *Trigger `json:"trigger,omitempty"`
 	Approve      *Approve `json:"approve,omitempty"`
 	Expand       *Expand  `json:"expand,omitempty"`

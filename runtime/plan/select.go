@@ -271,8 +271,8 @@ func (s *selecting) plan(asked func(i int) bool, outputs map[string]map[string]s
 		}
 		n.Needs = s.replace(n.Needs)
 		s.unlist(&n)
-		if n.RunOn == Failure && len(n.Needs) == 0 && asked(i) {
-			n.RunOn = Success
+		if n.RunOn() == Failure && len(n.Needs) == 0 && asked(i) {
+			n.Own().RunOn = Success
 		}
 		p.Nodes = append(p.Nodes, n)
 		for g := n.Group; g != ""; g = s.parent[g] {
@@ -301,7 +301,7 @@ func (s *selecting) fill(n *Node, outputs map[string]map[string]string) {
 	if len(outputs) == 0 || len(n.Uses()) == 0 {
 		return
 	}
-	n.own()
+	n.ownTexts()
 	n.texts(func(t *Text) {
 		all := len(t.Parts) > 0
 		parts := slices.Clone(t.Parts)
@@ -317,17 +317,17 @@ func (s *selecting) fill(n *Node, outputs map[string]map[string]string) {
 	})
 }
 
-// own gives n texts that it shares with no other plan.
-func (n *Node) own() {
+// ownTexts gives n texts that it shares with no other plan.
+func (n *Node) ownTexts() {
 	if n.Step != nil {
 		step := *n.Step
 		step.Argv, step.Env = slices.Clone(step.Argv), slices.Clone(step.Env)
 		n.Step = &step
 	}
-	if n.Trigger != nil {
-		trigger := *n.Trigger
+	if n.Trigger() != nil {
+		trigger := *n.Trigger()
 		trigger.Params = slices.Clone(trigger.Params)
-		n.Trigger = &trigger
+		n.Own().Trigger = &trigger
 	}
 }
 
@@ -347,16 +347,16 @@ func (s *selecting) unlist(n *Node) {
 		n.Step = &step
 		return
 	}
-	expand := *n.Expand
+	expand := *n.Expand()
 	expand.Services = left
-	n.Expand = &expand
+	n.Own().Expand = &expand
 }
 
 // leftOut returns the first output that n uses of a node that is not kept.
 func (s *selecting) leftOut(n *Node) (Output, bool) {
-	if n.Expand != nil {
-		if i, ok := s.node[n.Expand.After]; ok && !s.kept[i] {
-			return Output{Step: n.Expand.After}, true
+	if n.Expand() != nil {
+		if i, ok := s.node[n.Expand().After]; ok && !s.kept[i] {
+			return Output{Step: n.Expand().After}, true
 		}
 	}
 	for _, out := range n.Uses() {

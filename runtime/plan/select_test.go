@@ -35,13 +35,13 @@ func graph(lines string) *Plan {
 			case '+':
 				services = append(services, word[1:])
 			case '?':
-				n.Step, n.Expand = nil, &Expand{After: word[1:]}
+				n.Step, n.Own().Expand = nil, &Expand{After: word[1:]}
 			default:
 				n.Needs = append(n.Needs, word)
 			}
 		}
-		if n.Expand != nil {
-			n.Expand.Services = services
+		if n.Expand() != nil {
+			n.Expand().Services = services
 		} else {
 			n.Step.Services = services
 		}
@@ -70,8 +70,8 @@ func lines(p *Plan) string {
 			b.WriteString("service ")
 		}
 		words := n.Needs
-		if n.Expand != nil {
-			words = append(slices.Clip(words), "?"+n.Expand.After)
+		if n.Expand() != nil {
+			words = append(slices.Clip(words), "?"+n.Expand().After)
 		}
 		for _, service := range n.Services() {
 			words = append(slices.Clip(words), "+"+service)
@@ -177,9 +177,11 @@ func TestSelectUnknown(t *testing.T) {
 func TestSelectOutputOfWhatIsLeftOut(t *testing.T) {
 	use := Text{Parts: []Part{{Literal: "v"}, {Output: &Output{Step: "a", Key: "version"}}}}
 	for name, give := range map[string]func(*Node){
-		"argv":   func(n *Node) { n.Step.Argv = []Text{use} },
-		"env":    func(n *Node) { n.Step.Env = Env{{Name: "V", Value: use}} },
-		"params": func(n *Node) { n.Step, n.Trigger = nil, &Trigger{Pipeline: "p", Params: Env{{Name: "v", Value: use}}} },
+		"argv": func(n *Node) { n.Step.Argv = []Text{use} },
+		"env":  func(n *Node) { n.Step.Env = Env{{Name: "V", Value: use}} },
+		"params": func(n *Node) {
+			n.Step, n.Own().Trigger = nil, &Trigger{Pipeline: "p", Params: Env{{Name: "v", Value: use}}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := graph("a:\nb: a\n")
@@ -201,7 +203,7 @@ func TestSelectFillsInOutputsThatAreKnown(t *testing.T) {
 	p := graph("version:\nname:\nbuild: version name\nship: build")
 	p.Nodes[2].Step = &Step{Argv: []Text{Lit("make"), {Parts: []Part{{Literal: "v"}, output("version", "v")}}},
 		Env: Env{{Name: "NAME", Value: Text{Parts: []Part{output("name", "n"), {Literal: "-"}, output("version", "v")}}}}}
-	p.Nodes[3] = Node{Name: "ship", Needs: []string{"build"}, Trigger: &Trigger{Pipeline: "ship", Params: Env{{Name: "v", Value: Text{Parts: []Part{output("version", "v")}}}}}}
+	p.Nodes[3] = Node{Name: "ship", Needs: []string{"build"}, More: &More{Trigger: &Trigger{Pipeline: "ship", Params: Env{{Name: "v", Value: Text{Parts: []Part{output("version", "v")}}}}}}}
 	before := p.Digest()
 
 	got, err := Select(p, Selection{Skip: []string{"version"}, Outputs: map[string]map[string]string{"version": {"v": "1.2"}, "name": {"n": "not this one, it runs"}}})
@@ -210,7 +212,7 @@ func TestSelectFillsInOutputsThatAreKnown(t *testing.T) {
 	build, ship := got.Nodes[1], got.Nodes[2]
 	require.Equal(t, []Text{Lit("make"), Lit("v1.2")}, build.Step.Argv)
 	require.Equal(t, []Part{output("name", "n"), {Literal: "-"}, {Literal: "1.2"}}, build.Step.Env[0].Value.Parts)
-	require.Equal(t, Lit("1.2"), ship.Trigger.Params[0].Value)
+	require.Equal(t, Lit("1.2"), ship.Trigger().Params[0].Value)
 	require.Equal(t, before, p.Digest(), "the plan that was selected from stays as it is")
 
 	_, err = Select(p, Selection{Skip: []string{"version"}, Outputs: map[string]map[string]string{"version": {"other": "1.2"}}})
@@ -232,15 +234,15 @@ func TestSelectExpandOfWhatIsLeftOut(t *testing.T) {
 
 func TestSelectRunsACleanupThatIsAskedFor(t *testing.T) {
 	p := graph("a:\nclean: a\n")
-	p.Nodes[1].RunOn = Failure
+	p.Nodes[1].Own().RunOn = Failure
 
 	got, err := Select(p, Selection{Only: []string{"clean"}})
 	require.NoError(t, err)
-	require.Equal(t, Success, got.Nodes[0].RunOn)
+	require.Equal(t, Success, got.Nodes[0].RunOn())
 
 	got, err = Select(p, Selection{Skip: []string{"a"}})
 	require.NoError(t, err)
-	require.Equal(t, Failure, got.Nodes[0].RunOn, "nobody asked for it")
+	require.Equal(t, Failure, got.Nodes[0].RunOn(), "nobody asked for it")
 }
 
 // What is left waits, directly or not, for exactly those of its former

@@ -242,19 +242,19 @@ func (v *validator) node(n *Node, vertex int32) {
 			v.report(n.Pos, "unknown-step", v.didYouMean(need), "step %s is not defined in pipeline %q", excerpt(need), v.plan.Pipeline)
 		}
 	}
-	switch n.RunOn {
+	switch n.RunOn() {
 	case "", Success, Failure, Always:
 	default:
-		v.report(n.Pos, "bad-value", `want "success", "failure" or "always"`, "%s: run_on is %s", what, excerpt(string(n.RunOn)))
+		v.report(n.Pos, "bad-value", `want "success", "failure" or "always"`, "%s: run_on is %s", what, excerpt(string(n.RunOn())))
 	}
-	v.text(n.Pos, what, "allow_failure", n.AllowFailure)
+	v.text(n.Pos, what, "allow_failure", n.AllowFailure())
 
 	kinds := 0
 	if s := n.Step; s != nil {
 		kinds++
 		v.step(n, what, s)
 	}
-	if t := n.Trigger; t != nil {
+	if t := n.Trigger(); t != nil {
 		kinds++
 		if t.Pipeline == "" {
 			v.report(n.Pos, "bad-value", "", "%s names no pipeline", what)
@@ -264,11 +264,11 @@ func (v *validator) node(n *Node, vertex int32) {
 		v.text(n.Pos, what, "ref", t.Ref)
 		v.env(n.Pos, what, t.Params, outputsOnly)
 	}
-	if a := n.Approve; a != nil {
+	if a := n.Approve(); a != nil {
 		kinds++
 		v.text(n.Pos, what, "prompt", a.Prompt)
 	}
-	if n.Expand != nil {
+	if n.Expand() != nil {
 		kinds++
 		v.expand(n, what)
 	}

@@ -163,11 +163,11 @@ type use struct {
 // outputs reports uses of an output that cannot be there yet, because the step
 // that writes it is not among the ancestors. order is that of the whole graph.
 func (v *validator) outputs(order []int32) {
-	var open []use // not settled by the node's own needs
-	needed := make([]int32, v.graph.Len())
+	var open []use     // not settled by the node's own needs
+	var needed []int32 // by vertex: the node that needs it, and 1; of the node that is looked at
 	for i := range v.plan.Nodes {
 		n, node := &v.plan.Nodes[i], int32(i)
-		if n.Expand != nil {
+		if n.Expand() != nil {
 			if of, ok := v.after(n); ok {
 				open = append(open, use{node: node, of: of})
 			}
@@ -189,6 +189,9 @@ func (v *validator) outputs(order []int32) {
 				case !v.graph.IsNode(of) || v.plan.Nodes[of].Step == nil || v.isService(of):
 					v.report(n.Pos, "bad-value", "", "%s uses the output %q of %s, and only steps have outputs", v.title(node), part.Output.Key, v.title(of))
 					continue
+				}
+				if needed == nil {
+					needed = make([]int32, v.graph.Len())
 				}
 				if !marked {
 					marked = true
@@ -215,7 +218,7 @@ func (v *validator) outputs(order []int32) {
 		n, of := &v.plan.Nodes[u.node], &v.plan.Nodes[u.of]
 		if u.node == u.of {
 			what := fmt.Sprintf("output %q", u.key)
-			if n.Expand != nil {
+			if n.Expand() != nil {
 				what = "result"
 			}
 			v.report(n.Pos, "not-before", "", "%s uses its own %s", v.title(u.node), what)
@@ -226,7 +229,7 @@ func (v *validator) outputs(order []int32) {
 			hint = fmt.Sprintf("put %q after %q, which waits for it now", n.Name, of.Name)
 		}
 		what := fmt.Sprintf("the output %q of", u.key)
-		if n.Expand != nil {
+		if n.Expand() != nil {
 			what = "the result of"
 		}
 		v.report(n.Pos, "not-before", hint,
@@ -244,9 +247,9 @@ func (n *Node) texts(yield func(*Text)) {
 			yield(&n.Step.Env[i].Value)
 		}
 	}
-	if n.Trigger != nil {
-		for i := range n.Trigger.Params {
-			yield(&n.Trigger.Params[i].Value)
+	if n.Trigger() != nil {
+		for i := range n.Trigger().Params {
+			yield(&n.Trigger().Params[i].Value)
 		}
 	}
 }

@@ -20,8 +20,8 @@ func (v *validator) service(n *Node, what subject) {
 	}{
 		{"needs", len(n.Needs) > 0},
 		{"group", n.Group != ""},
-		{"run_on", n.RunOn != ""},
-		{"allow_failure", n.AllowFailure != ""},
+		{"run_on", n.RunOn() != ""},
+		{"allow_failure", n.AllowFailure() != ""},
 		{"timeout", s.Timeout != 0},
 		{"retry", s.Retry != nil},
 		{"concurrency", s.Concurrency != ""},
@@ -81,11 +81,11 @@ func (v *validator) services(n *Node, what subject) {
 // expand looks at what only an expand has. Whether the node that it uses comes
 // before it is for outputs to say.
 func (v *validator) expand(n *Node, what subject) {
-	if n.RunOn != "" && n.RunOn != Success {
-		v.report(n.Pos, "bad-value", "", "%s: run_on is %s, and an expand runs after a success", what, excerpt(string(n.RunOn)))
+	if n.RunOn() != "" && n.RunOn() != Success {
+		v.report(n.Pos, "bad-value", "", "%s: run_on is %s, and an expand runs after a success", what, excerpt(string(n.RunOn())))
 	}
 	v.services(n, what)
-	after := n.Expand.After
+	after := n.Expand().After
 	switch vertex, ok := v.graph.Lookup(after); {
 	case after == "":
 		v.report(n.Pos, "bad-value", "", "%s names no node that it comes after", what)
@@ -99,6 +99,6 @@ func (v *validator) expand(n *Node, what subject) {
 // after returns the node whose result the expand n is given, when there is one
 // that could be.
 func (v *validator) after(n *Node) (int32, bool) {
-	of, ok := v.graph.Lookup(n.Expand.After)
+	of, ok := v.graph.Lookup(n.Expand().After)
 	return of, ok && v.graph.IsNode(of) && !v.isService(of)
 }

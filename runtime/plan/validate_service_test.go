@@ -57,7 +57,7 @@ hint: the steps that list it say when it runs`},
 P:102:1: error: service "web" has what only a step can have: services
 hint: the steps that list it say when it runs`},
 		{"what only steps have", db, service(func(n *Node) {
-			n.RunOn, n.AllowFailure = Always, "x"
+			*n.Own() = More{RunOn: Always, AllowFailure: "x"}
 			s := n.Step
 			s.Timeout, s.Retry, s.Concurrency, s.Once, s.TTY = 1, &Retry{Attempts: 2}, "k", true, true
 			s.Inputs, s.Outputs = []string{"a"}, []string{"b"}
@@ -141,9 +141,9 @@ P:101:1: error: expand "x" uses its own result`},
 	}
 
 	p := placed("a:\nx: a ?a")
-	p.Nodes[1].RunOn = Success
+	p.Nodes[1].Own().RunOn = Success
 	require.Empty(t, Validate(p, 0))
-	p.Nodes[1].RunOn = Always
+	p.Nodes[1].Own().RunOn = Always
 	require.Equal(t, `P:102:1: error: expand "x": run_on is "always", and an expand runs after a success`, Validate(p, 0).Error())
 
 	p = placed("a:\nx: a ?a")

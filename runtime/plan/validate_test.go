@@ -113,7 +113,7 @@ func TestValidateFields(t *testing.T) {
 			p.Params = map[string]any{"s": "", "b": false, "i": int64(0), "l": []string{}}
 			p.Environments = []Environment{{Name: "e", Kind: "venv", Path: ".venv"}, {Name: "c", Kind: "container", Image: "x"}}
 			p.Environment = "e"
-			n.RunOn, n.AllowFailure = Always, "known"
+			*n.Own() = More{RunOn: Always, AllowFailure: "known"}
 			*n.Step = Step{
 				Argv: []Text{Lit("x"), Lit("")}, Dir: "a/../b", Env: Env{{"A", Text{Parts: []Part{{Secret: "s"}}}}}, Environment: "c",
 				Retry: &Retry{Attempts: 100, Backoff: 1, On: []string{"1", "255", "timeout", "signal"}}, Inputs: []string{"**/*.go"},
@@ -122,8 +122,8 @@ func TestValidateFields(t *testing.T) {
 		}, ""},
 
 		{"no kind", func(_ *Plan, n *Node) { n.Step = nil }, `bad-node: node "a" must be exactly one of a step, a trigger, an approval and an expand`},
-		{"two kinds", func(_ *Plan, n *Node) { n.Trigger = &Trigger{Pipeline: "x"} }, `bad-node: node "a" must be exactly one of a step, a trigger, an approval and an expand`},
-		{"run_on", func(_ *Plan, n *Node) { n.RunOn = "sometimes" }, `bad-value: step "a": run_on is "sometimes"`},
+		{"two kinds", func(_ *Plan, n *Node) { n.Own().Trigger = &Trigger{Pipeline: "x"} }, `bad-node: node "a" must be exactly one of a step, a trigger, an approval and an expand`},
+		{"run_on", func(_ *Plan, n *Node) { n.Own().RunOn = "sometimes" }, `bad-value: step "a": run_on is "sometimes"`},
 		{"nothing to run", step(func(s *Step) { s.Script = "" }), `bad-value: step "a" has nothing to run`},
 		{"two things to run", step(func(s *Step) { s.Argv = []Text{Lit("x")} }), `bad-value: step "a" has both a script and an argument list to run`},
 		{"no program", step(func(s *Step) { s.Script, s.Argv = "", []Text{Lit("")} }), `bad-value: step "a": the program to run has no name`},
@@ -181,7 +181,7 @@ bad-value: step "a": there is no requirement "near"
 bad-value: step "a": the requirement "any_of" holds 0 requirements
 bad-value: step "a": the requirement "not" holds 2 requirements
 bad-value: step "a": there is no requirement "what"`},
-		{"a trigger of nothing", func(_ *Plan, n *Node) { n.Step, n.Trigger = nil, &Trigger{} }, `bad-value: trigger "a" names no pipeline`},
+		{"a trigger of nothing", func(_ *Plan, n *Node) { n.Step, n.Own().Trigger = nil, &Trigger{} }, `bad-value: trigger "a" names no pipeline`},
 		{"parameters", func(p *Plan, _ *Node) { p.Params = map[string]any{"f": 1.5, "a": 1, "n": nil} }, `
 bad-value: parameter "a" is a int: want string, bool, int64 or []string
 bad-value: parameter "f" is a float64: want string, bool, int64 or []string
@@ -202,7 +202,7 @@ bad-value: step "a": the value "A" is named twice or not in order`},
 			n.Step.Script, n.Step.Argv = "", []Text{Lit("x"), secret}
 			n.Step.Env = Env{{"A", Text{Parts: []Part{{Literal: "x"}, {Secret: "s"}}}}}
 			p.Env = Env{{"A", secret}}
-			p.Nodes = append(p.Nodes, Node{Name: "t", Trigger: &Trigger{Pipeline: "x", Params: Env{{"p", secret}}}})
+			p.Nodes = append(p.Nodes, Node{Name: "t", More: &More{Trigger: &Trigger{Pipeline: "x", Params: Env{{"p", secret}}}}})
 		}, `
 misplaced-secret: step "a": run cannot hold the secret "s"
 	give it to a step by env
@@ -272,11 +272,11 @@ hint: did you mean "beside" (P:107:1)?`},
 			for where, use := range map[string]func(*Node){
 				"argv":   func(n *Node) { n.Step.Script, n.Step.Argv = "", []Text{Lit("x"), text} },
 				"env":    func(n *Node) { n.Step.Env = Env{{"A", text}} },
-				"params": func(n *Node) { n.Step, n.Trigger = nil, &Trigger{Pipeline: "x", Params: Env{{"p", text}}} },
+				"params": func(n *Node) { n.Step, n.Own().Trigger = nil, &Trigger{Pipeline: "x", Params: Env{{"p", text}}} },
 			} {
 				p := placed(lines)
 				last := &p.Nodes[len(p.Nodes)-1]
-				last.Step, last.Approve = nil, &Approve{}
+				last.Step, last.Own().Approve = nil, &Approve{}
 				i, _ := NewGraph(p).Lookup(test.node)
 				use(&p.Nodes[i])
 				want := test.want

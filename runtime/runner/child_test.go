@@ -434,8 +434,8 @@ func (w *waiting) Trigger(ctx context.Context, node string, params map[string]st
 // its events: as many nodes run as there are questions about waiting.
 func TestOnlyWaits(t *testing.T) {
 	p := scripts("true")
-	p.Nodes = append(p.Nodes, plan.Node{Name: "ok", Needs: []string{"s1"}, Approve: &plan.Approve{}},
-		plan.Node{Name: "t", Needs: []string{"s1"}, Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}})
+	p.Nodes = append(p.Nodes, plan.Node{Name: "ok", Needs: []string{"s1"}, More: &plan.More{Approve: &plan.Approve{}}},
+		plan.Node{Name: "t", Needs: []string{"s1"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}}})
 	w := &waiting{world: world{output: map[string]string{}}, asked: make(chan struct{}), let: make(chan struct{})}
 	c := runner.Command{Env: os.Environ()}
 	var b *build.Build

@@ -125,10 +125,10 @@ var features = map[string]feature{
 	})), needs: []string{"Facts"}, output: "met\n"},
 	"left behind": {nodes: nodes(step("a", `sleep 1000 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do :; done; echo gone`)), output: "gone\n"},
 
-	"allow_failure": {nodes: nodes(plan.Node{Name: "a", AllowFailure: "flaky", Step: &plan.Step{Script: "exit 1"}}, step("b", "echo after", "a")), output: "after\n"},
+	"allow_failure": {nodes: nodes(plan.Node{Name: "a", More: &plan.More{AllowFailure: "flaky"}, Step: &plan.Step{Script: "exit 1"}}, step("b", "echo after", "a")), output: "after\n"},
 	"run_on": {nodes: nodes(step("a", "exit 1"), step("b", "true", "a"),
-		plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Failure, Step: &plan.Step{Script: "echo failed"}},
-		plan.Node{Name: "d", Needs: []string{"c"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo always"}}), state: build.Failed, output: "always\n"},
+		plan.Node{Name: "c", Needs: []string{"b"}, More: &plan.More{RunOn: plan.Failure}, Step: &plan.Step{Script: "echo failed"}},
+		plan.Node{Name: "d", Needs: []string{"c"}, More: &plan.More{RunOn: plan.Always}, Step: &plan.Step{Script: "echo always"}}), state: build.Failed, output: "always\n"},
 	"fail_fast": {
 		nodes: nodes(plan.Node{Name: "a", Group: "g", Step: &plan.Step{Script: "until test -e up; do sleep 0.01; done; exit 1"}},
 			plan.Node{Name: "b", Group: "g", Step: &plan.Step{Script: "touch up; exec sleep 1000"}},
@@ -206,13 +206,13 @@ var features = map[string]feature{
 	"trigger and wait":    {nodes: nodes(trigger("t", true), step("a", "true", "t")), needs: []string{"Trigger"}},
 	"trigger that fails":  {nodes: nodes(trigger("fails", true)), needs: []string{"Trigger"}, state: build.Failed},
 	"trigger that cannot": {nodes: nodes(trigger("cannot", true)), needs: []string{"Trigger"}, state: build.Failed},
-	"trigger with an output": {nodes: nodes(step("a", `echo v1 >"$PIPER_OUTPUT/v"`), plan.Node{Name: "t", Needs: []string{"a"}, Trigger: &plan.Trigger{Pipeline: "deploy", Project: "shop", Ref: "main",
-		Params: plan.Env{{Name: "version", Value: text(plan.Part{Literal: "v"}, plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}}}}), needs: []string{"Trigger"}},
-	"approve":         {nodes: nodes(plan.Node{Name: "ok", Approve: &plan.Approve{Prompt: "Ship it?"}}, step("a", "echo shipped", "ok")), needs: []string{"Approve"}, output: "shipped\n"},
-	"refuse":          {nodes: nodes(plan.Node{Name: "refused", Approve: &plan.Approve{}}), needs: []string{"Approve"}, state: build.Failed},
-	"approve, cannot": {nodes: nodes(plan.Node{Name: "cannot", Approve: &plan.Approve{}}), needs: []string{"Approve"}, state: build.Failed},
+	"trigger with an output": {nodes: nodes(step("a", `echo v1 >"$PIPER_OUTPUT/v"`), plan.Node{Name: "t", Needs: []string{"a"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Project: "shop", Ref: "main",
+		Params: plan.Env{{Name: "version", Value: text(plan.Part{Literal: "v"}, plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}}}}}), needs: []string{"Trigger"}},
+	"approve":         {nodes: nodes(plan.Node{Name: "ok", More: &plan.More{Approve: &plan.Approve{Prompt: "Ship it?"}}}, step("a", "echo shipped", "ok")), needs: []string{"Approve"}, output: "shipped\n"},
+	"refuse":          {nodes: nodes(plan.Node{Name: "refused", More: &plan.More{Approve: &plan.Approve{}}}), needs: []string{"Approve"}, state: build.Failed},
+	"approve, cannot": {nodes: nodes(plan.Node{Name: "cannot", More: &plan.More{Approve: &plan.Approve{}}}), needs: []string{"Approve"}, state: build.Failed},
 	"approve, stopped": {
-		nodes: nodes(plan.Node{Name: "waits", Approve: &plan.Approve{}}),
+		nodes: nodes(plan.Node{Name: "waits", More: &plan.More{Approve: &plan.Approve{}}}),
 		plan:  func(p *plan.Plan) { p.Timeout = plan.Duration(200 * time.Millisecond) }, state: build.TimedOut,
 	},
 	"trigger, stopped": {
@@ -221,22 +221,22 @@ var features = map[string]feature{
 	},
 	"expand": {
 		nodes: nodes(with(step("a", `printf 'x y' >"$PIPER_OUTPUT/names"`), func(s *plan.Step) { s.Services = []string{"db"} }),
-			plan.Node{Name: "e", Needs: []string{"a"}, Expand: &plan.Expand{After: "a", Services: []string{"db"}}},
+			plan.Node{Name: "e", Needs: []string{"a"}, More: &plan.More{Expand: &plan.Expand{After: "a", Services: []string{"db"}}}},
 			step("z", "echo last", "e"),
 			with(step("db", "exec sleep 1000"), func(s *plan.Step) { s.Service = &plan.Service{} })),
 		needs: []string{"Expand"}, output: "found x ***\n",
 	},
-	"expand that is wrong":  {nodes: nodes(step("a", "true"), plan.Node{Name: "wrong", Needs: []string{"a"}, Expand: &plan.Expand{After: "a"}}), needs: []string{"Expand"}, state: build.Failed},
-	"expand that cannot":    {nodes: nodes(step("a", "true"), plan.Node{Name: "cannot", Needs: []string{"a"}, Expand: &plan.Expand{After: "a"}}), needs: []string{"Expand"}, state: build.Failed},
-	"expand to many":        {nodes: nodes(step("a", `printf 'x y' >"$PIPER_OUTPUT/names"`), plan.Node{Name: "e", Needs: []string{"a"}, Expand: &plan.Expand{After: "a"}}), job: func(j *runner.Job) { j.MaxNodes = 3 }, needs: []string{"MaxNodes"}, state: build.Failed},
+	"expand that is wrong":  {nodes: nodes(step("a", "true"), plan.Node{Name: "wrong", Needs: []string{"a"}, More: &plan.More{Expand: &plan.Expand{After: "a"}}}), needs: []string{"Expand"}, state: build.Failed},
+	"expand that cannot":    {nodes: nodes(step("a", "true"), plan.Node{Name: "cannot", Needs: []string{"a"}, More: &plan.More{Expand: &plan.Expand{After: "a"}}}), needs: []string{"Expand"}, state: build.Failed},
+	"expand to many":        {nodes: nodes(step("a", `printf 'x y' >"$PIPER_OUTPUT/names"`), plan.Node{Name: "e", Needs: []string{"a"}, More: &plan.More{Expand: &plan.Expand{After: "a"}}}), job: func(j *runner.Job) { j.MaxNodes = 3 }, needs: []string{"MaxNodes"}, state: build.Failed},
 	"once":                  {nodes: nodes(with(step("a", "echo once"), func(s *plan.Step) { s.Once = true })), needs: []string{"Intend"}, output: "once\n"},
 	"once, and it must not": {nodes: nodes(with(step("cannot", "echo never"), func(s *plan.Step) { s.Once = true })), needs: []string{"Intend"}, state: build.Failed},
 	"cancel": {
-		nodes:  nodes(step("a", "true"), step("b", "echo up; exec sleep 1000", "a"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
+		nodes:  nodes(step("a", "true"), step("b", "echo up; exec sleep 1000", "a"), plan.Node{Name: "c", Needs: []string{"b"}, More: &plan.More{RunOn: plan.Always}, Step: &plan.Step{Script: "echo cleaned"}}),
 		cancel: runtime.Cancel{By: "ada", Reason: "not that"}, needs: []string{"Cancels"}, state: build.Cancelled, output: "cleaned\n",
 	},
 	"cancel by force": {
-		nodes:  nodes(step("b", "trap '' TERM; echo up; while :; do sleep 1; done"), plan.Node{Name: "c", Needs: []string{"b"}, RunOn: plan.Always, Step: &plan.Step{Script: "echo cleaned"}}),
+		nodes:  nodes(step("b", "trap '' TERM; echo up; while :; do sleep 1; done"), plan.Node{Name: "c", Needs: []string{"b"}, More: &plan.More{RunOn: plan.Always}, Step: &plan.Step{Script: "echo cleaned"}}),
 		cancel: runtime.Cancel{By: "ada", Force: true}, needs: []string{"Cancels"}, state: build.Cancelled,
 	},
 	"workspace": {nodes: nodes(step("a", "pwd; cat tracked")), needs: []string{"Workspace"}, output: "it\n"},
@@ -248,7 +248,7 @@ const alone = `mkdir lock; sleep 0.05; rmdir lock; echo alone`
 const theID = "0192f0c0-0000-7000-8000-000000000001"
 
 func trigger(name string, wait bool) plan.Node {
-	return plan.Node{Name: name, Trigger: &plan.Trigger{Pipeline: "deploy", Wait: wait}}
+	return plan.Node{Name: name, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Wait: wait}}}
 }
 
 func freePort(t *testing.T) int {

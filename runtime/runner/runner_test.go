@@ -265,7 +265,7 @@ func TestPreviewIsWhatRuns(t *testing.T) {
 func TestRecordedExpansionFolds(t *testing.T) {
 	p := scripts("printf 'x y' >\"$PIPER_OUTPUT/names\"", "", "true")
 	p.Nodes[0].Step.Services = []string{"db"}
-	p.Nodes[1].Step, p.Nodes[1].Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
+	p.Nodes[1].Step, p.Nodes[1].Own().Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
 	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{Script: "echo up; exec sleep 1000",
 		Service: &plan.Service{Ready: plan.Ready{Log: "^up$"}}}})
 	o := options(t, p)
@@ -305,7 +305,7 @@ func TestRecordedExpansionFolds(t *testing.T) {
 func TestServiceLearnsSecrets(t *testing.T) {
 	p := scripts("true", "")
 	p.Nodes[0].Step.Services = []string{"db"}
-	p.Nodes[1].Step, p.Nodes[1].Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
+	p.Nodes[1].Step, p.Nodes[1].Own().Expand = nil, &plan.Expand{After: "s1", Services: []string{"db"}}
 	p.Nodes = append(p.Nodes, plan.Node{Name: "db", Step: &plan.Step{
 		Script:  "echo hunter22 before; until test -e told; do sleep 0.02; done; echo hunter22; touch done; exec sleep 1000",
 		Service: &plan.Service{}}})

@@ -56,9 +56,9 @@ func randomPlan(t *rapid.T) *plan.Plan {
 				n.Needs = append(n.Needs, fmt.Sprint("n", j))
 			}
 		}
-		n.RunOn = rapid.SampledFrom([]plan.RunOn{"", "", plan.Failure, plan.Always}).Draw(t, "run_on")
+		n.Own().RunOn = rapid.SampledFrom([]plan.RunOn{"", "", plan.Failure, plan.Always}).Draw(t, "run_on")
 		if rapid.IntRange(0, 5).Draw(t, "allowed") == 0 {
-			n.AllowFailure = "known"
+			n.Own().AllowFailure = "known"
 		}
 		if rapid.Bool().Draw(t, "grouped") {
 			n.Group = "g"

@@ -49,7 +49,7 @@ func (w when) Event(ev build.Event, _ *build.Build) {
 func TestReplay(t *testing.T) {
 	script := func(s string) func(*plan.Node) { return step(func(to *plan.Step) { to.Script = s }) }
 	in := func(group string) func(*plan.Node) { return func(n *plan.Node) { n.Group = group } }
-	allow := func(n *plan.Node) { n.AllowFailure = "known" }
+	allow := func(n *plan.Node) { n.Own().AllowFailure = "known" }
 	alone := step(func(s *plan.Step) { s.Concurrency = "one" })
 	needs1 := plan.Requirement{Op: "has", Key: "tools.no-such-tool"}
 
@@ -191,7 +191,7 @@ func retime(t *testing.T, p *plan.Plan, events []build.Event, now time.Time) {
 func answers(p *plan.Plan, events []build.Event) map[string][]simulate.Outcome {
 	waits := map[string]bool{}
 	for _, n := range p.Nodes {
-		waits[n.Name] = n.Trigger != nil && n.Trigger.Wait
+		waits[n.Name] = n.Trigger() != nil && n.Trigger().Wait
 	}
 	started := map[string]time.Time{}
 	out := map[string][]simulate.Outcome{}

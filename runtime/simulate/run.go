@@ -192,11 +192,11 @@ func (r *run) start(ctx context.Context, i int) error {
 		r.cancelAt = r.now.Add(r.Cancel.After)
 	}
 	switch {
-	case node.Trigger != nil:
+	case node.Trigger() != nil:
 		return r.trigger(a, node)
-	case node.Expand != nil:
+	case node.Expand() != nil:
 		return r.expand(ctx, a, node)
-	case node.Approve != nil:
+	case node.Approve() != nil:
 		r.end(a, a.took(), a.ended())
 		return nil
 	}
@@ -253,7 +253,7 @@ func (r *run) happen(h happening) error {
 	node := &r.b.Plan().Nodes[h.attempt.node]
 	ev := h.event
 	ev.Node, ev.Attempt = node.Name, h.attempt.number
-	if ev.Kind == build.AttemptEnded || ev.Kind == build.NodeTriggered && !node.Trigger.Wait {
+	if ev.Kind == build.AttemptEnded || ev.Kind == build.NodeTriggered && !node.Trigger().Wait {
 		delete(r.attempts, h.attempt.node)
 		if h.attempt.slot {
 			r.busy--

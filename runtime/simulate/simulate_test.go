@@ -25,7 +25,7 @@ func node(name string, set ...func(*plan.Node)) plan.Node {
 }
 
 func needs(names ...string) func(*plan.Node) { return func(n *plan.Node) { n.Needs = names } }
-func runOn(on plan.RunOn) func(*plan.Node)   { return func(n *plan.Node) { n.RunOn = on } }
+func runOn(on plan.RunOn) func(*plan.Node)   { return func(n *plan.Node) { n.Own().RunOn = on } }
 func step(set func(*plan.Step)) func(*plan.Node) {
 	return func(n *plan.Node) { set(n.Step) }
 }
@@ -39,17 +39,17 @@ func timeout(d time.Duration) func(*plan.Node) {
 }
 func trigger(wait bool, params ...plan.Var) func(*plan.Node) {
 	return func(n *plan.Node) {
-		n.Step, n.Trigger = nil, &plan.Trigger{Pipeline: "deploy", Wait: wait, Params: params}
+		n.Step, n.Own().Trigger = nil, &plan.Trigger{Pipeline: "deploy", Wait: wait, Params: params}
 	}
 }
 func service(n *plan.Node)                  { n.Step.Service = &plan.Service{} }
 func uses(names ...string) func(*plan.Node) { return step(func(s *plan.Step) { s.Services = names }) }
 func expand(after string) func(*plan.Node) {
 	return func(n *plan.Node) {
-		n.Step, n.Needs, n.Expand = nil, []string{after}, &plan.Expand{After: after}
+		n.Step, n.Needs, n.Own().Expand = nil, []string{after}, &plan.Expand{After: after}
 	}
 }
-func approve(n *plan.Node) { n.Step, n.Approve = nil, &plan.Approve{} }
+func approve(n *plan.Node) { n.Step, n.Own().Approve = nil, &plan.Approve{} }
 
 func plans(nodes ...plan.Node) *plan.Plan {
 	return &plan.Plan{Format: plan.Format, Pipeline: "p", Nodes: nodes}
@@ -395,7 +395,7 @@ func TestResult(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"b", "a", "go"}, r.Order)
 	require.Equal(t, []simulate.Triggered{{
-		Node: "go", Trigger: p.Nodes[2].Trigger, Params: map[string]string{"at": "<b.output url>/x"}, Child: "00000000-0000-7000-8000-000000000001",
+		Node: "go", Trigger: p.Nodes[2].Trigger(), Params: map[string]string{"at": "<b.output url>/x"}, Child: "00000000-0000-7000-8000-000000000001",
 	}}, r.Triggered)
 	b, _ := r.Build.Step("b")
 	require.Equal(t, map[string]string{"url": "<b.output url>"}, b.Outputs)

@@ -30,14 +30,14 @@ func (a *attempt) ended() build.Event {
 
 // misfit says why a node cannot end like that; "" when it can.
 func (o *Outcome) misfit(node *plan.Node) string {
-	timed := node.Trigger != nil && node.Trigger.Wait // the build that it made was
+	timed := node.Trigger() != nil && node.Trigger().Wait // the build that it made was
 	if node.Step != nil && !node.IsService() {
 		timed = node.Step.Timeout > 0
 	}
 	switch {
 	case o.State == build.TimedOut && !timed:
 		return "has no time-out, so it cannot time out"
-	case o.Asked && node.Approve == nil:
+	case o.Asked && node.Approve() == nil:
 		return "is no approval, so nobody is asked"
 	}
 	return ""
@@ -125,7 +125,7 @@ func also(a, b string) string {
 // trigger makes the downstream build of a node, and waits for it if the node
 // does.
 func (r *run) trigger(a *attempt, node *plan.Node) error {
-	t, o := node.Trigger, &a.outcome
+	t, o := node.Trigger(), &a.outcome
 	params := make(map[string]string, len(t.Params))
 	for _, v := range t.Params {
 		s, err := r.text(v.Value)
@@ -168,7 +168,7 @@ func (r *run) expand(ctx context.Context, a *attempt, node *plan.Node) error {
 		ev = hopeless("there is nothing here that could run its function")
 	}
 	if ev.State == build.Success {
-		before, _ := r.b.Step(node.Expand.After)
+		before, _ := r.b.Step(node.Expand().After)
 		found, err := r.Expand(ctx, node.Name, maps.Clone(before.Outputs))
 		switch {
 		case ctx.Err() != nil:
@@ -285,8 +285,8 @@ func outputs(p *plan.Plan) map[string][]string {
 				note(arg)
 			}
 			env = n.Step.Env
-		case n.Trigger != nil:
-			env = n.Trigger.Params
+		case n.Trigger() != nil:
+			env = n.Trigger().Params
 		}
 		for _, v := range env {
 			note(v.Value)

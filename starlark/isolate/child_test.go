@@ -190,7 +190,7 @@ func TestWhatATakenChildReads(t *testing.T) {
 func TestExpandOfATakenChild(t *testing.T) {
 	p := plan.Plan{Format: plan.Format, Pipeline: "p", Nodes: []plan.Node{
 		{Name: "a", Step: &plan.Step{Script: "true"}},
-		{Name: "a/expand", Needs: []string{"a"}, Expand: &plan.Expand{After: "a"}},
+		{Name: "a/expand", Needs: []string{"a"}, More: &plan.More{Expand: &plan.Expand{After: "a"}}},
 	}}
 	var text strings.Builder
 	require.NoError(t, p.WriteCanonical(&text))

@@ -108,7 +108,7 @@ func same(t *testing.T, r starlark.Request) plan.Catalog {
 		tell(t, &b, result, err)
 		if result.Plan != nil {
 			for _, n := range result.Plan.Nodes {
-				if n.Expand != nil {
+				if n.Expand() != nil {
 					found, err := result.Expand(ctx, n.Name, map[string]string{"v": "1", "shards": "2", "targets": "a b"})
 					fmt.Fprintf(&b, "%s\n", asJSON(t, found))
 					tell(t, &b, starlark.Result{}, err)

@@ -136,7 +136,7 @@ func (e *eta) left(running []*attempt, now time.Time) (left time.Duration, ok bo
 	}
 	work := e.work
 	for _, a := range running {
-		if a.node.Approve != nil {
+		if a.node.Approve() != nil {
 			return 0, false
 		}
 		a.mu.Lock()

@@ -44,7 +44,7 @@ func (d *github) Begin(p *plan.Plan, _ *build.Build) {
 
 func (d *github) Event(ev build.Event, b *build.Build) {
 	n, ok := d.tell(ev, b)
-	if !ok || ev.Kind == build.AttemptStarted && n.node.Approve == nil {
+	if !ok || ev.Kind == build.AttemptStarted && n.node.Approve() == nil {
 		return
 	}
 	if !n.ended {

@@ -31,11 +31,11 @@ func plans() map[string]*plan.Plan {
 	unit := step("unit", 4)
 	unit.Step.Retry = &plan.Retry{Attempts: 2, Backoff: plan.Duration(4 * time.Second)}
 	flaky := step("flaky", 5)
-	flaky.AllowFailure = "upstream rests on Sundays"
+	flaky.Own().AllowFailure = "upstream rests on Sundays"
 	slow := step("slow", 8, "unit")
 	slow.Step.Timeout = plan.Duration(time.Minute)
 	cleanup := step("cleanup", 11, "integration", "slow")
-	cleanup.RunOn = plan.Always
+	cleanup.Own().RunOn = plan.Always
 	db := step("db", 1)
 	db.Step.Service = &plan.Service{Ready: plan.Ready{Log: "ready"}}
 	cache := step("cache", 2)
@@ -43,14 +43,14 @@ func plans() map[string]*plan.Plan {
 	list := step("list", 3)
 	list.Step.Services = []string{"db"}
 	late := step("tidy", 4, "compile")
-	late.RunOn = plan.Always
+	late.Own().RunOn = plan.Always
 
 	return map[string]*plan.Plan{
 		"release": {Format: plan.Format, Pipeline: "release", Nodes: []plan.Node{
 			step("lint", 3), unit, flaky,
-			{Name: "go", Pos: at(6), Needs: []string{"lint"}, Approve: &plan.Approve{Prompt: "Ship it?"}},
+			{Name: "go", Pos: at(6), Needs: []string{"lint"}, More: &plan.More{Approve: &plan.Approve{Prompt: "Ship it?"}}},
 			step("integration", 7, "unit"), slow,
-			{Name: "deploy", Pos: at(9), Needs: []string{"go"}, Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}},
+			{Name: "deploy", Pos: at(9), Needs: []string{"go"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}}},
 			step("publish", 10, "integration"), cleanup,
 		}},
 		"cancel": {Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{
@@ -58,9 +58,9 @@ func plans() map[string]*plan.Plan {
 		}},
 		"growing": {Format: plan.Format, Pipeline: "test", Nodes: []plan.Node{
 			db, cache, list,
-			{Name: "list/expand", Pos: at(5), Needs: []string{"list"}, Expand: &plan.Expand{After: "list", Services: []string{"db", "cache"}}},
-			{Name: "nothing", Pos: at(6), Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
-			{Name: "broken", Pos: at(7), Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
+			{Name: "list/expand", Pos: at(5), Needs: []string{"list"}, More: &plan.More{Expand: &plan.Expand{After: "list", Services: []string{"db", "cache"}}}},
+			{Name: "nothing", Pos: at(6), Needs: []string{"list"}, More: &plan.More{Expand: &plan.Expand{After: "list"}}},
+			{Name: "broken", Pos: at(7), Needs: []string{"list"}, More: &plan.More{Expand: &plan.Expand{After: "list"}}},
 			step("report", 8, "list/expand"),
 		}},
 		"ok": {Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{step("compile", 1), step("test", 2, "compile")}},

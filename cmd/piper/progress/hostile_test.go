@@ -121,7 +121,7 @@ func TestHostileNames(t *testing.T) {
 			p := parallelPlan(2)
 			p.Pipeline = evil
 			p.Nodes[0].Name, p.Nodes[0].Pos.File = "step"+evil, evil
-			p.Nodes[1].AllowFailure = evil
+			p.Nodes[1].Own().AllowFailure = evil
 			screen := &terminalEmulator{cols: 80, rows: 24}
 			var out bytes.Buffer
 			o := Options{Out: &out, Version: evil, File: evil, Width: func() (int, int) { return 80, 24 },

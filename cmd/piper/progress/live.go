@@ -90,7 +90,7 @@ func (d *tty) running(a *attempt, n int, now time.Time, cols int) []string {
 		name += strings.Repeat(" ", pad)
 	}
 	head := fit(started.symbol()+" "+name+took, cols)
-	if a.node.Approve != nil {
+	if a.node.Approve() != nil {
 		sign, asked := d.starting(a.node, a.n)
 		head = d.paint(sign.color(), fit(sign.symbol()+" "+name+took+"  "+asked, cols))
 	}

@@ -129,7 +129,7 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 		}
 	case build.AttemptEnded:
 		n.attempt, n.ended = s.of(n.node, ev.Attempt, ev.Time), true
-		if n.node.Expand != nil {
+		if n.node.Expand() != nil {
 			ev.Reason, n.more = firstOf(ev.Reason)
 		}
 		n.sign, n.text = outcome(n.node, ev, ev.Time.Sub(n.attempt.began), again(n.node, ev, b.Node(i)))
@@ -143,19 +143,19 @@ func (s *story) tell(ev build.Event, b *build.Build) (n note, ok bool) {
 // starting says that an attempt of node begins.
 func (s *story) starting(node *plan.Node, attempt int) (sign, string) {
 	switch {
-	case node.Approve != nil:
+	case node.Approve() != nil:
 		text := "waiting for approval"
-		if node.Approve.Prompt != "" {
-			text += ": " + clean(node.Approve.Prompt)
+		if node.Approve().Prompt != "" {
+			text += ": " + clean(node.Approve().Prompt)
 		}
 		return asking, text
-	case node.Trigger != nil:
-		text := "triggering " + clean(node.Trigger.Pipeline)
-		if node.Trigger.Project != "" {
-			text += " of " + clean(node.Trigger.Project)
+	case node.Trigger() != nil:
+		text := "triggering " + clean(node.Trigger().Pipeline)
+		if node.Trigger().Project != "" {
+			text += " of " + clean(node.Trigger().Project)
 		}
 		return started, text
-	case node.Expand != nil:
+	case node.Expand() != nil:
 		return started, "looking for more steps"
 	case node.IsService():
 		return started, "starting"

@@ -86,11 +86,11 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 	case build.Success:
 		mark, verb = passed, "ok in "+short(d)
 		switch {
-		case node.Approve != nil:
+		case node.Approve() != nil:
 			verb = "approved" + by(ev.By) + " after " + short(d)
-		case node.Expand != nil && ev.Expansion == nil:
+		case node.Expand() != nil && ev.Expansion == nil:
 			verb = "found nothing in " + short(d)
-		case node.Expand != nil:
+		case node.Expand() != nil:
 			verb = "found " + found(ev.Expansion) + " in " + short(d)
 		case node.IsService():
 			verb = "stopped after " + short(d)
@@ -102,7 +102,7 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 		mark, verb = skipped, "cancelled after "+short(d)
 	default:
 		verb = "failed in " + short(d)
-		if node.Approve != nil {
+		if node.Approve() != nil {
 			verb = "refused" + by(ev.By) + " after " + short(d)
 		}
 	}
@@ -119,8 +119,8 @@ func outcome(node *plan.Node, ev build.Event, d time.Duration, again string) (si
 	switch {
 	case again != "":
 		return retried, text + "; " + again
-	case node.AllowFailure != "":
-		return allowed, text + " (allowed: " + clean(node.AllowFailure) + ")"
+	case node.AllowFailure() != "":
+		return allowed, text + " (allowed: " + clean(node.AllowFailure()) + ")"
 	}
 	if max := attemptsOf(node); max > 1 {
 		text += fmt.Sprintf(" (attempt %d of %d)", ev.Attempt, max)
@@ -266,7 +266,7 @@ func isPlain(s string) bool {
 // stillRuns is the sign of life of a silent attempt.
 func stillRuns(a *attempt, now time.Time, more string) note {
 	verb := "still running"
-	if a.node.Approve != nil {
+	if a.node.Approve() != nil {
 		verb = "still waiting for approval"
 	}
 	return note{sign: alive, node: a.node, text: verb + ", " + seconds(now.Sub(a.began)) + " so far" + more}

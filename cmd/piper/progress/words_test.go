@@ -14,9 +14,9 @@ func TestOutcome(t *testing.T) {
 	zero, one := 0, 1
 	step := plan.Node{Name: "a", Step: &plan.Step{}}
 	retry := plan.Node{Name: "a", Step: &plan.Step{Retry: &plan.Retry{Attempts: 3}}}
-	lax := plan.Node{Name: "a", Step: &plan.Step{}, AllowFailure: "it is new"}
-	approve := plan.Node{Name: "a", Approve: &plan.Approve{}}
-	trigger := plan.Node{Name: "a", Trigger: &plan.Trigger{Pipeline: "b"}}
+	lax := plan.Node{Name: "a", Step: &plan.Step{}, More: &plan.More{AllowFailure: "it is new"}}
+	approve := plan.Node{Name: "a", More: &plan.More{Approve: &plan.Approve{}}}
+	trigger := plan.Node{Name: "a", More: &plan.More{Trigger: &plan.Trigger{Pipeline: "b"}}}
 	for _, test := range []struct {
 		node  plan.Node
 		ev    build.Event
@@ -137,7 +137,7 @@ func TestETA(t *testing.T) {
 		Groups: []plan.Group{{Name: "outer"}, {Name: "g", Group: "outer"}},
 		Nodes: []plan.Node{
 			step("a", "g"), step("b", "g"), step("c", "", "outer"), step("d", ""), step("e", "", "c"),
-			{Name: "ask", Approve: &plan.Approve{}},
+			{Name: "ask", More: &plan.More{Approve: &plan.Approve{}}},
 		},
 	}
 	const s = time.Second

@@ -40,7 +40,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{Memory: store.NewMemory(), t: t, plan: &plan.Plan{Format: plan.Format, Pipeline: "p", Nodes: []plan.Node{
 		{Name: "unit", Step: &plan.Step{Script: "make"}},
-		{Name: "deploy", Needs: []string{"unit"}, Trigger: &plan.Trigger{Pipeline: "deploy"}},
+		{Name: "deploy", Needs: []string{"unit"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy"}}},
 	}}}
 	exit := 0
 	w.child = store.NewBuild(store.Derive("trigger", "b", "deploy"), 2, store.Request{Project: "shop", Pipeline: "deploy", Cause: store.Cause{Kind: "trigger", Build: "b", Node: "deploy"}}, at)
