@@ -78,7 +78,9 @@ func (p *programs) build(name string) program {
 
 func (p *programs) goBuild(name, pkg string) (string, error) {
 	path := filepath.Join(p.bin, name)
-	return path, quietly(exec.Command("go", "build", "-o", path, pkg))
+	cmd := exec.Command("go", "build", "-o", path, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return path, quietly(cmd)
 }
 
 // compile compiles a C program of this folder.
