@@ -187,9 +187,10 @@ func (c *call) same(had store.Build, asked store.Request) (*answer, error) {
 }
 
 // resolve finds out what r leaves open, and holds it against what the project
-// registers. With a patch, which may change that, it is for the agent to see.
+// registers. With a patch, which may change that, it is for the agent to see; of
+// a fork what the project itself registers has counted already.
 func (c *call) resolve(p store.Project, r *store.Request) error {
-	if c.Sources == nil || r.Patch != "" {
+	if c.Sources == nil || r.Patch != "" || r.Cause.Trust != "" {
 		return nil
 	}
 	commit, catalog, err := c.catalog(p, r.Ref, r.Commit)

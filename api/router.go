@@ -26,7 +26,8 @@ func router(serve func(http.ResponseWriter, *http.Request, *route, func(string) 
 	for i := range routes {
 		r := &routes[i]
 		handle := func(c echo.Context) error {
-			serve(c.Response(), c.Request(), r, c.Param, c.RealIP())
+			// The writer that the server gave: what bounds a body has to know it.
+			serve(c.Response().Writer, c.Request(), r, c.Param, c.RealIP())
 			return nil
 		}
 		e.Add(r.method, names.Replace(r.path), handle)

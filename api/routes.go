@@ -1,8 +1,6 @@
 package api
 
 import (
-	"net/http"
-
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -73,9 +71,6 @@ var routes = []route{
 
 	{"POST", "/v1/webhooks/{project}", anyone, false, hookBody, (*call).webhook},
 }
-
-// writes reports whether the route changes anything.
-func (r *route) writes() bool { return r.method != http.MethodGet }
 
 // rank orders the roles.
 func rank(r store.Role) int {

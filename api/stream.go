@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -94,19 +95,11 @@ type buildPlace struct{ fence, seq, rev int64 }
 func (p *place) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.%d", p.epoch, p.note)
-	for _, id := range sortedIDs(p.builds) {
+	for _, id := range slices.Sorted(maps.Keys(p.builds)) {
 		at := p.builds[id]
 		fmt.Fprintf(&b, ",%s=%d.%d.%d", id, at.fence, at.seq, at.rev)
 	}
 	return b.String()
-}
-
-func sortedIDs(m map[build.ID]buildPlace) (ids []build.ID) {
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // parsePlace reads what String wrote.

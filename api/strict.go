@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -102,7 +103,7 @@ func (s *strict) object(t reflect.Type, at string, depth int) error {
 			var ok bool
 			if inside, ok = fields[name]; !ok {
 				p := badField(clip(field), "is not known here")
-				if near, ok := plan.Nearest(name, sortedKeys(fields)); ok {
+				if near, ok := plan.Nearest(name, slices.Sorted(maps.Keys(fields))); ok {
 					p.Errors[0].Hint = fmt.Sprintf("did you mean %q?", near)
 				}
 				return p
@@ -134,22 +135,12 @@ func fieldsOf(t reflect.Type) (map[string]reflect.Type, bool) {
 		return nil, false
 	}
 	fields := map[string]reflect.Type{}
-	for f := range fieldSeq(t) {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.IsExported() && name != "" && name != "-" {
 			fields[name] = f.Type
 		}
 	}
 	return fields, true
-}
-
-func fieldSeq(t reflect.Type) func(yield func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for _, f := range reflect.VisibleFields(t) {
-			if f.IsExported() && !yield(f) {
-				return
-			}
-		}
-	}
 }
 
 // element is what an array or a map holds; nil is anything.
@@ -161,14 +152,6 @@ func element(t reflect.Type) reflect.Type {
 		return t.Elem()
 	}
 	return nil
-}
-
-func sortedKeys(m map[string]reflect.Type) (keys []string) {
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func clip(s string) string {

@@ -87,6 +87,14 @@
 // [github.com/piper-build/piper/agent/operator] reads agent.yaml: what the
 // operator of a machine lets builds do there.
 //
+// # HTTP: a store over a wire
+//
+// [github.com/piper-build/piper/api] answers for a store: routes.go is the table
+// of all that can be asked, hub.go finds out what changes for those who follow.
+// [github.com/piper-build/piper/api/webhook] reads what forges send, and
+// [github.com/piper-build/piper/api/client] asks, over a wire or in this process,
+// which is how the commands about builds do it.
+//
 // # This program
 //
 // [github.com/piper-build/piper/cmd/piper/progress] has the displays of a

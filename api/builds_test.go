@@ -1,0 +1,513 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+func TestCreateBuild(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.Join(t.Context(), store.Agent{ID: agent, Name: "a", Slots: 1}))
+	c := w.as(w.tokens[store.Trigger])
+	made, err := c.CreateBuild(t.Context(), api.BuildRequest{Project: "shop", Ref: "main", Only: []string{"unit"}}, "")
+	require.NoError(t, err)
+	require.Equal(t, build.Queued, made.State)
+	require.Equal(t, "build", made.Pipeline)
+	require.Equal(t, commit, made.Commit, "pinned as it was asked for")
+	require.Equal(t, api.Cause{Kind: "manual", By: "trigger"}, made.Cause)
+	kept, err := w.Build(t.Context(), made.ID)
+	require.NoError(t, err)
+	require.Equal(t, agent, kept.FirstChoice)
+	require.Equal(t, plan.Selection{Only: []string{"unit"}}, kept.Request.Select)
+
+	a := w.do("POST", "/v1/builds", `{"project":"shop"}`)
+	require.Equal(t, http.StatusCreated, a.StatusCode)
+	require.Regexp(t, "^/v1/builds/[0-9a-f-]{36}$", a.Header.Get("Location"))
+	require.Equal(t, http.StatusOK, w.do("GET", a.Header.Get("Location"), "").StatusCode)
+}
+
+func TestCreateBuildRefuses(t *testing.T) {
+	w := newWorld(t)
+	for name, test := range map[string]struct {
+		body   string
+		status int
+		want   string // a part of the answer
+	}{
+		"no project":        {`{}`, 422, `"field":"project"`},
+		"another project":   {`{"project":"shpo"}`, 404, `did you mean \"shop\"?`},
+		"a pipeline":        {`{"project":"shop","pipeline":"relaese"}`, 422, `"hint":"did you mean release?"`},
+		"a ref":             {`{"project":"shop","ref":"gone"}`, 422, `"field":"ref"`},
+		"a commit":          {`{"project":"shop","commit":"` + alien + `"}`, 422, `"field":"commit"`},
+		"half a commit":     {`{"project":"shop","commit":"1111"}`, 422, `"field":"commit"`},
+		"a param":           {`{"project":"shop","pipeline":"release","params":{"version":"v1","cuont":"2"}}`, 422, `"field":"params.cuont"`},
+		"no param":          {`{"project":"shop","pipeline":"release"}`, 422, `"field":"params.version","message":"is missing`},
+		"a value":           {`{"project":"shop","pipeline":"release","params":{"version":"1","count":"many"}}`, 422, `does not match the pattern`},
+		"a number":          {`{"project":"shop","pipeline":"release","params":{"version":"v1","count":"many"}}`, 422, `"field":"params.count"`},
+		"a NUL":             {`{"project":"shop","params":{"a":"x\u0000"}}`, 422, `NUL`},
+		"a name":            {`{"project":"shop","params":{"a b":"x"}}`, 422, `is no name of a parameter`},
+		"an environment":    {`{"project":"shop","environment":"stagin"}`, 422, `"hint":"did you mean staging?"`},
+		"a patch":           {`{"project":"shop","commit":"` + commit + `","patch":"sha256:` + strings.Repeat("0", 64) + `"}`, 422, `is not there`},
+		"a patch of what":   {`{"project":"shop","patch":"sha256:` + strings.Repeat("0", 64) + `"}`, 422, `"field":"commit"`},
+		"no digest":         {`{"project":"shop","patch":"x","commit":"` + commit + `"}`, 422, `is no digest`},
+		"a priority":        {`{"project":"shop","priority":1001}`, 422, `"field":"priority"`},
+		"an empty pattern":  {`{"project":"shop","only":[""]}`, 422, `"field":"only"`},
+		"an unknown field":  {`{"project":"shop","pipline":"build"}`, 400, `"field":"pipline","message":"is not known here","hint":"did you mean \"pipeline\"?"`},
+		"a field in case":   {`{"Project":"shop"}`, 400, `"field":"Project"`},
+		"a field twice":     {`{"project":"shop","project":"shop"}`, 400, `is there twice`},
+		"a param twice":     {`{"project":"shop","params":{"a":"1","a":"2"}}`, 400, `"field":"params.a","message":"is there twice"`},
+		"another type":      {`{"project":7}`, 400, `"field":"project"`},
+		"garbage after":     {`{"project":"shop"} x`, 400, `goes on after its end`},
+		"two":               {`{"project":"shop"}{}`, 400, `goes on after its end`},
+		"not JSON":          {`project`, 400, `is not JSON`},
+		"NaN":               {`{"project":NaN}`, 400, `is not JSON`},
+		"a BOM":             {"\ufeff{}", 400, `is not JSON`},
+		"not UTF-8":         {"{\"project\":\"\xff\"}", 400, `is not UTF-8`},
+		"deep":              {strings.Repeat(`{"params":`, 10_000), 400, `nested too deep`},
+		"deep arrays":       {`{"only":` + strings.Repeat(`[`, 10_000), 400, `nested too deep`},
+		"an array":          {`[]`, 400, `bad-request`},
+		"large":             {`{"project":"` + strings.Repeat("x", 1<<20) + `"}`, 413, `1 MiB`},
+		"a ref for git":     {`{"project":"shop","ref":"--upload-pack=x"}`, 422, `"field":"ref"`},
+		"a ref with a line": {`{"project":"shop","ref":"a\nb"}`, 422, `"field":"ref"`},
+		"a ref with ESC":    {`{"project":"shop","ref":"a\u001bb"}`, 422, `"field":"ref"`},
+		"a ref up":          {`{"project":"shop","ref":"../x"}`, 422, `"field":"ref"`},
+		"a long ref":        {`{"project":"shop","ref":"` + strings.Repeat("a", 5<<10) + `"}`, 422, `"field":"ref"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := w.do("POST", "/v1/builds", test.body)
+			require.Equal(t, test.status, a.StatusCode, a.text)
+			require.Contains(t, a.text, test.want)
+			a.problem(t)
+		})
+	}
+	list, _, err := w.List(t.Context(), store.Filter{}, "", 10)
+	require.NoError(t, err)
+	require.Empty(t, list)
+}
+
+func TestCreateBuildOfAFileAtFault(t *testing.T) {
+	w := newWorld(t)
+	w.sources.faults = plan.Diagnostics{{File: "PIPER.star", Line: 3, Severity: "error", Code: "syntax", Message: "want ')'"}}
+	p := w.do("POST", "/v1/builds", `{"project":"shop"}`).problem(t)
+	require.Equal(t, http.StatusUnprocessableEntity, p.Status)
+	require.Equal(t, w.sources.faults, p.Diagnostics)
+
+	w.sources.faults, w.sources.err = nil, errors.New("no route to host")
+	w.sources.heads = nil
+	a := w.do("POST", "/v1/builds", `{"project":"shop"}`)
+	require.Equal(t, "repository-away", ptr(a.problem(t)).Code())
+	require.NotContains(t, a.text, "no route", "what is wrong inside is for the log")
+	require.Equal(t, "10", a.Header.Get("Retry-After"))
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// Without sources, and with a patch, the request is kept as it came.
+func TestCreateBuildUnseen(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	digest, err := w.admin.PutPatch(ctx, strings.NewReader("diff --git a b"))
+	require.NoError(t, err)
+	again, err := w.admin.PutPatch(ctx, strings.NewReader("diff --git a b"))
+	require.NoError(t, err)
+	require.Equal(t, digest, again)
+	patched, err := w.admin.CreateBuild(ctx, api.BuildRequest{Project: "shop", Pipeline: "new", Commit: alien, Patch: digest}, "")
+	require.NoError(t, err)
+	require.Equal(t, digest, patched.Patch)
+	require.Equal(t, alien, patched.Commit)
+
+	w.server.Sources = nil
+	blind, err := w.admin.CreateBuild(ctx, api.BuildRequest{Project: "shop", Params: map[string]string{"x": "1"}}, "")
+	require.NoError(t, err)
+	require.Empty(t, blind.Pipeline+blind.Commit)
+	require.Equal(t, map[string]any{"x": "1"}, blind.Params)
+}
+
+func TestPatches(t *testing.T) {
+	w := newWorld(t)
+	require.Equal(t, 400, w.do("POST", "/v1/patches", "", "Content-Type", "application/octet-stream").StatusCode)
+	require.Equal(t, 415, w.do("POST", "/v1/patches", "x").StatusCode)
+	require.Equal(t, 413, w.do("POST", "/v1/patches", strings.Repeat("x", api.MaxPatch+1), "Content-Type", "text/x-patch").StatusCode)
+	require.Equal(t, 201, w.do("POST", "/v1/patches", strings.Repeat("x", api.MaxPatch), "Content-Type", "application/octet-stream").StatusCode)
+}
+
+// The same key gives the same build; with another body it is a conflict (I10).
+func TestIdempotencyKey(t *testing.T) {
+	w := newWorld(t)
+	post := func(key, body string) answered { return w.do("POST", "/v1/builds", body, "Idempotency-Key", key) }
+	first := post("k", `{"project":"shop","ref":"main"}`)
+	require.Equal(t, http.StatusCreated, first.StatusCode)
+
+	w.sources.heads["main"] = older // somebody pushed: it is still the same request
+	again := post("k", `{"project":"shop","ref":"main"}`)
+	require.Equal(t, http.StatusOK, again.StatusCode)
+	require.Equal(t, first.text, again.text)
+
+	require.Equal(t, "key-reused", ptr(post("k", `{"project":"shop","ref":"main","priority":1}`).problem(t)).Code())
+	require.Equal(t, http.StatusCreated, post("l", `{"project":"shop","ref":"main"}`).StatusCode)
+	require.Equal(t, 400, post(strings.Repeat("k", 256), `{"project":"shop"}`).StatusCode)
+	require.Equal(t, 400, post("a\nb", `{"project":"shop"}`).StatusCode, "two headers")
+
+	var got sync.Map // by ID, or what went wrong
+	var all sync.WaitGroup
+	for range 500 {
+		all.Go(func() {
+			b, err := w.admin.CreateBuild(context.Background(), api.BuildRequest{Project: "shop"}, "race")
+			if err != nil {
+				got.Store(err.Error(), true)
+				return
+			}
+			got.Store(b.ID, true)
+		})
+	}
+	all.Wait()
+	n := 0
+	got.Range(func(key, _ any) bool { n++; require.IsType(t, build.ID(""), key); return true })
+	require.Equal(t, 1, n, "500 at once are one build")
+}
+
+// A store that does not answer gives no 2xx, and the retry makes one build.
+func TestStoreIsAway(t *testing.T) {
+	w := newWorld(t)
+	broken := &brokenStore{Store: w.Memory}
+	w.server.Store = broken
+	broken.err = errors.New("disk: 10.0.0.7 refused")
+	a := w.do("POST", "/v1/builds", `{"project":"shop"}`, "Idempotency-Key", "k")
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	require.NotContains(t, a.text, "10.0.0.7")
+	require.Equal(t, "2", a.Header.Get("Retry-After"))
+
+	// It was made, and the answer was lost.
+	broken.err, broken.lost = nil, 1
+	a = w.do("POST", "/v1/builds", `{"project":"shop"}`, "Idempotency-Key", "k")
+	require.Equal(t, http.StatusCreated, a.StatusCode)
+	require.Equal(t, http.StatusOK, w.do("POST", "/v1/builds", `{"project":"shop"}`, "Idempotency-Key", "k").StatusCode)
+	list, _, err := w.List(t.Context(), store.Filter{}, "", 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+}
+
+// brokenStore refuses to enqueue, or loses answers.
+type brokenStore struct {
+	store.Store
+	err  error
+	lost int
+}
+
+func (s *brokenStore) Enqueue(ctx context.Context, b store.Build) (store.Build, error) {
+	if s.err != nil {
+		return store.Build{}, s.err
+	}
+	got, err := s.Store.Enqueue(ctx, b)
+	if s.lost > 0 {
+		s.lost--
+		return store.Build{}, fmt.Errorf("enqueue: %w", store.ErrInDoubt)
+	}
+	return got, err
+}
+
+func TestListBuilds(t *testing.T) {
+	w := newWorld(t)
+	for range 7 {
+		w.started(example())
+	}
+	w.started(example(), func(r *store.Request) { r.Pipeline = "release" })
+	ctx := t.Context()
+	var numbers []int64
+	cursor := ""
+	for {
+		page, next, err := w.admin.Builds(ctx, api.BuildFilter{Project: "shop", Pipeline: "build", State: build.Running}, cursor, 3)
+		require.NoError(t, err)
+		for _, b := range page {
+			numbers = append(numbers, b.Number)
+			require.Empty(t, b.Steps)
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	require.Equal(t, []int64{7, 6, 5, 4, 3, 2, 1}, numbers)
+
+	a := w.do("GET", "/v1/builds?limit=2&project=shop", "")
+	require.Equal(t, `</v1/builds?cursor=7&limit=2&project=shop>; rel="next"`, a.Header.Get("Link"))
+	require.Equal(t, "[]\n", w.do("GET", "/v1/builds?state=lost", "").text)
+	for query, status := range map[string]int{
+		"limit=1000000000": 200, "limit=0": 400, "limit=-1": 400, "limit=x": 400, "cursor=forged": 400, "cursor=-1": 400, "state=runing": 400, "pipeline=build": 400, "%zz": 400,
+	} {
+		require.Equal(t, status, w.do("GET", "/v1/builds?"+query, "").StatusCode, query)
+	}
+	require.Contains(t, w.do("GET", "/v1/builds?state=runing", "").text, "did you mean running?")
+}
+
+// A build has what its events say.
+func TestShowBuild(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	require.NoError(t, w.Join(ctx, store.Agent{ID: agent, Name: "a1", Slots: 1}))
+	b := w.started(example())
+	w.happens(b.ID, 1, 1, begun, begins("version"), ends("version", build.Success, map[string]string{"v": "1.2"}), begins("compile"))
+	got, err := w.admin.Build(ctx, ref(b))
+	require.NoError(t, err)
+	require.Equal(t, &api.AgentRef{ID: agent, Name: "a1"}, got.Agent)
+	require.Equal(t, map[string]any{"count": 2.0}, got.Params)
+	require.Equal(t, build.Progress{Total: 5, Running: 1, Done: 1}, got.Progress)
+	require.Equal(t, example().Digest(), got.PlanDigest)
+	require.Len(t, got.Steps, 5)
+	require.Equal(t, build.Success, got.Steps[0].State)
+	require.Equal(t, map[string]string{"v": "1.2"}, got.Steps[0].Outputs)
+	require.Equal(t, "waits for compile", got.Steps[2].Why)
+
+	byNumber, err := w.admin.Build(ctx, fmt.Sprint(b.Number))
+	require.NoError(t, err)
+	require.Equal(t, got, byNumber)
+	p, err := w.admin.Plan(ctx, ref(b))
+	require.NoError(t, err)
+	require.Equal(t, example().Digest(), p.Digest())
+	events, err := w.admin.Events(ctx, ref(b), 0, 1, 2)
+	require.NoError(t, err)
+	require.Equal(t, []int64{2, 3}, []int64{events[0].Seq, events[1].Seq})
+
+	// Lost with its agent: what happened then is still told, under its fence.
+	w.change(b.ID, store.RequestCancel{Cancel: store.Cancel{By: "ann"}, At: at})
+	w.change(b.ID, store.ForceCancel{Fence: 1, At: at})
+	got, err = w.admin.Build(ctx, ref(b))
+	require.NoError(t, err)
+	require.Equal(t, build.Cancelled, got.State)
+	require.Equal(t, int64(1), got.Fence)
+	require.Equal(t, build.Running, got.Steps[1].State)
+
+	for _, bad := range []string{"999", "nothing", "0", "99999999999999999999", "b..b", "x%00", "*", strings.Repeat("a", 5000)} {
+		require.Equal(t, http.StatusNotFound, w.do("GET", "/v1/builds/"+bad, "").StatusCode, bad)
+	}
+	kept, err := w.Build(ctx, b.ID)
+	require.NoError(t, err)
+	for _, chore := range kept.Pending {
+		w.change(b.ID, store.Settle{Chore: chore})
+	}
+	w.change(b.ID, store.Collect{})
+	require.Contains(t, w.do("GET", "/v1/builds/"+ref(b), "").text, "was deleted")
+}
+
+func TestApprove(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	b := w.started(example())
+	approve := func(node string, refuse bool) error {
+		_, err := w.admin.Approve(ctx, ref(b), api.ApproveRequest{Node: node, Refuse: refuse, Reason: "looks good"})
+		return err
+	}
+	require.ErrorContains(t, approve("ask", false), "ask does not ask: it is waiting")
+	require.ErrorContains(t, approve("aks", false), "did you mean ask?")
+	w.happens(b.ID, 1, 1, begun)
+	for i, node := range []string{"version", "compile", "unit"} {
+		w.happens(b.ID, 1, int64(2+2*i), begins(node), ends(node, build.Success, nil))
+	}
+	w.happens(b.ID, 1, 8, begins("ask"))
+	got, err := w.admin.Build(ctx, ref(b))
+	require.NoError(t, err)
+	require.Equal(t, []api.Approval{{Node: "ask", State: api.ApprovalWaiting, Prompt: "ship it?", At: at.Add(8e9)}}, got.Approvals)
+
+	require.NoError(t, approve("ask", false))
+	require.NoError(t, approve("ask", false), "the same word again")
+	var p *api.Problem
+	require.ErrorAs(t, approve("ask", true), &p)
+	require.Equal(t, http.StatusConflict, p.Status)
+	got, err = w.admin.Build(ctx, ref(b))
+	require.NoError(t, err)
+	require.Equal(t, []api.Approval{{Node: "ask", State: api.ApprovalApproved, Prompt: "ship it?", By: "admin", Reason: "looks good", At: at}}, got.Approvals)
+}
+
+func TestCancel(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	path := "/v1/builds/" + ref(b) + "/cancel"
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if _, err := w.admin.Cancel(context.Background(), ref(b), api.CancelRequest{Reason: "wrong one"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	kept, err := w.Build(t.Context(), b.ID)
+	require.NoError(t, err)
+	require.Equal(t, &store.Cancel{By: "admin", Reason: "wrong one"}, kept.Cancel)
+	require.Equal(t, b.Rev+1, kept.Rev, "once is enough")
+	require.Equal(t, http.StatusAccepted, w.do("POST", path, `{"force":true}`).StatusCode)
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Cancelled, At: at})
+	require.Equal(t, http.StatusOK, w.do("POST", path, "").StatusCode, "it has ended: nothing to do")
+}
+
+func TestTriggered(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	child := store.Derive("trigger", ref(b), "ship")
+	r := store.Request{Project: "shop", Pipeline: "deploy", Cause: store.Cause{Kind: "trigger", Build: b.ID, Node: "ship"}}
+	w.change(b.ID, store.Fire{Agent: agent, Fence: 1, Node: "ship", Outgoing: store.Outgoing{Child: child, Request: r, Wait: true}})
+	got, err := w.admin.Build(t.Context(), ref(b))
+	require.NoError(t, err)
+	want := api.Triggered{Node: "ship", ID: child, Project: "shop", Pipeline: "deploy", Wait: true}
+	require.Equal(t, []api.Triggered{want}, got.Triggered)
+
+	_, err = w.Enqueue(t.Context(), store.NewBuild(child, 70, r, at))
+	require.NoError(t, err)
+	got, err = w.admin.Build(t.Context(), ref(b))
+	require.NoError(t, err)
+	want.Number, want.State = 70, build.Queued
+	require.Equal(t, []api.Triggered{want}, got.Triggered)
+	page, _, err := w.admin.Builds(t.Context(), api.BuildFilter{Parent: b.ID}, "", 0)
+	require.NoError(t, err)
+	require.Equal(t, b.ID, page[0].Parent)
+}
+
+func TestRerun(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	b := w.started(example())
+	rerun := func(r api.RerunRequest) (plan.Selection, error) {
+		got, err := w.admin.Rerun(ctx, ref(b), r, "")
+		if err != nil {
+			return plan.Selection{}, err
+		}
+		require.Equal(t, api.Cause{Kind: "rerun", Build: b.ID, By: "admin"}, got.Cause)
+		require.Equal(t, commit, got.Commit, "the same commit, wherever its branch is now")
+		kept, err := w.Build(ctx, got.ID)
+		require.NoError(t, err)
+		return kept.Request.Select, nil
+	}
+	_, err := rerun(api.RerunRequest{Failed: true})
+	require.ErrorContains(t, err, "is running")
+
+	w.happens(b.ID, 1, 1, begun, begins("version"), ends("version", build.Success, map[string]string{"v": "1.2", "unused": "x"}), begins("compile"), ends("compile", build.Failed, nil))
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	known := map[string]map[string]string{"version": {"v": "1.2"}}
+
+	all, err := rerun(api.RerunRequest{})
+	require.NoError(t, err)
+	require.Zero(t, all)
+	failed, err := rerun(api.RerunRequest{Failed: true})
+	require.NoError(t, err)
+	require.Equal(t, plan.Selection{Skip: []string{"version"}, Outputs: known}, failed)
+	left, err := plan.Select(example(), failed)
+	require.NoError(t, err)
+	require.Equal(t, []string{"compile", "unit", "ask", "ship"}, left.NodeNames())
+	require.Equal(t, plan.Lit("1.2"), left.Nodes[0].Step.Argv[1])
+	from, err := rerun(api.RerunRequest{From: []string{"compile"}})
+	require.NoError(t, err)
+	require.Equal(t, plan.Selection{From: []string{"compile"}, Outputs: known}, from)
+
+	_, err = rerun(api.RerunRequest{From: []string{"complie"}})
+	require.ErrorContains(t, err, "did you mean compile?")
+	_, err = rerun(api.RerunRequest{Failed: true, Params: map[string]string{"x": "1"}})
+	require.ErrorContains(t, err, "neither from nor params")
+	_, err = rerun(api.RerunRequest{Params: map[string]string{"x": "1"}})
+	require.ErrorContains(t, err, "params.x", "they are looked at as those of any request")
+
+	one, err := w.admin.Rerun(ctx, ref(b), api.RerunRequest{Failed: true}, "again")
+	require.NoError(t, err)
+	two, err := w.admin.Rerun(ctx, ref(b), api.RerunRequest{Failed: true}, "again")
+	require.NoError(t, err)
+	require.Equal(t, one, two)
+}
+
+// What ran again is run again: what it left out stays left out, and what it took
+// over is taken over.
+func TestRerunOfARerun(t *testing.T) {
+	w := newWorld(t)
+	s := plan.Selection{Skip: []string{"version"}, Outputs: map[string]map[string]string{"version": {"v": "1.2"}}}
+	p, err := plan.Select(example(), s)
+	require.NoError(t, err)
+	b := w.started(p, func(r *store.Request) { r.Select = s })
+	w.happens(b.ID, 1, 1, begun, begins("compile"), ends("compile", build.Success, nil), begins("unit"), ends("unit", build.Failed, nil))
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	got, err := w.admin.Rerun(t.Context(), ref(b), api.RerunRequest{Failed: true}, "")
+	require.NoError(t, err)
+	kept, err := w.Build(t.Context(), got.ID)
+	require.NoError(t, err)
+	require.Equal(t, plan.Selection{Skip: []string{"version", "compile"}, Outputs: s.Outputs}, kept.Request.Select)
+	left, err := plan.Select(example(), kept.Request.Select)
+	require.NoError(t, err)
+	require.Equal(t, []string{"unit", "ask", "ship"}, left.NodeNames())
+}
+
+// Of an expand whose nodes failed, what found them runs again.
+func TestRerunOfAnExpand(t *testing.T) {
+	for name, test := range map[string]struct {
+		found build.State
+		skip  []string
+	}{
+		"failed":    {build.Failed, []string{"other"}},
+		"succeeded": {build.Success, []string{"list", "more", "other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := &plan.Plan{Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{
+				{Name: "list", Step: &plan.Step{Script: "ls"}},
+				{Name: "more", Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
+				{Name: "other", Step: &plan.Step{Script: "true"}},
+				{Name: "last", Needs: []string{"other"}, Step: &plan.Step{Script: "false"}},
+			}}
+			b := w.started(p)
+			expanded := ends("more", build.Success, nil)
+			expanded.Exit, expanded.Expansion = nil, &plan.Expansion{Nodes: []plan.Node{{Name: "found", Step: &plan.Step{Script: "true"}}}}
+			w.happens(b.ID, 1, 1, begun, begins("list"), ends("list", build.Success, nil), begins("other"), ends("other", build.Success, nil), begins("last"), ends("last", build.Failed, nil),
+				begins("more"), expanded, begins("found"), ends("found", test.found, nil))
+			w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+			got, err := w.admin.Rerun(t.Context(), ref(b), api.RerunRequest{Failed: true}, "")
+			require.NoError(t, err)
+			kept, err := w.Build(t.Context(), got.ID)
+			require.NoError(t, err)
+			require.Equal(t, test.skip, kept.Request.Select.Skip)
+		})
+	}
+}
+
+func TestRerunOfASuccess(t *testing.T) {
+	w := newWorld(t)
+	p := &plan.Plan{Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{{Name: "one", Step: &plan.Step{Script: "true"}}}}
+	b := w.started(p)
+	w.happens(b.ID, 1, 1, begun, begins("one"), ends("one", build.Success, nil))
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Success, At: at})
+	a := w.do("POST", "/v1/builds/"+ref(b)+"/rerun", `{"failed":true}`)
+	require.Equal(t, "nothing-to-do", ptr(a.problem(t)).Code())
+}
+
+func TestWhy(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	made, err := w.admin.CreateBuild(ctx, api.BuildRequest{Project: "shop"}, "")
+	require.NoError(t, err)
+	why, err := w.admin.Why(ctx, string(made.ID), "")
+	require.NoError(t, err)
+	require.Contains(t, why.Summary, "there is no agent")
+	_, err = w.admin.Why(ctx, string(made.ID), "unit")
+	require.ErrorContains(t, err, "was not planned")
+
+	require.NoError(t, w.Join(ctx, store.Agent{ID: agent, Name: "a1", Slots: 1}))
+	b := w.started(example())
+	w.happens(b.ID, 1, 1, begun, begins("version"))
+	why, err = w.admin.Why(ctx, ref(b), "")
+	require.NoError(t, err)
+	require.Equal(t, "it runs on a1", why.Summary)
+	require.Len(t, why.Steps, 4)
+	why, err = w.admin.Why(ctx, ref(b), "unit")
+	require.NoError(t, err)
+	require.Equal(t, "waits for compile", why.Summary)
+	why, err = w.admin.Why(ctx, ref(b), "version")
+	require.NoError(t, err)
+	require.Equal(t, "it is running", why.Summary)
+	_, err = w.admin.Why(ctx, ref(b), "untt")
+	require.ErrorContains(t, err, "did you mean unit?")
+}

@@ -1,0 +1,219 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+func TestRequestsThatAreNotMeantForUs(t *testing.T) {
+	w := newWorld(t, func(s *api.Server) { s.Hosts = []string{"ci.example"} })
+	token := w.tokens[store.Admin]
+	for name, test := range map[string]struct {
+		method, path, body string
+		header             []string
+		status             int
+	}{
+		"another host":     {"GET", "/healthz", "", []string{"Host", "evil.example"}, 421},
+		"rebound":          {"GET", "/v1/builds", "", []string{"Host", "127.0.0.1.evil"}, 421},
+		"no host":          {"GET", "/healthz", "", []string{"Host", " "}, 421},
+		"our name":         {"GET", "/healthz", "", []string{"Host", "CI.example:7700"}, 200},
+		"an address":       {"GET", "/healthz", "", []string{"Host", "[::1]:7700"}, 200},
+		"a token in query": {"GET", "/v1/builds?token=" + token, "", nil, 400},
+		"in another case":  {"GET", "/v1/builds?access_TOKEN=" + token, "", nil, 400},
+		"another origin":   {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Origin", "https://evil"}, 403},
+		"another site":     {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		"this site":        {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Sec-Fetch-Site", "same-origin"}, 201},
+		"reading":          {"GET", "/v1/builds", "", []string{"Sec-Fetch-Site", "cross-site"}, 200},
+		"preflight":        {"OPTIONS", "/v1/builds", "", []string{"Origin", "https://evil", "Access-Control-Request-Method", "POST"}, 405},
+		"a form":           {"POST", "/v1/builds", "project=shop", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415},
+		"multipart":        {"POST", "/v1/builds", "x", []string{"Content-Type", "multipart/form-data; boundary=x"}, 415},
+		"text":             {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Content-Type", "text/plain"}, 415},
+		"no type":          {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Content-Type", ""}, 415},
+		"with a charset":   {"POST", "/v1/builds", `{"project":"shop"}`, []string{"Content-Type", "application/json; charset=utf-8"}, 201},
+		"gzip":             {"POST", "/v1/builds", "x", []string{"Content-Encoding", "gzip"}, 415},
+		"a body unasked":   {"GET", "/v1/builds", "x", nil, 400},
+		"TRACE":            {"TRACE", "/v1/builds", "", nil, 405},
+		"PROPFIND":         {"PROPFIND", "/v1/builds", "", nil, 405},
+		"PATCH":            {"PATCH", "/v1/builds", "", nil, 405},
+		"DELETE of a list": {"DELETE", "/v1/builds", "", nil, 405},
+		"an override":      {"GET", "/v1/tokens/admin", "", []string{"X-HTTP-Method-Override", "DELETE"}, 405},
+		"unknown":          {"GET", "/v2/builds", "", nil, 404},
+		"pprof":            {"GET", "/debug/pprof/", "", nil, 404},
+		"the root":         {"GET", "/", "", nil, 404},
+		"two slashes":      {"GET", "//v1/builds", "", nil, 404},
+		"a slash after":    {"GET", "/v1/builds/", "", nil, 404},
+		"up":               {"GET", "/v1/builds/../tokens", "", nil, 404},
+		"up, encoded":      {"GET", "/v1/builds/%2e%2e/tokens", "", nil, 404},
+		"a slash, encoded": {"GET", "/v1%2fbuilds", "", nil, 404},
+		"a matrix param":   {"GET", "/v1/builds;x=1", "", nil, 404},
+		"a NUL":            {"GET", "/v1/builds/%00", "", nil, 404},
+		"another case":     {"GET", "/V1/Builds", "", nil, 404},
+		"look-alikes":      {"GET", "/v1/builds/%D1%96", "", nil, 404},
+		"a redirect":       {"GET", "/healthz?next=//evil", "", nil, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := w.do(test.method, test.path, test.body, test.header...)
+			require.Equal(t, test.status, a.StatusCode, a.text)
+			for header := range a.Header {
+				require.False(t, strings.HasPrefix(header, "Access-Control-"), header)
+			}
+			if test.status != 201 {
+				require.Empty(t, a.Header.Get("Location"))
+			}
+			require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
+			require.NotContains(t, a.text, token)
+			if test.status >= 400 && test.method != "HEAD" {
+				a.problem(t)
+			}
+		})
+	}
+}
+
+// listening is a server on a port of its own.
+func listening(t *testing.T, h http.Handler) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- api.Serve(ctx, l, h, nil) }()
+	t.Cleanup(func() { stop(); require.NoError(t, <-done) })
+	return l.Addr().String()
+}
+
+// raw sends bytes as they stand, and returns the status that comes back.
+func raw(t *testing.T, address, text string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	_, err = conn.Write([]byte(text))
+	require.NoError(t, err)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	res.Body.Close()
+	return res.StatusCode
+}
+
+func TestRequestsThatAreBroken(t *testing.T) {
+	w := newWorld(t)
+	address := listening(t, w.handler)
+	post := "POST /v1/builds HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + w.tokens[store.Admin] + "\r\nContent-Type: application/json\r\n"
+	for name, test := range map[string]struct {
+		text   string
+		status int
+	}{
+		"fine":                {"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
+		"no host":             {"GET /healthz HTTP/1.1\r\n\r\n", 400},
+		"two lengths":         {post + "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x", 400},
+		"length and chunks":   {post + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 422}, // chunks count, and they hold nothing
+		"another encoding":    {post + "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 501},
+		"a space in a name":   {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA b: c\r\n\r\n", 400},
+		"a large header":      {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", 431},
+		"many headers":        {"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X: y\r\n", 20_000) + "\r\n", 431},
+		"a body too long":     {post + "Content-Length: 2000000\r\n\r\n", 413},
+		"a length that lies":  {post + "Content-Length: 2\r\n\r\n{\"project\":\"shop\"}", 400}, // two bytes are no JSON
+		"endless chunks":      {post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat("x", 0x10000)+"\r\n", 17), 413},
+		"absolute, elsewhere": {"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.status, raw(t, address, test.text))
+		})
+	}
+}
+
+// Who says slowly what he wants is hung up on.
+func TestSlowHeader(t *testing.T) {
+	w := newWorld(t)
+	conn, err := net.Dial("tcp", listening(t, w.handler))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("GET /healthz HT"))
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err = io.ReadAll(conn)
+	require.NoError(t, err, "it is the server who hangs up")
+}
+
+// Past 2048 connections others are hung up on, and those that are there go on.
+func TestManyConnections(t *testing.T) {
+	w := newWorld(t)
+	address := listening(t, w.handler)
+	first := &client.Client{URL: "http://" + address, Token: w.tokens[store.Read], HTTP: &http.Client{Transport: &http.Transport{}}}
+	defer first.HTTP.CloseIdleConnections()
+	_, err := first.Version(t.Context())
+	require.NoError(t, err)
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	refused := 0
+	for range 2200 {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns[2100:] {
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(4*time.Second)))
+		if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			refused++
+		}
+	}
+	require.Equal(t, 100, refused)
+	_, err = first.Version(t.Context())
+	require.NoError(t, err)
+}
+
+// A handler that panics is answered for, and says nothing of what is inside.
+func TestPanics(t *testing.T) {
+	w := newWorld(t)
+	w.server.Store = nil
+	a := w.do("GET", "/v1/builds", "")
+	require.Equal(t, http.StatusInternalServerError, a.StatusCode)
+	require.NotContains(t, a.text, "nil pointer")
+}
+
+// A server that is told to stop lets streams go, and waits for what is short.
+func TestServeStops(t *testing.T) {
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- api.Serve(ctx, l, w.handler, nil) }()
+	c := &client.Client{URL: "http://" + l.Addr().String(), Token: w.tokens[store.Read]}
+	var all sync.WaitGroup
+	watching, leave := context.WithCancel(t.Context())
+	all.Go(func() {
+		for range c.Watch(watching, "", "builds") {
+		}
+	})
+	w.listening(1)
+	stop()
+	require.NoError(t, <-done)
+	leave()
+	all.Wait()
+
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	closed.Close()
+	require.ErrorContains(t, api.Serve(t.Context(), closed, w.handler, nil), "serve:")
+}

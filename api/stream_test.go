@@ -1,0 +1,297 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// watching reads messages of a stream as they come.
+type watching struct {
+	t        *testing.T
+	messages chan api.Message
+}
+
+func (w *world) watch(c *client.Client, after string, topics ...string) *watching {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(w.t.Context())
+	got := &watching{w.t, make(chan api.Message, 10_000)}
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer close(got.messages)
+		for m, err := range c.Watch(ctx, after, topics...) {
+			if err != nil {
+				w.t.Error(err)
+				return
+			}
+			got.messages <- m
+		}
+	})
+	w.t.Cleanup(func() { stop(); done.Wait() })
+	return got
+}
+
+// next is the next message, which is of that kind.
+func (w *watching) next(kind string, data any) api.Message {
+	w.t.Helper()
+	select {
+	case m, ok := <-w.messages:
+		require.True(w.t, ok, "the stream has ended")
+		require.Equal(w.t, kind, m.Kind, string(m.Data))
+		require.NoError(w.t, json.Unmarshal(m.Data, data))
+		return m
+	case <-time.After(30 * time.Second):
+		require.FailNow(w.t, "nothing came")
+		return api.Message{}
+	}
+}
+
+// listening waits until so many streams are there.
+func (w *world) listening(n int) {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool {
+		return strings.Contains(w.do("GET", "/metrics", "").text, fmt.Sprintf("piper_streams %d\n", n))
+	}, 30*time.Second, time.Millisecond)
+}
+
+func TestStreamOfABuild(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	w.happens(b.ID, 1, 1, begun, begins("version"))
+	s := w.watch(w.admin, "", "build:"+fmt.Sprint(b.Number))
+	var ev api.BuildEvent
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, build.BuildStarted, ev.Kind)
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, []any{b.ID, int64(1), int64(2), "version"}, []any{ev.Build, ev.Fence, ev.Seq, ev.Node})
+	var got api.Build
+	s.next(api.MessageBuild, &got)
+	require.Equal(t, build.Running, got.State)
+	require.Empty(t, got.Steps)
+
+	w.happens(b.ID, 1, 3, ends("version", build.Failed, nil))
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, int64(3), ev.Seq)
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	s.next(api.MessageBuild, &got)
+	require.Equal(t, build.Failed, got.State)
+}
+
+// What an agent lost is told to its end, and then what runs again.
+func TestStreamAcrossFences(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	w.happens(b.ID, 1, 1, begun)
+	s := w.watch(w.admin, "", "build:"+ref(b))
+	var ev api.BuildEvent
+	var got api.Build
+	s.next(api.MessageEvent, &ev)
+	s.next(api.MessageBuild, &got)
+	// Nobody hints at these: they are found by looking.
+	w.happens(b.ID, 1, 2, begins("version"))
+	s.next(api.MessageEvent, &ev)
+	w.change(b.ID, store.Rescue{Owner: agent, Fence: 1, Max: 3, At: at})
+	s.next(api.MessageBuild, &got)
+	require.Equal(t, build.Queued, got.State)
+	w.change(b.ID, store.Claim{Agent: "other", Fence: 2, Nonce: "m", Max: 3, At: at})
+	s.next(api.MessageBuild, &got)
+	w.happens(b.ID, 3, 1, begun)
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, []int64{3, 1}, []int64{ev.Fence, ev.Seq})
+}
+
+func TestStreamOfEverything(t *testing.T) {
+	w := newWorld(t)
+	s := w.watch(w.admin, "", "builds", "agents", "projects")
+	scoped := w.watch(w.as(w.token(store.Token{Name: "scoped", Role: store.Read, Projects: []string{"other"}})), "", "builds", "agents", "projects")
+	w.listening(2)
+	made, err := w.admin.CreateBuild(t.Context(), api.BuildRequest{Project: "shop"}, "")
+	require.NoError(t, err)
+	var b api.Build
+	s.next(api.MessageBuild, &b)
+	require.Equal(t, made, b)
+	w.change(b.ID, store.RequestCancel{At: at})
+	s.next(api.MessageBuild, &b)
+	require.Equal(t, build.Cancelled, b.State)
+
+	// Agents and projects are found by looking.
+	require.NoError(t, w.Join(t.Context(), store.Agent{ID: agent, Name: "a", Slots: 2}))
+	var a api.Agent
+	s.next(api.MessageAgent, &a)
+	require.Equal(t, 2, a.Free)
+	scoped.next(api.MessageAgent, &a)
+	w.project("other")
+	var p api.Project
+	s.next(api.MessageProject, &p)
+	scoped.next(api.MessageProject, &p)
+	require.Equal(t, "other", p.Name)
+	require.NoError(t, w.Bury(t.Context(), agent))
+	var gone api.Gone
+	s.next(api.MessageGone, &gone)
+	require.Equal(t, api.Gone{Agent: string(agent)}, gone)
+	require.NoError(t, w.DeleteProject(t.Context(), "other"))
+	gone = api.Gone{}
+	s.next(api.MessageGone, &gone)
+	require.Equal(t, api.Gone{Project: "other"}, gone)
+}
+
+// Whoever comes back goes on where he was, also when nobody looked meanwhile.
+func TestStreamResumes(t *testing.T) {
+	w := newWorld(t)
+	one := w.started(example())
+	w.happens(one.ID, 1, 1, begun)
+	ctx, stop := context.WithCancel(t.Context())
+	last, seen := "", 0
+	for m, err := range w.admin.Watch(ctx, "", "builds", "build:"+ref(one)) {
+		require.NoError(t, err)
+		require.Equal(t, api.MessageEvent, m.Kind)
+		last = m.ID
+		seen++
+		break
+	}
+	stop()
+	w.listening(0)
+	w.happens(one.ID, 1, 2, begins("version"))
+	two := w.started(example())
+	w.change(one.ID, store.RequestCancel{At: at})
+
+	s := w.watch(w.admin, last, "builds", "build:"+ref(one))
+	var b api.Build
+	var ev api.BuildEvent
+	builds := map[build.ID]bool{}
+	for range 2 {
+		s.next(api.MessageBuild, &b)
+		builds[b.ID] = true
+	}
+	require.Equal(t, map[build.ID]bool{one.ID: true, two.ID: true}, builds)
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, int64(2), ev.Seq)
+	three := w.started(example())
+	for b.ID != three.ID {
+		s.next(api.MessageBuild, &b)
+	}
+
+	// Another server does not know what this one told: it says so, and builds go
+	// on where they were, as their events are numbered by themselves.
+	other := (&api.Server{Store: w.Memory}).HandlerAs(store.Token{Role: store.Read})
+	again := w.watch(client.InProcess(other), last, "builds", "build:"+ref(one))
+	again.next(api.MessageReset, &struct{}{})
+	again.next(api.MessageEvent, &ev)
+	require.Equal(t, int64(2), ev.Seq)
+}
+
+func TestStreamRefuses(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	for query, status := range map[string]int{"": 400, "?topics=": 400, "?topics=build": 400, "?topics=builds,log": 400, "?topics=build:999": 404, "?topics=" + strings.Repeat("builds,", 33): 400} {
+		require.Equal(t, status, w.do("GET", "/v1/events"+query, "").StatusCode, query)
+	}
+	id := "AAAAAAAA.1," + ref(b) + "=1.2.3"
+	for _, forged := range []string{"x", "1", ".1", "A.x", id + ",", strings.Replace(id, "=1", "=-1", 1), strings.Replace(id, ".3", "", 1), strings.Replace(id, "=1", "=01", 1), strings.Repeat("A", 9000)} {
+		require.Equal(t, http.StatusBadRequest, w.do("GET", "/v1/events?topics=builds", "", "Last-Event-ID", forged).StatusCode, forged)
+	}
+	a := w.do("HEAD", "/v1/events?topics=builds", "")
+	require.Equal(t, "text/event-stream", a.Header.Get("Content-Type"))
+}
+
+// A stream ends soon after its token was revoked.
+func TestStreamEndsWithItsToken(t *testing.T) {
+	w := newWorld(t)
+	c := w.as(w.token(store.Token{Name: "short", Role: store.Read}))
+	ended := make(chan error)
+	go func() {
+		for _, err := range c.Watch(t.Context(), "", "agents") {
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	w.listening(1)
+	require.NoError(t, w.RevokeToken(t.Context(), "short"))
+	var p *api.Problem
+	require.ErrorAs(t, <-ended, &p)
+	require.Equal(t, http.StatusUnauthorized, p.Status)
+}
+
+// Many follow a build over connections that break again and again: each gets
+// every event once, in order (I13).
+func TestStreamsThatBreak(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	server := httptest.NewServer(w.handler)
+	defer server.Close()
+	const events, readers = 300, 8
+	w.happens(b.ID, 1, 1, begun)
+	var all sync.WaitGroup
+	for i := range readers {
+		all.Go(func() {
+			c := &client.Client{URL: server.URL, Token: w.tokens[store.Read], HTTP: &http.Client{Transport: &breaking{http.DefaultTransport, 2000 + 500*i}}}
+			want := int64(1)
+			for m, err := range c.Watch(t.Context(), "", "build:"+ref(b)) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var ev api.BuildEvent
+				if m.Kind != api.MessageEvent {
+					continue
+				}
+				if err := json.Unmarshal(m.Data, &ev); err != nil || ev.Seq != want {
+					t.Errorf("reader %d got event %d and not %d: %v", i, ev.Seq, want, err)
+					return
+				}
+				if want++; want > events {
+					return
+				}
+			}
+		})
+	}
+	for seq := int64(2); seq <= events; seq++ {
+		w.happens(b.ID, 1, seq, build.Event{Kind: build.CancelRequested})
+	}
+	all.Wait()
+}
+
+// breaking is a transport whose answers break off after so many bytes.
+type breaking struct {
+	http.RoundTripper
+	after int
+}
+
+func (b *breaking) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := b.RoundTripper.RoundTrip(r)
+	if err == nil {
+		res.Body = &broken{res.Body, b.after}
+	}
+	return res, err
+}
+
+type broken struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("broken")
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
