@@ -455,7 +455,7 @@ func TestRerunOfAnExpand(t *testing.T) {
 			w := newWorld(t)
 			p := &plan.Plan{Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{
 				{Name: "list", Step: &plan.Step{Script: "ls"}},
-				{Name: "more", Needs: []string{"list"}, Expand: &plan.Expand{After: "list"}},
+				{Name: "more", Needs: []string{"list"}, More: &plan.More{Expand: &plan.Expand{After: "list"}}},
 				{Name: "other", Step: &plan.Step{Script: "true"}},
 				{Name: "last", Needs: []string{"other"}, Step: &plan.Step{Script: "false"}},
 			}}

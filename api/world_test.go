@@ -277,8 +277,8 @@ func example() *plan.Plan {
 		{Name: "version", Step: &plan.Step{Script: "git describe"}},
 		{Name: "compile", Needs: []string{"version"}, Step: &plan.Step{Argv: []plan.Text{plan.Lit("make"), out}}},
 		{Name: "unit", Needs: []string{"compile"}, Step: &plan.Step{Script: "make test"}},
-		{Name: "ask", Needs: []string{"unit"}, Approve: &plan.Approve{Prompt: "ship it?"}},
-		{Name: "ship", Needs: []string{"ask"}, Trigger: &plan.Trigger{Pipeline: "deploy"}},
+		{Name: "ask", Needs: []string{"unit"}, More: &plan.More{Approve: &plan.Approve{Prompt: "ship it?"}}},
+		{Name: "ship", Needs: []string{"ask"}, More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy"}}},
 	}}
 }
 
