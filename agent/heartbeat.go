@@ -103,8 +103,11 @@ func (l *life) verify(ctx context.Context) error {
 	return nil
 }
 
-// factfinding keeps what this agent tells of its machine true.
+// factfinding keeps what this agent tells of its machine true. Finding it takes a
+// while, as tools are asked for their versions; builds that require nothing are
+// run meanwhile.
 func (l *life) factfinding(ctx context.Context) {
+	l.describe(ctx, nil)
 	l.every(ctx, "facts", l.Timings.Facts, func(ctx context.Context) { l.describe(ctx, nil) })
 }
 
@@ -126,6 +129,7 @@ func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
 	if err := l.Store.Describe(ctx, l.id, l.Slots, l.Labels, found); err != nil {
 		l.log.Warn("describe this agent", "error", err) // the next time
 	}
+	l.look() // there may be something that it can run now
 }
 
 // facts finds those of every machine, and those that were ever asked for.

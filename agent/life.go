@@ -112,9 +112,6 @@ func (l *life) begin(ctx context.Context) error {
 	}
 	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: now(), Slots: l.Slots,
 		Labels: maps.Clone(l.Labels), Seen: now()}
-	if l.self.Facts, err = l.facts(ctx, nil); err != nil {
-		return fmt.Errorf("find what this machine has: %w", err)
-	}
 	asked := false
 	err = persist(ctx, func() error {
 		err := l.Store.Join(ctx, l.self)
