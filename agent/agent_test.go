@@ -57,6 +57,29 @@ func TestABuildIsRun(t *testing.T) {
 	}, pipeline("unit", step("lint"), step("test", needs("lint"))))
 }
 
+// Tools are slow to tell their versions. What requires nothing does not wait.
+func TestFactsAreFoundWhileBuildsRun(t *testing.T) {
+	needy := pipeline("needy", step("test"))
+	needy.Nodes[0].Step.Requires = []plan.Requirement{{Op: "has", Key: "tools.docker"}}
+	bubble(t, func(t *testing.T, w *world) {
+		found := make(chan struct{})
+		w.host("one", func(a *Agent) {
+			a.Facts = func(ctx context.Context, _ []string) (map[string]string, error) {
+				select {
+				case <-found:
+					return map[string]string{"tools.docker": "25.0"}, nil
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+		}).start()
+		require.Equal(t, build.Success, w.ended(20*time.Second, w.ask("x", store.Request{Pipeline: "unit"}).ID).State)
+		b := w.ask("y", store.Request{Pipeline: "needy"})
+		close(found)
+		require.Equal(t, build.Success, w.ended(20*time.Second, b.ID).State)
+	}, pipeline("unit", step("test")), needy)
+}
+
 func TestWhatIsAskedForInVainIsRejected(t *testing.T) {
 	for name, c := range map[string]struct {
 		request store.Request
