@@ -29,6 +29,7 @@ type Server struct {
 type Webhook struct {
 	Kind   string // "github", "gitlab", "gitea" or "hmac"
 	Secret []byte
+	Forks  bool // changes from forks are built: whoever makes one has commands run by the agents
 }
 
 // Sources looks into repositories. A ref or commit that is not there is

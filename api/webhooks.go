@@ -50,6 +50,9 @@ func (c *call) webhook() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.Fork && !hook.Forks {
+		return ok(Hooked{Delivery: d.ID, Event: d.Event.Kind, Builds: []BuildRef{}, Ignored: "it is from a fork, and the operator has none built"})
+	}
 	return c.deliver(p, d)
 }
 

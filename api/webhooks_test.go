@@ -26,7 +26,7 @@ var hookSecret = []byte("a secret that is long enough")
 func hooked(t *testing.T, kind string) *world {
 	return newWorld(t, func(s *api.Server) {
 		s.Webhook = func(project string) (api.Webhook, bool) {
-			return api.Webhook{Kind: kind, Secret: hookSecret}, project == "shop"
+			return api.Webhook{Kind: kind, Secret: hookSecret, Forks: true}, project == "shop"
 		}
 	})
 }
@@ -99,6 +99,19 @@ func TestWebhookOutdated(t *testing.T) {
 	list, _, err := w.List(t.Context(), store.Filter{}, "", 10)
 	require.NoError(t, err)
 	require.Empty(t, list)
+}
+
+// Whoever opens a pull request from a fork would have commands run by the agents.
+func TestForksAreNotBuiltUnlessTheOperatorSaysSo(t *testing.T) {
+	w := newWorld(t, func(s *api.Server) {
+		s.Webhook = func(string) (api.Webhook, bool) { return api.Webhook{Kind: webhook.GitHub, Secret: hookSecret}, true }
+	})
+	got := w.sends("pull_request", body(t, "github-pull-fork")).hooked(t)
+	require.Empty(t, got.Builds)
+	require.Equal(t, "it is from a fork, and the operator has none built", got.Ignored)
+	builds, _, err := w.List(t.Context(), store.Filter{}, "", 10)
+	require.NoError(t, err)
+	require.Empty(t, builds)
 }
 
 // A fork is one by the ids of the forge, whatever it calls itself, and what starts

@@ -12,7 +12,7 @@
 //	    token_file: shop.token       # a password or token for https, on its first line
 //	    username: robot              # goes with it; "git" unless it is said
 //	    ca_file: corporation.pem     # who signs the certificate of the host
-//	    webhook: {kind: github, secret_file: shop.hook}  # or gitlab, gitea, hmac
+//	    webhook: {kind: github, secret_file: shop.hook}  # or gitlab, gitea, hmac; forks: true builds what strangers send
 //	    secrets:                     # none is given that is not listed
 //	      - {name: "registry*", events: [push, tag, manual]}
 //	      - {name: [deploy, aws/*], events: ["*"]}
@@ -31,7 +31,9 @@
 // A path is relative to the file's directory. A file of credentials that others
 // can read is refused, and so is anything that others can write.
 //
-// A build of a fork is given no secrets, whatever is listed. A build's event is
+// Changes from forks are not built unless the webhook says forks: true, as whoever
+// makes one has commands run on this machine. A build of one is given no secrets,
+// whatever is listed. A build's event is
 // one of push, tag, change_request, cron, webhook, manual, after and trigger.
 package operator
 
@@ -75,6 +77,7 @@ type Project struct {
 type Webhook struct {
 	Kind       string // "github", "gitlab", "gitea" or "hmac"
 	SecretFile string
+	Forks      bool // changes from forks are built
 }
 
 // Secrets is where secrets come from. At most one field is set.

@@ -210,6 +210,7 @@ func TestWrong(t *testing.T) {
 		{"projects: {a: {ssh_key: secrets}}", "secrets is not a regular file", ""},
 		{"projects: {a: {webhook: {kind: bit}}}", `:1: "bit" is none of github, gitlab, gitea, hmac`, ""},
 		{"projects: {a: {webhook: {secret_file: shop.hook}}}", ":1: the webhook has no kind", "it is one of github"},
+		{"projects: {a: {webhook: {kind: hmac, secret_file: shop.hook, forks: 1}}}", ":1: want true or false", ""},
 		{"projects: {a: {webhook: {kind: hmac}}}", ":1: the webhook has no secret_file", "anybody could send it"},
 		{"projects: {a: {secrets: [{events: [push]}]}}", ":1: it names no secret", ""},
 		{"projects: {a: {secrets: [{name: x}]}}", ":1: it names no events", `["*"] for all`},

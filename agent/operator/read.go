@@ -132,6 +132,7 @@ func (r *reader) webhook(n *yaml.Node, p *Project) error {
 	err := r.mapping(n, keys{
 		"kind":        r.text(&w.Kind, oneOf(hookKinds)),
 		"secret_file": r.path(&w.SecretFile, 0o077),
+		"forks":       r.truth(&w.Forks),
 	})
 	switch {
 	case err != nil:

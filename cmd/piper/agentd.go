@@ -271,7 +271,7 @@ func webhooks(file *operator.File, log *slog.Logger) func(project string) (api.W
 			log.Warn("read the secret of a webhook", "project", project, "error", err)
 			return api.Webhook{}, false
 		}
-		return api.Webhook{Kind: hook.Kind, Secret: secret}, true
+		return api.Webhook{Kind: hook.Kind, Secret: secret, Forks: hook.Forks}, true
 	}
 }
 
