@@ -69,13 +69,18 @@
 // message.go what they say to each other. It comes in the lines of
 // [github.com/piper-build/piper/runtime/stream], which are those of --progress=json.
 //
-// [github.com/piper-build/piper/runtime/store] is what several agents would
-// share: who has which build, and what happened in it. It is tested against
-// every state that it can be in, and not used by this program yet.
-// [github.com/piper-build/piper/runtime/placement] says which of them may run a
-// build, and why another may not, and
-// [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all
-// afterwards.
+// # Keeping: builds in a store
+//
+// [github.com/piper-build/piper/runtime/store] is what agents share: who has
+// which build, and what happened in it. Begin with change.go, the ways in which
+// a build may change, and model_test.go, which tries them in every state that
+// there can be. [github.com/piper-build/piper/runtime/store/sqlite] is the store
+// of one machine, which piper exec records in, too; all stores pass
+// [github.com/piper-build/piper/runtime/store/storetest].
+// [github.com/piper-build/piper/runtime/record] brings a build's events and
+// output there while it runs, [github.com/piper-build/piper/runtime/placement]
+// says which agent may run a build and why another may not, and
+// [github.com/piper-build/piper/runtime/store/fsck] what must be true of it all.
 //
 // # Many builds, many machines
 //
@@ -122,7 +127,7 @@
 // which asks build.Next, records "attempt_started" and gives the step to a
 // worker. The worker resolves argv and environment and calls Execute, down
 // through package environment to package process. Output comes back up through
-// the masking of package logs to an archive and to the display; the worker takes
+// the masking of package logs to the record and to the display; the worker takes
 // the lock, records the result as the event "attempt_ended", and asks build.Next
 // what comes after it.
 package main
