@@ -144,7 +144,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer end()
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	parts := 0
 	if listener != nil {
 		if err := d.mintToken(ctx, s); err != nil {
@@ -166,10 +166,19 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	} else {
 		context.AfterFunc(ctx, stop)
 	}
-	context.AfterFunc(signals.killed, func() {
+	defer context.AfterFunc(signals.killed, func() {
 		fmt.Fprintln(d.stderr, "piper: builds are given back")
 		os.Exit(signals.exitCode()) // runners end with this process, and what they run with them
-	})
+	})()
+	// All of a large file takes a while, which nobody has to wait for.
+	checking, checked := context.WithCancel(ctx)
+	defer checked()
+	go func() {
+		if err := s.Check(checking); errors.Is(err, sqlite.ErrDamaged) {
+			log.Error("the store is damaged", "error", err)
+			ended <- err
+		}
+	}()
 	for range parts {
 		if failed := <-ended; failed != nil {
 			err = errors.Join(err, failed)
