@@ -145,14 +145,15 @@ func (c *child) say(ctx context.Context, in *input) (a account, err error) {
 // long as end was not called. What it is given to may use it for longer.
 func (c *child) interruptible() (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	interrupts := c.interrupts // a call may be that which opens it
 	select {
-	case <-c.interrupts: // it was too late for the call before
+	case <-interrupts: // it was too late for the call before
 	default:
 	}
 	over := make(chan struct{})
 	go func() {
 		select {
-		case <-c.interrupts:
+		case <-interrupts:
 			cancel()
 		case <-over:
 		}
