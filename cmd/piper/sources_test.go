@@ -92,6 +92,7 @@ func newShop(t *testing.T) *shop {
 			s.count++
 			return isolated.Evaluate(ctx, r)
 		},
+		limits: starlark.Limits{Memory: 4 << 30}, // the race detector takes memory of its own
 	}
 	return s
 }
