@@ -17,4 +17,8 @@ release:
 bench:
 	go run ./testdata/bench
 
-.PHONY: build test race release bench
+# What agents suffer, and what must come of it: testdata/soak/README.md
+soak:
+	go run ./testdata/soak
+
+.PHONY: build test race release bench soak

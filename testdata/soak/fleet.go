@@ -167,17 +167,17 @@ func (f *fleet) end() {
 
 // call asks one agent after the other until one answers. The answer is decoded
 // into into, unless that is nil or takes the bytes.
-func (f *fleet) call(ctx context.Context, method, path string, header map[string]string, body, into any) (status int, err error) {
+func (f *fleet) call(ctx context.Context, method, path string, header map[string]string, body, into any) (answer *http.Response, err error) {
 	var sent []byte
 	if body != nil {
 		if sent, err = json.Marshal(body); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	for i := 0; ; i++ {
-		status, err = f.agents[i%len(f.agents)].call(ctx, method, path, header, sent, into)
+		answer, err = f.agents[i%len(f.agents)].call(ctx, method, path, header, sent, into)
 		if err == nil || ctx.Err() != nil {
-			return status, err
+			return answer, err
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -186,19 +186,19 @@ func (f *fleet) call(ctx context.Context, method, path string, header map[string
 // errBusy is an answer that another agent, or a later moment, may better.
 var errBusy = errors.New("no answer")
 
-func (a *agent) call(ctx context.Context, method, path string, header map[string]string, body []byte, into any) (int, error) {
+func (a *agent) call(ctx context.Context, method, path string, header map[string]string, body []byte, into any) (*http.Response, error) {
 	a.mu.Lock()
 	url := a.url
 	a.mu.Unlock()
 	token, err := os.ReadFile(filepath.Join(a.dir, "token"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // it may be stopped
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	if body != nil {
@@ -209,15 +209,15 @@ func (a *agent) call(ctx context.Context, method, path string, header map[string
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if resp.StatusCode >= 500 {
-		return resp.StatusCode, fmt.Errorf("%w: %s", errBusy, data)
+		return resp, fmt.Errorf("%w: %s", errBusy, data)
 	}
 	switch into := into.(type) {
 	case nil:
@@ -228,5 +228,5 @@ func (a *agent) call(ctx context.Context, method, path string, header map[string
 			err = json.Unmarshal(data, into)
 		}
 	}
-	return resp.StatusCode, err
+	return resp, err
 }

@@ -106,9 +106,9 @@ func (s *soak) judge(ctx context.Context) error {
 // readLog reads what the talking step of b wrote: every line, in order, once.
 func (s *soak) readLog(ctx context.Context, b *seen, breach func(string, ...any)) {
 	var text []byte
-	status, err := s.fleet.call(ctx, http.MethodGet, "/v1/builds/"+b.ID+"/log/raw?step=talk", nil, nil, &text)
-	if err != nil || status != http.StatusOK {
-		breach("the log of build %d: status %d: %v", b.Number, status, err)
+	answer, err := s.fleet.call(ctx, http.MethodGet, "/v1/builds/"+b.ID+"/log/raw?step=talk", nil, nil, &text)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		breach("the log of build %d: %s: %v", b.Number, text, err)
 		return
 	}
 	var want strings.Builder

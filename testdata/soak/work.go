@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,8 +67,8 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 	if err := os.WriteFile(ledger, nil, 0o600); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(pipelines, lines, ledger)
-	if err := os.WriteFile(filepath.Join(repo, "PIPER.star"), []byte(text), 0o600); err != nil {
+	file := fmt.Sprintf(pipelines, lines, ledger)
+	if err := os.WriteFile(filepath.Join(repo, "PIPER.star"), []byte(file), 0o600); err != nil {
 		return nil, err
 	}
 	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "."}, {"-c", "user.name=soak", "-c", "user.email=soak@localhost", "commit", "-q", "-m", "begin"}} {
@@ -74,10 +76,10 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 			return nil, fmt.Errorf("git %s: %w\n%s", args[0], err, out)
 		}
 	}
-	var answer []byte
-	status, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", nil, map[string]any{"repo": repo}, &answer)
-	if err == nil && status >= 300 {
-		err = fmt.Errorf("add project: %d: %s", status, answer)
+	var text []byte
+	answer, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", nil, map[string]any{"repo": repo}, &text)
+	if err == nil && answer.StatusCode >= 300 {
+		err = fmt.Errorf("add project: %s: %s", answer.Status, text)
 	}
 	return &work{fleet: f, ledger: ledger}, err
 }
@@ -89,21 +91,25 @@ func (w *work) ask(ctx context.Context, i int, random *rand.Rand) error {
 	var b seen
 	for range 1 + random.IntN(2) {
 		before := b.ID
-		status, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", map[string]string{"Idempotency-Key": fmt.Sprint("soak-", i)},
+		answer, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", map[string]string{"Idempotency-Key": fmt.Sprint("soak-", i)},
 			map[string]any{"project": "shop", "pipeline": pipeline, "params": map[string]string{"n": fmt.Sprint(i)}}, &b)
 		switch {
 		case err != nil:
 			return err
-		case status >= 300:
-			return fmt.Errorf("ask for build %d of %s: status %d", i, pipeline, status)
+		case answer.StatusCode >= 300:
+			return fmt.Errorf("ask for build %d of %s: %s", i, pipeline, answer.Status)
 		case before != "" && before != b.ID:
 			return fmt.Errorf("ask for build %d twice: got %s, then %s", i, before, b.ID)
 		}
 	}
 	w.asked = append(w.asked, asked{b.ID, pipeline})
 	if pipeline == "long" {
-		if status, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", nil, map[string]any{"reason": "enough"}, nil); err != nil || status >= 300 {
-			return fmt.Errorf("cancel build %d: status %d: %w", i, status, err)
+		answer, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", nil, map[string]any{"reason": "enough"}, nil)
+		if err == nil && answer.StatusCode >= 300 {
+			err = errors.New(answer.Status)
+		}
+		if err != nil {
+			return fmt.Errorf("cancel build %d: %w", i, err)
 		}
 	}
 	return nil
@@ -135,13 +141,16 @@ func (w *work) wait(ctx context.Context, left int) error {
 func (w *work) list(ctx context.Context, filter string) (all []seen, err error) {
 	for cursor := ""; ; {
 		var page []seen
-		status, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=200&project=shop&"+filter+cursor, nil, nil, &page)
-		if err != nil || status >= 300 {
-			return nil, fmt.Errorf("list builds: status %d: %w", status, err)
+		answer, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=100&project=shop&"+filter+"&cursor="+url.QueryEscape(cursor), nil, nil, &page)
+		if err == nil && answer.StatusCode >= 300 {
+			err = errors.New(answer.Status)
 		}
-		if all = append(all, page...); len(page) < 200 {
+		if err != nil {
+			return nil, fmt.Errorf("list builds: %w", err)
+		}
+		all = append(all, page...)
+		if cursor = answer.Header.Get("X-Next-Cursor"); cursor == "" {
 			return all, nil
 		}
-		cursor = fmt.Sprintf("&before=%d", page[len(page)-1].Number)
 	}
 }
