@@ -92,7 +92,6 @@ func newShop(t *testing.T) *shop {
 			s.count++
 			return isolated.Evaluate(ctx, r)
 		},
-		limits: starlark.Limits{Memory: 4 << 30}, // the race detector takes memory of its own
 	}
 	return s
 }
@@ -213,11 +212,13 @@ func TestPlanOfABadFile(t *testing.T) {
 	require.Equal(t, "PIPER.star", wrong[0].File)
 	require.Equal(t, 1, wrong[0].Line)
 
-	s.write(s.dir, "PIPER.star", "x = [0] * ((1 << 30) - 1)\n")
-	s.commit("hostile")
-	_, _, _, err = s.build(store.Request{})
-	require.ErrorAs(t, err, &wrong)
-	require.Contains(t, err.Error(), "memory")
+	if !raceEnabled { // which ends the child in its own way when memory is at an end
+		s.write(s.dir, "PIPER.star", "x = [0] * ((1 << 30) - 1)\n")
+		s.commit("hostile")
+		_, _, _, err = s.build(store.Request{})
+		require.ErrorAs(t, err, &wrong)
+		require.Contains(t, err.Error(), "memory")
+	}
 
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "PIPER.star")))
 	none := s.commit("none")
