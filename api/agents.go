@@ -13,29 +13,25 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// agentOf is an agent as it is told of. running are the builds that may be seen.
-func agentOf(a *store.Agent, running map[build.ID]store.Build) Agent {
-	got := Agent{ID: a.ID, Name: a.Name, Host: a.Host, Version: a.Version, Started: a.Started, Seen: a.Seen, Slots: a.Slots, Free: placement.Free(a),
-		Draining: a.Draining, Labels: a.Labels, Facts: a.Facts, Running: []BuildRef{}}
-	for id := range a.Running {
-		if b, ok := running[id]; ok {
-			got.Running = append(got.Running, BuildRef{ID: b.ID, Number: b.Number, Project: b.Request.Project, Pipeline: b.Request.Pipeline})
+// agentOf is an agent as it is told of. What it runs is as the store has it now,
+// which is newer than what it said of itself. sees says of which projects builds
+// may be told.
+func agentOf(a store.Agent, running []store.Build, sees func(project string) bool) Agent {
+	a.Running = map[build.ID]int64{}
+	refs := []BuildRef{}
+	for i := range running {
+		b := &running[i]
+		if b.Owner != a.ID {
+			continue
+		}
+		a.Running[b.ID] = b.Fence
+		if sees(b.Request.Project) {
+			refs = append(refs, BuildRef{ID: b.ID, Number: b.Number, Project: b.Request.Project, Pipeline: b.Request.Pipeline})
 		}
 	}
-	slices.SortFunc(got.Running, func(a, b BuildRef) int { return cmp.Compare(a.Number, b.Number) })
-	return got
-}
-
-// running are the builds that run and may be seen.
-func (c *call) running() (map[build.ID]store.Build, error) {
-	found, err := c.Store.Running(c.ctx, "")
-	byID := make(map[build.ID]store.Build, len(found))
-	for _, b := range found {
-		if c.sees(b.Request.Project) {
-			byID[b.ID] = b
-		}
-	}
-	return byID, err
+	slices.SortFunc(refs, func(a, b BuildRef) int { return cmp.Compare(a.Number, b.Number) })
+	return Agent{ID: a.ID, Name: a.Name, Host: a.Host, Version: a.Version, Started: a.Started, Seen: a.Seen, Slots: a.Slots, Free: placement.Free(&a),
+		Draining: a.Draining, Labels: a.Labels, Facts: a.Facts, Running: refs}
 }
 
 func (c *call) listAgents() (*answer, error) {
@@ -43,13 +39,13 @@ func (c *call) listAgents() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, err := c.running()
+	running, err := c.Store.Running(c.ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	list := make([]Agent, len(agents))
 	for i := range agents {
-		list[i] = agentOf(&agents[i], running)
+		list[i] = agentOf(agents[i], running, c.sees)
 	}
 	return ok(list)
 }
@@ -62,11 +58,11 @@ func (c *call) showAgent() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, err := c.running()
+	running, err := c.Store.Running(c.ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	return ok(agentOf(&a, running))
+	return ok(agentOf(a, running, c.sees))
 }
 
 func (c *call) drainAgent() (*answer, error)  { return c.drain(true) }

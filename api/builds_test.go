@@ -107,8 +107,13 @@ func TestCreateBuildOfAFileAtFault(t *testing.T) {
 	w.sources.heads = nil
 	a := w.do("POST", "/v1/builds", `{"project":"shop"}`)
 	require.Equal(t, "repository-away", ptr(a.problem(t)).Code())
-	require.NotContains(t, a.text, "no route", "what is wrong inside is for the log")
+	require.Contains(t, a.text, "cannot be looked into: no route to host: try again")
 	require.Equal(t, "10", a.Header.Get("Retry-After"))
+
+	w.sources.err = fmt.Errorf("the host is not allowed: %w", api.ErrProject)
+	p = w.do("POST", "/v1/builds", `{"project":"shop"}`).problem(t)
+	require.Equal(t, http.StatusUnprocessableEntity, p.Status)
+	require.Equal(t, "project", p.Errors[0].Field)
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -264,19 +264,14 @@ func (h *hub) lookAtAgents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := map[build.ID]store.Build{}
-	for i := range agents {
-		for id := range agents[i].Running {
-			b, err := h.Store.Build(ctx, id)
-			if err == nil {
-				running[id] = b
-			}
-		}
+	running, err := h.Store.Running(ctx, "")
+	if err != nil {
+		return err
 	}
 	there := map[store.AgentID][]byte{}
 	clear(h.names)
 	for i := range agents {
-		a := agentOf(&agents[i], running)
+		a := agentOf(agents[i], running, func(string) bool { return true })
 		h.names[a.ID] = a.Name
 		seen := a.Seen
 		a.Seen = time.Time{} // that it lives is no news

@@ -231,6 +231,8 @@ func (c *call) catalog(p store.Project, ref, commit string) (string, plan.Catalo
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return "", plan.Catalog{}, invalid("", FieldError{Field: "ref", Message: "there is no " + quote(ref) + " in " + p.Name})
+		case errors.Is(err, ErrProject):
+			return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error()})
 		case err != nil:
 			return "", plan.Catalog{}, c.away(p, err)
 		}
@@ -244,6 +246,8 @@ func (c *call) catalog(p store.Project, ref, commit string) (string, plan.Catalo
 		return "", plan.Catalog{}, bad
 	case errors.Is(err, store.ErrNotFound):
 		return "", plan.Catalog{}, invalid("", FieldError{Field: "commit", Message: "there is no " + quote(commit) + " in " + p.Name})
+	case errors.Is(err, ErrProject):
+		return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error()})
 	case err != nil:
 		return "", plan.Catalog{}, c.away(p, err)
 	}
@@ -255,5 +259,5 @@ func (c *call) away(p store.Project, err error) error {
 	if c.ctx.Err() == nil {
 		c.log().Warn("repository is away", "project", p.Name, "error", err)
 	}
-	return problem(http.StatusServiceUnavailable, "repository-away", "the repository of "+p.Name+" cannot be looked into: try again").with("Retry-After", "10")
+	return problem(http.StatusServiceUnavailable, "repository-away", "the repository of "+p.Name+" cannot be looked into: "+err.Error()+": try again").with("Retry-After", "10")
 }

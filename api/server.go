@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -32,8 +33,12 @@ type Webhook struct {
 	Forks  bool // changes from forks are built: whoever makes one has commands run by the agents
 }
 
+// ErrProject says that what is said of a project is at fault, such as an address
+// that may not be fetched from: to ask again does not help.
+var ErrProject = errors.New("project at fault")
+
 // Sources looks into repositories. A ref or commit that is not there is
-// store.ErrNotFound.
+// store.ErrNotFound, a project that cannot be looked into as it is ErrProject.
 type Sources interface {
 	// Resolve finds the commit that ref names; "" is the project's Ref, and
 	// when that is empty too the repository's default branch.

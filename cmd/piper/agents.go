@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -88,12 +89,12 @@ func (a *app) showAgent(agent api.Agent) error {
 	row(w, "version", agent.Version)
 	row(w, "started", stamp(agent.Started))
 	row(w, "seen", stamp(agent.Seen))
-	row(w, "runs", runs(agent))
+	row(w, "runs", cmp.Or(runs(agent), "nothing"))
 	for _, name := range slices.Sorted(maps.Keys(agent.Labels)) {
 		row(w, "labels."+name, agent.Labels[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(agent.Facts)) {
-		row(w, name, agent.Facts[name])
+		row(w, name, cmp.Or(agent.Facts[name], "of no known version"))
 	}
 	return w.Flush()
 }

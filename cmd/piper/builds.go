@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -191,7 +192,7 @@ func showBuild(to io.Writer, b api.Build) error {
 		fact("attempt", strconv.Itoa(b.Attempt))
 	}
 	if b.Cancel != nil {
-		fact("cancel", "asked for by "+cmp.Or(b.Cancel.By, "somebody")+" "+b.Cancel.Reason)
+		fact("cancel", strings.TrimSuffix("asked for by "+cmp.Or(b.Cancel.By, "somebody")+": "+b.Cancel.Reason, ": "))
 	}
 	fact("created", stamp(b.Created))
 	fact("started", stamp(b.Started))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/starlark/isolate"
 )
 
@@ -30,6 +32,9 @@ func TestMain(m *testing.M) {
 	if isolate.IsChild() {
 		os.Exit(isolate.ChildMain())
 	}
+	if runner.IsChild() {
+		os.Exit(runner.ChildMain())
+	}
 	testscript.Main(m, map[string]func(){"piper": func() {
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
@@ -40,7 +45,8 @@ var update = flag.Bool("update", false, "rewrite the files that scripts compare 
 
 // TestScripts runs testdata/script. Beside testscript's own commands there is
 //
-//	status N command...    run the command, which exits with N
+//	status N command...      run the command, which exits with N
+//	await PATTERN command... run the command until PATTERN matches a line of what it prints
 func TestScripts(t *testing.T) {
 	runScripts(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
 }
@@ -63,7 +69,7 @@ func TestScriptsIsolated(t *testing.T) {
 
 func runScripts(t *testing.T, p testscript.Params) {
 	setup := p.Setup
-	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": status}
+	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": status, "await": await}
 	p.Condition = func(name string) (bool, error) {
 		if name == "race" {
 			return raceEnabled, nil
@@ -127,5 +133,21 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// await is for what another process, such as an agent, does in its own time.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await PATTERN command [argument...]")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for {
+		ts.Exec(args[1], args[2:]...) // what it exits with, until it is as it is to be, is nobody's business
+		if want.MatchString(ts.ReadFile("stdout")) || want.MatchString(ts.ReadFile("stderr")) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -138,7 +139,7 @@ func (a *app) showProject(ctx context.Context, s *client.Client, name string, as
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	row(w, "project", p.Name)
 	row(w, "repo", p.Repo)
-	row(w, "ref", p.Ref)
+	row(w, "ref", cmp.Or(p.Ref, "the repository's default"))
 	row(w, "commit", all.Commit)
 	for _, pipeline := range all.Pipelines {
 		row(w, pipeline.Name, firstLine(pipeline.Doc))

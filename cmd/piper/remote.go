@@ -99,6 +99,9 @@ func refusal(p *api.Problem) int {
 // printProblem tells why a server refused.
 func (a *app) printProblem(p *api.Problem) {
 	if len(p.Diagnostics) > 0 {
+		if p.Detail != "" {
+			fmt.Fprintf(a.stderr, "piper: %s\n", p.Detail)
+		}
 		a.printDiagnostics(p.Diagnostics)
 		return
 	}

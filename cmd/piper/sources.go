@@ -12,6 +12,7 @@ import (
 
 	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/agent/operator"
+	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
@@ -32,28 +33,32 @@ type sources struct {
 	catalogs  catalogs
 }
 
-// A fault is an error of what was asked for: to ask again, or another agent,
-// does not help.
+// A fault is an error of what was asked for: to ask again does not help.
 type fault struct {
 	error
 	missing bool // what was named is not there
+	here    bool // another agent may be let do it
 }
 
-// Is makes it an agent.ErrRejected, and a store.ErrNotFound when something is
-// not there.
+// Is makes it an api.ErrProject, an agent.ErrRejected unless another agent may
+// do better, and a store.ErrNotFound when something is not there.
 func (f *fault) Is(target error) bool {
-	return target == agent.ErrRejected || f.missing && target == store.ErrNotFound
+	return target == api.ErrProject || target == agent.ErrRejected && !f.here || target == store.ErrNotFound && f.missing
 }
 
 // Unwrap returns the error as it came.
 func (f *fault) Unwrap() error { return f.error }
 
-// judged is err, as a fault if it is one. Whoever may not read a repository, or
-// does not reach it, may be this agent alone.
+// judged is err, as a fault if it is one. Whoever may not read a repository may
+// be this agent alone.
 func judged(err error) error {
-	switch missing := errors.Is(err, git.ErrUnknown) || errors.Is(err, git.ErrNoCommit); {
-	case missing, errors.Is(err, git.ErrInvalid):
-		return &fault{err, missing}
+	switch {
+	case errors.Is(err, git.ErrUnknown), errors.Is(err, git.ErrNoCommit):
+		return &fault{error: err, missing: true}
+	case errors.Is(err, git.ErrInvalid):
+		return &fault{error: err}
+	case errors.Is(err, git.ErrRefused), errors.Is(err, git.ErrDenied), errors.As(err, new(*operator.Error)):
+		return &fault{error: err, here: true}
 	}
 	return err
 }

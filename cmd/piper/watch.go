@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
 )
 
@@ -75,12 +78,13 @@ func (a *app) follow(ctx context.Context, s *client.Client, b api.Build, mode st
 			return err
 		}
 	}
-	return a.ended(b)
+	return a.ended(b, w.fold != nil && ended(w.fold.State()))
 }
 
-// ended says how a build ended, where no display did, and turns it into an exit
-// status.
-func (a *app) ended(b api.Build) error {
+// ended turns how a build ended into an exit status, and says why unless that
+// was shown: what ends before its first step, or with its agent, ends without an
+// event.
+func (a *app) ended(b api.Build, shown bool) error {
 	switch b.State {
 	case build.Success:
 		return nil
@@ -96,8 +100,8 @@ func (a *app) ended(b api.Build) error {
 		fmt.Fprintf(a.stderr, "piper: build %d was lost: %s\n", b.Number, b.Reason)
 		return exitStatus(exitInfra)
 	}
-	if b.PlanDigest == "" {
-		fmt.Fprintf(a.stderr, "piper: build %d %s: %s\n", b.Number, b.State, b.Reason)
+	if !shown {
+		fmt.Fprintf(a.stderr, "piper: build %d %s: %s\n", b.Number, b.State, cmp.Or(b.Reason, "it never ran"))
 	}
 	return exitStatus(exitFailed)
 }
@@ -137,9 +141,9 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 			}
 			b = now
 			if b.State == build.Queued {
-				if why, err := w.api.Why(ctx, w.ref, ""); err == nil && why.Summary != said {
+				if why, err := w.api.Why(ctx, w.ref, ""); err == nil && waits(why) && why.Summary != said {
 					said = why.Summary
-					fmt.Fprintf(w.stderr, "piper: build %d waits: %s\n", b.Number, said)
+					fmt.Fprintf(w.stderr, "piper: build %d waits: %s\n", b.Number, strings.TrimSuffix(said+"; "+why.Nearest, "; "))
 				}
 			}
 		case api.MessageReset:
@@ -150,11 +154,17 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 		if err := w.catchUp(ctx, b); err != nil {
 			return err
 		}
-		if ended(b.State) && (w.fold == nil || ended(w.fold.State()) || b.Fence != w.fence) {
+		if ended(b.State) { // and there are no more events: they come first
 			return nil
 		}
 	}
 	return ctx.Err()
+}
+
+// waits reports whether there is more to a build in the queue than that an agent
+// is about to take it.
+func waits(why api.Why) bool {
+	return len(why.Queue) > 0 || !slices.ContainsFunc(why.Agents, func(a placement.Candidate) bool { return a.Eligible && len(a.Reasons) == 0 })
 }
 
 func ended(s build.State) bool { return s != build.Queued && s != build.Running }

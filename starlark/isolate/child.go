@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,8 @@ type child struct {
 	w    io.Writer
 	r    *frameReader
 	file string // that is evaluated
+
+	facts map[string]fact // of git, that this call has asked for
 
 	expand     starlark.Expander // of the last evaluation
 	session    *starlark.Session
@@ -145,8 +148,13 @@ func (c *child) list(q query) ([]string, error) {
 	if err := c.ask(q, &b).Error.err(); err != nil {
 		return nil, err
 	}
-	names := strings.Split(b.String(), "\x00")
-	return names[:len(names)-1], nil
+	return names(&b), nil
+}
+
+// names returns the names in a text, each of which ends with a NUL.
+func names(b *bytes.Buffer) []string {
+	list := strings.Split(b.String(), "\x00")
+	return list[:len(list)-1]
 }
 
 // text asks for a text.
@@ -174,7 +182,8 @@ func (t remoteTree) Names(dir string) ([]string, error) {
 	return t.list(query{Ask: askNames, Name: dir})
 }
 
-// A remoteGit is the parent's repository.
+// A remoteGit is the parent's repository. In one call it is asked each thing
+// once: a file may ask for the commit in every step.
 type remoteGit struct{ *child }
 
 var _ builtins.Git = remoteGit{}
@@ -184,8 +193,8 @@ func (g remoteGit) Branch() (string, error) { return g.text(query{Ask: askBranch
 func (g remoteGit) Tag() (string, error)    { return g.text(query{Ask: askTag}) }
 
 func (g remoteGit) Dirty() (bool, error) {
-	said := g.ask(query{Ask: askDirty}, nil)
-	return said.Yes, said.Error.err()
+	f := g.fact(query{Ask: askDirty})
+	return f.Yes, f.Error.err()
 }
 
 func (g remoteGit) Describe(flags ...string) (string, error) {
@@ -193,5 +202,34 @@ func (g remoteGit) Describe(flags ...string) (string, error) {
 }
 
 func (g remoteGit) Changed(base string) ([]string, error) {
-	return g.list(query{Ask: askChanged, Name: base})
+	f := g.fact(query{Ask: askChanged, Name: base})
+	return slices.Clone(f.list), f.Error.err()
+}
+
+func (g remoteGit) text(q query) (string, error) {
+	f := g.fact(q)
+	return string(f.Text), f.Error.err()
+}
+
+// A fact is what the parent has said of its repository.
+type fact struct {
+	reply
+	list []string
+}
+
+// fact asks for what git says, once.
+func (g remoteGit) fact(q query) fact {
+	key := string(encode(q))
+	f, known := g.facts[key]
+	if known {
+		return f
+	}
+	var b bytes.Buffer
+	f.reply = g.ask(q, &b)
+	f.list = names(&b)
+	if g.facts == nil {
+		g.facts = make(map[string]fact)
+	}
+	g.facts[key] = f
+	return f
 }

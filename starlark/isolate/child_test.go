@@ -95,6 +95,7 @@ func TestTakenOver(t *testing.T) {
 		{"JSON that nests", frames(`r` + strings.Repeat(`{"catalog":`, 100_000)), "too large"},
 		{"lists that nest", frames(`r{"plan":` + strings.Repeat(`[`, 100_000)), "is not understood"},
 		{"another plan than its digest", frames(part(&valid), end(&invalid)), "not what its digest says"},
+		{"no plan and no error", frames(`h{}`, `o{}`), "is not understood: no plan"},
 		{"a digest without a plan", frames(end(&valid)), "not what its digest says"},
 		{"a plan of another format", frames(`r{"plan":{"format":99}}`), "format 99"},
 		{"a plan that is not valid", frames(part(&invalid), end(&invalid)), "a plan that is not valid"},
@@ -392,4 +393,29 @@ pipeline(name = "p", steps = [a, expand(a, _f)])
 	_, err = result.Expand(t.Context(), "a/expand", nil)
 	require.NoError(t, err)
 	require.Contains(t, last, "truncated")
+}
+
+// manyGit counts what it is asked.
+type manyGit struct{ asked *int }
+
+func (g manyGit) Commit() (string, error)            { *g.asked++; return "cafe", nil }
+func (g manyGit) Branch() (string, error)            { *g.asked++; return "main", nil }
+func (g manyGit) Tag() (string, error)               { *g.asked++; return "", nil }
+func (g manyGit) Dirty() (bool, error)               { *g.asked++; return false, nil }
+func (g manyGit) Describe(...string) (string, error) { *g.asked++; return "v1", nil }
+func (g manyGit) Changed(string) ([]string, error)   { *g.asked++; return []string{"a"}, nil }
+
+// TestGitIsAskedOnce: a file may ask the same in each of many steps.
+func TestGitIsAskedOnce(t *testing.T) {
+	asked := 0
+	result, err := evaluator().Evaluate(t.Context(), starlark.Request{Root: t.TempDir(), Git: manyGit{&asked}, Source: []byte(`
+pipeline(name = "p", steps = [
+    step("s%d" % i, run = " ".join([git.commit(), git.branch(), git.tag(), git.describe(), str(git.dirty())] + git.changed("main")))
+    for i in range(1100)
+])
+`)})
+	require.NoError(t, err)
+	require.Len(t, result.Plan.Nodes, 1100)
+	require.Equal(t, "cafe main  v1 False a", result.Plan.Nodes[1099].Step.Script)
+	require.LessOrEqual(t, asked, 6)
 }

@@ -100,6 +100,14 @@ func (c *conversation) call(ctx context.Context, kind byte, what any, l *library
 	return nil, c.lost(ctx, cmp.Or(err, errFrame)) // no err: it was killed when all had been said
 }
 
+// planned checks that a call that was to give a plan has given one, or an error.
+func (c *conversation) planned(ctx context.Context, out *result) error {
+	if out.Plan != nil || out.err != nil {
+		return nil
+	}
+	return c.lost(ctx, fmt.Errorf("%w: no plan", errFrame))
+}
+
 // bound has the child killed when ctx is done or patience is over. The function
 // it returns ends that, and reports whether it has happened.
 func (c *conversation) bound(ctx context.Context) (release func() bool) {

@@ -18,6 +18,7 @@ import (
 func (c *child) do(f frame) error {
 	ctx, end := c.interruptible()
 	defer end()
+	c.facts = nil
 	var r request
 	var err error
 	switch f.kind {

@@ -204,6 +204,9 @@ func (e *Evaluator) Evaluate(ctx context.Context, r starlark.Request) (starlark.
 	}
 	defer done()
 	out, err := c.call(ctx, evaluate, newRequest(&r), newLibrary(&r))
+	if err == nil && !r.CatalogOnly && !r.All {
+		err = c.planned(ctx, out)
+	}
 	if err != nil {
 		return starlark.Result{}, err
 	}

@@ -92,6 +92,9 @@ func (s *Session) ask(ctx context.Context, in input) (account, error) {
 		}
 	}
 	out, err := s.child.call(ctx, say, in, newLibrary(&s.asked))
+	if err == nil && (in.Do == doPlan || in.Do == doPlanFlow) {
+		err = s.child.planned(ctx, out)
+	}
 	if err != nil {
 		s.child = nil
 		var found plan.Diagnostics

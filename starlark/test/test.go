@@ -209,9 +209,7 @@ func runOne(ctx context.Context, o *Options, t Test, kept *goldens) (Result, err
 
 	r := o.request(t.File)
 	r.Tree = dir
-	r.Print = func(pos plan.Pos, message string) {
-		result.Output = append(result.Output, fmt.Sprintf("%s:%d: %s", pos.File, pos.Line, message))
-	}
+	r.Print = result.printer(r.Limits.WithDefaults().Output)
 	golden := func(name, got string) (string, error) {
 		want, written, err := kept.compare(t.File, name, got)
 		if written != "" {
@@ -225,4 +223,22 @@ func runOne(ctx context.Context, o *Options, t Test, kept *goldens) (Result, err
 		return result, err
 	}
 	return result, nil
+}
+
+// printer returns what keeps lines as Output. Their places count, too: there may
+// be as many lines as bytes are printed.
+func (r *Result) printer(limit int) func(plan.Pos, string) {
+	const header = 32 // bytes, about, that a line takes besides its text
+	kept := 0
+	return func(pos plan.Pos, message string) {
+		place := fmt.Sprintf("%s:%d: ", pos.File, pos.Line)
+		before := kept
+		kept += len(place) + header
+		switch {
+		case kept <= limit:
+			r.Output = append(r.Output, place+message)
+		case before <= limit:
+			r.Output = append(r.Output, place+"too many lines are printed; the rest is dropped (truncated)")
+		}
+	}
 }

@@ -454,3 +454,19 @@ def test_d(t): _many(t, 250)
 		}
 	}
 }
+
+// TestLinesAreBounded: what is kept of a test that prints many empty lines is
+// bounded by what they take, not by what stands in them.
+func TestLinesAreBounded(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(root, "a_test.star"), []byte("def test_a(t):\n    for _ in range(1000):\n        print()\n"), 0o666))
+	o := test.Options{Root: root, Limits: starlark.Limits{Output: 2000}}
+	tests, err := test.List(t.Context(), o, []string{"a_test.star"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, test.Run(t.Context(), o, tests, func(r test.Result) error {
+		require.Empty(t, r.Failure)
+		require.Less(t, len(r.Output), 50)
+		require.Contains(t, r.Output[len(r.Output)-1], "truncated")
+		return nil
+	}))
+}
