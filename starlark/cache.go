@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"go.starlark.net/starlark"
 
@@ -45,7 +46,16 @@ func openCache(dir string) *cache {
 	if dir == "" {
 		return nil
 	}
+	if info, err := os.Stat(dir); err == nil && !private(info) {
+		return nil
+	}
 	return &cache{dir}
+}
+
+// private reports whether this user alone can write to a directory.
+func private(dir fs.FileInfo) bool {
+	stat, ok := dir.Sys().(*syscall.Stat_t)
+	return ok && dir.IsDir() && int(stat.Uid) == os.Geteuid() && dir.Mode().Perm()&0o022 == 0
 }
 
 // entry returns where what key says is kept.
