@@ -17,4 +17,8 @@ release:
 bench:
 	go run ./testdata/bench
 
-.PHONY: build test race release bench
+# What is done to the agents, and what must hold: testdata/soak/README.md
+soak:
+	go run ./testdata/soak
+
+.PHONY: build test race release bench soak

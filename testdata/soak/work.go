@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,11 +75,7 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 			return nil, fmt.Errorf("git %s: %w\n%s", args[0], err, out)
 		}
 	}
-	var answer []byte
-	status, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", nil, map[string]any{"repo": repo}, &answer)
-	if err == nil && status >= 300 {
-		err = fmt.Errorf("add project: %d: %s", status, answer)
-	}
+	_, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", "", map[string]any{"repo": repo}, nil)
 	return &work{fleet: f, ledger: ledger}, err
 }
 
@@ -89,21 +86,19 @@ func (w *work) ask(ctx context.Context, i int, random *rand.Rand) error {
 	var b seen
 	for range 1 + random.IntN(2) {
 		before := b.ID
-		status, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", map[string]string{"Idempotency-Key": fmt.Sprint("soak-", i)},
+		_, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", fmt.Sprint("soak-", i),
 			map[string]any{"project": "shop", "pipeline": pipeline, "params": map[string]string{"n": fmt.Sprint(i)}}, &b)
 		switch {
 		case err != nil:
-			return err
-		case status >= 300:
-			return fmt.Errorf("ask for build %d of %s: status %d", i, pipeline, status)
+			return fmt.Errorf("ask for build %d of %s: %w", i, pipeline, err)
 		case before != "" && before != b.ID:
 			return fmt.Errorf("ask for build %d twice: got %s, then %s", i, before, b.ID)
 		}
 	}
 	w.asked = append(w.asked, asked{b.ID, pipeline})
 	if pipeline == "long" {
-		if status, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", nil, map[string]any{"reason": "enough"}, nil); err != nil || status >= 300 {
-			return fmt.Errorf("cancel build %d: status %d: %w", i, status, err)
+		if _, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", "", map[string]any{"reason": "enough"}, nil); err != nil {
+			return fmt.Errorf("cancel build %d: %w", i, err)
 		}
 	}
 	return nil
@@ -113,6 +108,9 @@ func (w *work) ask(ctx context.Context, i int, random *rand.Rand) error {
 // triggered included.
 func (w *work) wait(ctx context.Context, left int) error {
 	for said := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		n := 0
 		for _, state := range []string{"queued", "running"} {
 			all, err := w.list(ctx, "state="+state)
@@ -135,13 +133,13 @@ func (w *work) wait(ctx context.Context, left int) error {
 func (w *work) list(ctx context.Context, filter string) (all []seen, err error) {
 	for cursor := ""; ; {
 		var page []seen
-		status, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=200&project=shop&"+filter+cursor, nil, nil, &page)
-		if err != nil || status >= 300 {
-			return nil, fmt.Errorf("list builds: status %d: %w", status, err)
+		answer, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=200&project=shop&"+filter+"&cursor="+url.QueryEscape(cursor), "", nil, &page)
+		if err != nil {
+			return nil, fmt.Errorf("list builds: %w", err)
 		}
-		if all = append(all, page...); len(page) < 200 {
+		all = append(all, page...)
+		if cursor = answer.Get("X-Next-Cursor"); cursor == "" {
 			return all, nil
 		}
-		cursor = fmt.Sprintf("&before=%d", page[len(page)-1].Number)
 	}
 }
