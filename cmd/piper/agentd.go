@@ -43,6 +43,8 @@ type daemon struct {
 	hosts      []string
 	keepFailed bool
 	drain      time.Duration
+	heartbeat  time.Duration
+	lease      time.Duration
 	debug      bool
 }
 
@@ -77,6 +79,8 @@ piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 	c.list(&d.hosts, "host", "`NAMES` that the API is called by, beside this machine's own; commas allowed", true)
 	c.FlagSet.BoolVar(&d.keepFailed, "keep-failed", false, "keep the workspaces of builds that failed, in DIR/kept")
 	c.FlagSet.DurationVar(&d.drain, "drain-timeout", 10*time.Minute, "how long builds may go on once the agent is to end")
+	c.FlagSet.DurationVar(&d.heartbeat, "heartbeat", 5*time.Second, "tell the others every `TIME` that this agent lives")
+	c.FlagSet.DurationVar(&d.lease, "lease", 30*time.Second, "take another agent for dead that was silent for a `TIME`; the same for all of a store")
 	c.FlagSet.BoolVar(&d.debug, "debug", false, "log more")
 	c.lists["data-dir"], c.lists["tls-cert"], c.lists["tls-key"] = directories, files, files
 	c.Exec = func(ctx context.Context, _ []string) error { return d.run(ctx) }
@@ -86,6 +90,9 @@ piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 func (d *daemon) run(ctx context.Context) (err error) {
 	if d.noAPI && d.noWorker {
 		return usagef("--no-api and --no-worker leave nothing to do")
+	}
+	if d.heartbeat <= 0 || d.lease < 3*d.heartbeat {
+		return usagef("--lease %s: want three heartbeats (%s) at least, or one that is late is a death", d.lease, d.heartbeat)
 	}
 	labels, err := labelsOf(d.labels)
 	if err != nil {
@@ -307,7 +314,7 @@ func (d *daemon) agent(s store.Store, src *sources, file *operator.File, labels 
 			return factsOf(ctx, machine, keys)
 		},
 		Dir: d.dir, Name: name, Host: host, Version: piperVersion(), Labels: labels, Slots: d.slots,
-		KeepFailed: d.keepFailed, Timings: agent.Timings{Drain: d.drain}, Log: log,
+		KeepFailed: d.keepFailed, Timings: agent.Timings{Drain: d.drain, Heartbeat: d.heartbeat, Lease: d.lease}, Log: log,
 	}
 }
 

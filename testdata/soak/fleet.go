@@ -24,6 +24,8 @@ type fleet struct {
 	piper  string
 	store  string
 	agents []*agent
+	lease  time.Duration
+	next   int            // the agent that is asked first
 	harm   map[string]int // what was done, and how often
 }
 
@@ -39,8 +41,8 @@ type agent struct {
 	over chan struct{} // closed once cmd has ended
 }
 
-func newFleet(piper, dir string, n int) *fleet {
-	f := &fleet{piper: piper, store: "sqlite:" + filepath.Join(dir, "store", "piper.db"), harm: map[string]int{}}
+func newFleet(piper, dir string, n int, lease time.Duration) *fleet {
+	f := &fleet{piper: piper, store: "sqlite:" + filepath.Join(dir, "store", "piper.db"), lease: lease, harm: map[string]int{}}
 	for i := range n {
 		name := fmt.Sprintf("agent-%d", i)
 		f.agents = append(f.agents, &agent{name: name, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log")})
@@ -71,7 +73,8 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(f.piper, "agentd", "--listen", "127.0.0.1:0", "--store", f.store, "--data-dir", a.dir, "--name", a.name, "--slots", "2")
+	cmd := exec.Command(f.piper, "agentd", "--listen", "127.0.0.1:0", "--store", f.store, "--data-dir", a.dir, "--name", a.name, "--slots", "2",
+		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -146,7 +149,7 @@ func (f *fleet) suffer(ctx context.Context, random *rand.Rand, pause time.Durati
 		case what < 8:
 			f.harm["stopped past its lease"]++
 			a.signal(syscall.SIGSTOP)
-			sleep(40 * time.Second)
+			sleep(f.lease * 3 / 2)
 		default:
 			f.harm["drained"]++
 			a.signal(syscall.SIGTERM)
@@ -165,28 +168,33 @@ func (f *fleet) end() {
 	}
 }
 
+// errRefused is an answer that no other agent, and no later moment, will better.
+var errRefused = errors.New("refused")
+
 // call asks one agent after the other until one answers. The answer is decoded
 // into into, unless that is nil or takes the bytes.
-func (f *fleet) call(ctx context.Context, method, path string, header map[string]string, body, into any) (answer *http.Response, err error) {
+func (f *fleet) call(ctx context.Context, method, path, key string, body, into any) (http.Header, error) {
 	var sent []byte
 	if body != nil {
+		var err error
 		if sent, err = json.Marshal(body); err != nil {
 			return nil, err
 		}
 	}
-	for i := 0; ; i++ {
-		answer, err = f.agents[i%len(f.agents)].call(ctx, method, path, header, sent, into)
-		if err == nil || ctx.Err() != nil {
-			return answer, err
+	for {
+		header, err := f.agents[f.next%len(f.agents)].call(ctx, method, path, key, sent, into)
+		switch {
+		case err == nil, errors.Is(err, errRefused):
+			return header, err
+		case ctx.Err() != nil:
+			return nil, errors.Join(context.Cause(ctx), err)
 		}
+		f.next++
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// errBusy is an answer that another agent, or a later moment, may better.
-var errBusy = errors.New("no answer")
-
-func (a *agent) call(ctx context.Context, method, path string, header map[string]string, body []byte, into any) (*http.Response, error) {
+func (a *agent) call(ctx context.Context, method, path, key string, body []byte, into any) (http.Header, error) {
 	a.mu.Lock()
 	url := a.url
 	a.mu.Unlock()
@@ -204,8 +212,8 @@ func (a *agent) call(ctx context.Context, method, path string, header map[string
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	for name, value := range header {
-		r.Header.Set(name, value)
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -213,20 +221,20 @@ func (a *agent) call(ctx context.Context, method, path string, header map[string
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if resp.StatusCode >= 500 {
-		return resp, fmt.Errorf("%w: %s", errBusy, data)
+	case resp.StatusCode >= 500:
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, data)
+	case resp.StatusCode >= 300:
+		return nil, fmt.Errorf("%s %s: %s: %s: %w", method, path, resp.Status, data, errRefused)
 	}
 	switch into := into.(type) {
 	case nil:
 	case *[]byte:
 		*into = data
 	default:
-		if resp.StatusCode < 300 {
-			err = json.Unmarshal(data, into)
-		}
+		err = json.Unmarshal(data, into)
 	}
-	return resp, err
+	return resp.Header, err
 }

@@ -56,14 +56,18 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	builds := flags.Int("builds", 1000, "ask for `N` builds; what they trigger comes on top")
 	agents := flags.Int("agents", 3, "share the store among `N` agents")
+	lease := flags.Duration("lease", 6*time.Second, "agents take each other for dead after `TIME`")
 	calm := flags.Bool("calm", false, "do nothing to the agents")
 	pause := flags.Duration("pause", 3*time.Second, "do something to an agent every `TIME`, more or less")
+	timeout := flags.Duration("timeout", 30*time.Minute, "give up after `TIME`")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "draw what is done from `SEED`")
 	keep := flags.Bool("keep", false, "leave the directory with the store and the agents behind")
 	binary := flags.String("piper", "", "try this `FILE` instead of building one")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("it is not over after %s", *timeout))
+	defer cancel()
 	fmt.Printf("soak: %d builds, %d agents, -seed %d\n", *builds, *agents, *seed)
 
 	s := &soak{builds: *builds, piper: *binary}
@@ -81,7 +85,7 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("build piper: %w\n%s", err, out)
 		}
 	}
-	s.fleet = newFleet(s.piper, s.dir, *agents)
+	s.fleet = newFleet(s.piper, s.dir, *agents, *lease)
 	defer s.fleet.end()
 	if err := s.fleet.start(ctx); err != nil {
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -67,8 +66,8 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 	if err := os.WriteFile(ledger, nil, 0o600); err != nil {
 		return nil, err
 	}
-	file := fmt.Sprintf(pipelines, lines, ledger)
-	if err := os.WriteFile(filepath.Join(repo, "PIPER.star"), []byte(file), 0o600); err != nil {
+	text := fmt.Sprintf(pipelines, lines, ledger)
+	if err := os.WriteFile(filepath.Join(repo, "PIPER.star"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "."}, {"-c", "user.name=soak", "-c", "user.email=soak@localhost", "commit", "-q", "-m", "begin"}} {
@@ -76,11 +75,7 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 			return nil, fmt.Errorf("git %s: %w\n%s", args[0], err, out)
 		}
 	}
-	var text []byte
-	answer, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", nil, map[string]any{"repo": repo}, &text)
-	if err == nil && answer.StatusCode >= 300 {
-		err = fmt.Errorf("add project: %s: %s", answer.Status, text)
-	}
+	_, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", "", map[string]any{"repo": repo}, nil)
 	return &work{fleet: f, ledger: ledger}, err
 }
 
@@ -91,24 +86,18 @@ func (w *work) ask(ctx context.Context, i int, random *rand.Rand) error {
 	var b seen
 	for range 1 + random.IntN(2) {
 		before := b.ID
-		answer, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", map[string]string{"Idempotency-Key": fmt.Sprint("soak-", i)},
+		_, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds", fmt.Sprint("soak-", i),
 			map[string]any{"project": "shop", "pipeline": pipeline, "params": map[string]string{"n": fmt.Sprint(i)}}, &b)
 		switch {
 		case err != nil:
-			return err
-		case answer.StatusCode >= 300:
-			return fmt.Errorf("ask for build %d of %s: %s", i, pipeline, answer.Status)
+			return fmt.Errorf("ask for build %d of %s: %w", i, pipeline, err)
 		case before != "" && before != b.ID:
 			return fmt.Errorf("ask for build %d twice: got %s, then %s", i, before, b.ID)
 		}
 	}
 	w.asked = append(w.asked, asked{b.ID, pipeline})
 	if pipeline == "long" {
-		answer, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", nil, map[string]any{"reason": "enough"}, nil)
-		if err == nil && answer.StatusCode >= 300 {
-			err = errors.New(answer.Status)
-		}
-		if err != nil {
+		if _, err := w.fleet.call(ctx, http.MethodPost, "/v1/builds/"+b.ID+"/cancel", "", map[string]any{"reason": "enough"}, nil); err != nil {
 			return fmt.Errorf("cancel build %d: %w", i, err)
 		}
 	}
@@ -119,6 +108,9 @@ func (w *work) ask(ctx context.Context, i int, random *rand.Rand) error {
 // triggered included.
 func (w *work) wait(ctx context.Context, left int) error {
 	for said := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		n := 0
 		for _, state := range []string{"queued", "running"} {
 			all, err := w.list(ctx, "state="+state)
@@ -141,15 +133,12 @@ func (w *work) wait(ctx context.Context, left int) error {
 func (w *work) list(ctx context.Context, filter string) (all []seen, err error) {
 	for cursor := ""; ; {
 		var page []seen
-		answer, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=100&project=shop&"+filter+"&cursor="+url.QueryEscape(cursor), nil, nil, &page)
-		if err == nil && answer.StatusCode >= 300 {
-			err = errors.New(answer.Status)
-		}
+		answer, err := w.fleet.call(ctx, http.MethodGet, "/v1/builds?limit=200&project=shop&"+filter+"&cursor="+url.QueryEscape(cursor), "", nil, &page)
 		if err != nil {
 			return nil, fmt.Errorf("list builds: %w", err)
 		}
 		all = append(all, page...)
-		if cursor = answer.Header.Get("X-Next-Cursor"); cursor == "" {
+		if cursor = answer.Get("X-Next-Cursor"); cursor == "" {
 			return all, nil
 		}
 	}
