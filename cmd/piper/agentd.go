@@ -166,10 +166,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	} else {
 		context.AfterFunc(ctx, stop)
 	}
-	context.AfterFunc(signals.killed, func() {
+	defer context.AfterFunc(signals.killed, func() {
 		fmt.Fprintln(d.stderr, "piper: builds are given back")
 		os.Exit(signals.exitCode()) // runners end with this process, and what they run with them
-	})
+	})() // or else an agent that has ended would end thus, too
 	for range parts {
 		if failed := <-ended; failed != nil {
 			err = errors.Join(err, failed)
