@@ -18,6 +18,17 @@ type Project struct {
 	Created   time.Time       `json:"created,omitzero"`
 }
 
+// A CollectRequest asks for old builds to be deleted.
+type CollectRequest struct {
+	Project string          `json:"project,omitempty"` // "" is every project
+	Keep    store.Retention `json:"keep,omitzero"`     // zero is what each project says itself
+}
+
+// Collected is what came of it.
+type Collected struct {
+	Builds int `json:"builds"`
+}
+
 // Pipelines is what a commit of a project can build.
 type Pipelines struct {
 	Project string `json:"project"`

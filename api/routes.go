@@ -69,6 +69,8 @@ var routes = []route{
 	{"POST", "/v1/tokens", store.Admin, true, jsonBody, (*call).createToken},
 	{"DELETE", "/v1/tokens/{name}", store.Admin, true, noBody, (*call).revokeToken},
 
+	{"POST", "/v1/gc", store.Admin, true, jsonBody, (*call).collect},
+
 	{"POST", "/v1/webhooks/{project}", anyone, false, hookBody, (*call).webhook},
 }
 

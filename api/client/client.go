@@ -275,6 +275,11 @@ func (c *Client) SearchLog(ctx context.Context, ref string, q api.SearchQuery) (
 	return get[api.Found](ctx, c, path("builds", ref, "log", "search"), query)
 }
 
+// Collect deletes old builds.
+func (c *Client) Collect(ctx context.Context, r api.CollectRequest) (api.Collected, error) {
+	return tell[api.Collected](ctx, c, http.MethodPost, path("gc"), r)
+}
+
 // Agents lists the agents, by name.
 func (c *Client) Agents(ctx context.Context) ([]api.Agent, error) {
 	return get[[]api.Agent](ctx, c, path("agents"), nil)

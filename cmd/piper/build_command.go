@@ -68,6 +68,7 @@ piper build deploy --project shop --server https://ci.example.com
 // projectFlag gives c the flag that names a project of the server.
 func (c *command) projectFlag(p *string) {
 	c.FlagSet.StringVar(p, "project", "", "the `PROJECT` of the server; the one whose PIPER.star is here, unless named")
+	c.lists["project"] = serverProjects
 }
 
 func (o *buildOrder) run(ctx context.Context, args []string) error {

@@ -51,6 +51,7 @@ func commands() []entry {
 		{"drain", "have an agent take no more builds", (*app).drainCommand},
 		{"project", "list, add and remove projects", (*app).projectCommand},
 		{"token", "list, make and revoke tokens", (*app).tokenCommand},
+		{"gc", "delete old builds now", (*app).gcCommand},
 		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
 		{"backup", "copy a store while it is used", (*app).backupCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},

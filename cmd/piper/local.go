@@ -153,17 +153,15 @@ func (l *local) collect(ctx context.Context, project string) (err error) {
 		return err
 	}
 	here := 0
-	for _, b := range builds {
+	for i := range builds {
+		b := &builds[i]
 		if b.Request.Here == "" || !b.Terminal() {
 			continue
 		}
 		if here++; here <= keepBuilds || here > keepBuilds+most {
 			continue
 		}
-		if err := l.store.Purge(ctx, b.ID); err != nil {
-			return err
-		}
-		if _, err := l.store.Change(ctx, b.ID, store.Collect{}); err != nil {
+		if err := store.Delete(ctx, l.store, b); err != nil {
 			return err
 		}
 	}

@@ -143,11 +143,12 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		ts.Exec(args[1], args[2:]...) // what it exits with, until it is as it is to be, is nobody's business
 		if want.MatchString(ts.ReadFile("stdout")) || want.MatchString(ts.ReadFile("stderr")) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond) // between two looks
 	}
+	ts.Fatalf("%s never matches", args[0])
 }

@@ -171,15 +171,16 @@ func ended(s build.State) bool { return s != build.Queued && s != build.Running 
 
 // catchUp shows the events that were not shown.
 func (w *watching) catchUp(ctx context.Context, b api.Build) error {
-	if b.PlanDigest == "" {
-		return nil
-	}
 	if w.fold == nil || b.Fence != w.fence && b.State == build.Running {
+		first, err := w.api.Events(ctx, w.ref, 0, 0, 1)
+		if err != nil || len(first) == 0 || first[0].Fence == w.fence { // nothing new has happened
+			return err
+		}
 		if w.fold != nil {
 			w.end()
 			fmt.Fprintf(w.stderr, "piper: build %d was lost with its agent, and runs again\n", b.Number)
 		}
-		if err := w.begin(ctx, b); err != nil {
+		if err := w.begin(ctx, b.Number, first[0].Fence); err != nil {
 			return err
 		}
 	}
@@ -200,8 +201,8 @@ func (w *watching) catchUp(ctx context.Context, b api.Build) error {
 	}
 }
 
-// begin begins to show what happens under the fence that b has.
-func (w *watching) begin(ctx context.Context, b api.Build) error {
+// begin begins to show what happens under a fence.
+func (w *watching) begin(ctx context.Context, number, fence int64) error {
 	p, err := w.api.Plan(ctx, w.ref)
 	if err != nil {
 		return err
@@ -209,13 +210,13 @@ func (w *watching) begin(ctx context.Context, b api.Build) error {
 	w.display, err = progress.New(w.mode, progress.Options{
 		Out: w.stderr, Results: w.stdout, Color: w.colored(w.stderr), Getenv: w.env, Version: piperVersion(), File: pipelineFile,
 		Rerun: func(p *plan.Plan, node *plan.Node) string {
-			return fmt.Sprintf("piper rerun %d --from %s", b.Number, quoted(node.Name))
+			return fmt.Sprintf("piper rerun %d --from %s", number, quoted(node.Name))
 		},
 	})
 	if err != nil {
 		return err
 	}
-	w.fence, w.fold, w.over = b.Fence, build.New(p), map[stepAttempt]chan struct{}{}
+	w.fence, w.fold, w.over = fence, build.New(p), map[stepAttempt]chan struct{}{}
 	w.display.Begin(p, w.fold)
 	return nil
 }

@@ -94,7 +94,7 @@ func (v View) summary(b *store.Build, agents []Candidate, queue []string) (summa
 	case len(queue) > 0:
 		return queue[0], ""
 	case free < 0:
-		return "each agent that could run it is busy: " + agents[able].Name + " " + agents[able].Reasons[0], ""
+		return "no agent that could run it is free: " + agents[able].Name + " " + agents[able].Reasons[0], ""
 	}
 	return agents[free].Name + " is about to take it", ""
 }
