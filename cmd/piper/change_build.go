@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/api"
@@ -141,7 +145,7 @@ piper rerun 41 -p version=v1.3
 		return a.ask(ctx, o.remote, func(s *client.Client) error {
 			b, err := s.Rerun(ctx, ref, q, rand.Text())
 			if err != nil {
-				return err
+				return o.notHere(ctx, s, ref, err)
 			}
 			if !o.watch {
 				return o.told(b)
@@ -150,4 +154,25 @@ piper rerun 41 -p version=v1.3
 		})
 	}
 	return c
+}
+
+// notHere is err, or what to do about a build of piper exec, whose project no agent
+// knows: it is run again where its PIPER.star is.
+func (o *buildOrder) notHere(ctx context.Context, s *client.Client, ref string, err error) error {
+	var problem *api.Problem
+	if !errors.As(err, &problem) || problem.Status != http.StatusNotFound || o.remote.server != "" {
+		return err
+	}
+	b, missing := s.Build(ctx, ref)
+	if missing != nil {
+		return err
+	}
+	words := []string{"piper", "exec", b.Pipeline}
+	for _, name := range slices.Sorted(maps.Keys(b.Params)) {
+		words = append(words, "-p", quoted(fmt.Sprintf("%s=%v", name, b.Params[name])))
+	}
+	return &usageError{
+		message: fmt.Sprintf("build %d ran here: no agent knows its project %s", b.Number, b.Project),
+		hint:    "run it again where its PIPER.star is: " + strings.Join(words, " "),
+	}
 }
