@@ -20,7 +20,7 @@ func (l *life) startAfter(ctx context.Context, b store.Build) error {
 	if err != nil {
 		return fmt.Errorf("read its plan: %w", err)
 	}
-	p, err := plan.Decode(data)
+	p, err := store.DecodePlan(data)
 	if err != nil {
 		return fmt.Errorf("read its plan: %w", err)
 	}

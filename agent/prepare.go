@@ -73,7 +73,7 @@ func (r *run) planned(ctx context.Context, tree Tree) (p *plan.Plan, expand Expa
 		if err := persist(ctx, func() (err error) { data, err = r.Store.Blob(ctx, b.Plan); return err }); err != nil {
 			return nil, nil, fmt.Errorf("read its plan: %w", err)
 		}
-		if p, err = plan.Decode(data); err != nil {
+		if p, err = store.DecodePlan(data); err != nil {
 			return nil, nil, fmt.Errorf("read its plan: %w", err)
 		}
 		if !slices.ContainsFunc(p.Nodes, func(n plan.Node) bool { return n.Expand() != nil }) {
@@ -89,7 +89,7 @@ func (r *run) planned(ctx context.Context, tree Tree) (p *plan.Plan, expand Expa
 	if b.Plan != "" && b.Plan != digest {
 		return nil, nil, fmt.Errorf("it was planned as %s, and %s has another plan for it: what it depends on is not the same here", b.Plan, r.Name)
 	}
-	err = persist(ctx, func() error { return r.Store.PutBlob(ctx, digest, p.Canonical()) })
+	err = persist(ctx, func() error { _, err := store.PutPlan(ctx, r.Store, p); return err })
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep its plan: %w", err)
 	}

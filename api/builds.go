@@ -250,7 +250,7 @@ func (c *call) planOf(b *store.Build) (*plan.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
 	}
-	return plan.Decode(data)
+	return store.DecodePlan(data)
 }
 
 // fence is the one under which happened what there is to tell of b. Whoever ends
@@ -324,7 +324,11 @@ func (c *call) showPlan() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&answer{text: data, kind: "application/json"}).with("ETag", `"`+b.Plan+`"`), nil
+	text, err := store.PlanText(data)
+	if err != nil {
+		return nil, err
+	}
+	return (&answer{text: text, kind: "application/json"}).with("ETag", `"`+b.Plan+`"`), nil
 }
 
 func (c *call) listEvents() (*answer, error) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -63,9 +61,11 @@ func (r *recording) begin(ctx context.Context) (err error) {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	canonical := r.plan.Canonical()
-	sum := sha256.Sum256(canonical)
-	digest := "sha256:" + hex.EncodeToString(sum[:])
+	var digest string
+	err = store.Insist(ctx, func() (err error) { digest, err = store.PutPlan(ctx, r.store, r.plan); return err })
+	if err != nil {
+		return err
+	}
 	b := r.born
 	for _, c := range []store.Change{
 		store.Claim{Agent: r.id, Nonce: string(r.id), Max: 1, At: b.Created},
@@ -77,9 +77,6 @@ func (r *recording) begin(ctx context.Context) (err error) {
 	}
 	r.plan = nil
 	if b.Number, err = r.store.NextNumber(ctx); err != nil {
-		return err
-	}
-	if err := store.Insist(ctx, func() error { return r.store.PutBlob(ctx, digest, canonical) }); err != nil {
 		return err
 	}
 	if err := store.Insist(ctx, func() error { _, err := r.store.Enqueue(ctx, b); return err }); err != nil {

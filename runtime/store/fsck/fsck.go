@@ -202,12 +202,17 @@ func (c *checker) planned(digest string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
+	text, err := store.PlanText(data)
+	if err != nil {
+		c.find("plan", "%s: %v", digest, err)
+		return nil, nil
+	}
+	sum := sha256.Sum256(text)
 	if got := "sha256:" + hex.EncodeToString(sum[:]); got != digest {
 		c.find("plan", "%s is there, and has the digest %s", digest, got)
 		return nil, nil
 	}
-	p, err := plan.Decode(data)
+	p, err := plan.Decode(text)
 	if err != nil {
 		c.find("plan", "%s: %v", digest, err)
 		return nil, nil

@@ -143,6 +143,8 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 				require.NoError(t, w.PutBlob(t.Context(), "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", []byte("{}")))
 			},
 			want: []string{"plan: sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a: decode plan: unknown plan format: it has format 0, this piper reads format 1"}},
+		"a plan cut short": {build: func(b *store.Build) { b.Plan = "sha256:cut" }, after: func(w *world) { require.NoError(t, w.PutBlob(t.Context(), "sha256:cut", []byte("\x1f\x8b"))) },
+			want: []string{"plan: sha256:cut: decompress plan: unexpected EOF"}},
 		"events that cannot be": {after: func(w *world) {
 			require.NoError(t, w.AppendEvents(t.Context(), store.EventKey{Build: "b", Fence: 1, Seq: 1}, []build.Event{{Seq: 1, Time: at, Kind: build.AttemptStarted, Node: "unit", Attempt: 1}}))
 		}, want: []string{"events: fence 1, event 1: "}},
