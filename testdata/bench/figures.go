@@ -255,8 +255,8 @@ func kept(t *trial, name, mode string, must, stretch float64) {
 	run := t.lines(n, mode)
 	cat := t.side("cat into a file", t.programs.peer("sh"), "-c", run+" | cat > kept")
 	t.row(
-		row{name: name, work: work + ", kept", piper: t.talker(run, "--progress=quiet"), peer: cat, must: must, stretch: stretch},
-		row{name: name, work: work + ", kept and shown", piper: t.talker(run), peer: cat},
+		row{name: name, work: work + ", kept", piper: t.forget(t.talker(run, "--progress=quiet")), peer: cat, must: must, stretch: stretch},
+		row{name: name, work: work + ", kept and shown", piper: t.forget(t.talker(run)), peer: cat},
 	)
 }
 
