@@ -138,7 +138,7 @@ func TestRequestsThatAreBroken(t *testing.T) {
 	}
 }
 
-// Who says slowly what he wants is hung up on.
+// Over a real connection, who says slowly what he wants is hung up on.
 func TestSlowHeader(t *testing.T) {
 	w := newWorld(t)
 	conn, err := net.Dial("tcp", listening(t, w.handler))
