@@ -81,6 +81,11 @@ func TestCreateBuildRefuses(t *testing.T) {
 		"a ref for git":     {`{"project":"shop","ref":"--upload-pack=x"}`, 422, `"field":"ref"`},
 		"a ref with a line": {`{"project":"shop","ref":"a\nb"}`, 422, `"field":"ref"`},
 		"a ref with ESC":    {`{"project":"shop","ref":"a\u001bb"}`, 422, `"field":"ref"`},
+		"a ref of a shell":  {`{"project":"shop","ref":"$(id)"}`, 422, `"field":"ref"`},
+		"a quoted ref":      {"{\"project\":\"shop\",\"ref\":\"`id`\"}", 422, `"field":"ref"`},
+		"a ref with a gap":  {`{"project":"shop","ref":"a b"}`, 422, `"field":"ref"`},
+		"a dash":            {`{"project":"shop","ref":"-"}`, 422, `"field":"ref"`},
+		"a name of ld.so":   {`{"project":"shop","params":{"LD_PRELOAD":"/x.so"}}`, 422, `"field":"params.LD_PRELOAD"`},
 		"a ref up":          {`{"project":"shop","ref":"../x"}`, 422, `"field":"ref"`},
 		"a long ref":        {`{"project":"shop","ref":"` + strings.Repeat("a", 5<<10) + `"}`, 422, `"field":"ref"`},
 	} {
@@ -192,6 +197,12 @@ func TestStoreIsAway(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 	require.NotContains(t, a.text, "10.0.0.7")
 	require.Equal(t, "2", a.Header.Get("Retry-After"))
+
+	broken.err = fmt.Errorf("enqueue: %w: /srv/piper.db", store.ErrFull)
+	a = w.do("POST", "/v1/builds", `{"project":"shop"}`, "Idempotency-Key", "k")
+	require.Equal(t, http.StatusInsufficientStorage, a.StatusCode)
+	require.NotContains(t, a.text, "piper.db")
+	require.Equal(t, "[]\n", w.do("GET", "/v1/builds", "").text, "reading goes on, and there is none")
 
 	// It was made, and the answer was lost.
 	broken.err, broken.lost = nil, 1

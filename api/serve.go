@@ -312,6 +312,9 @@ func (h *handler) explain(r *http.Request, err error) *Problem {
 		return problem(http.StatusNotFound, "not-found", err.Error())
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrFenced):
 		return problem(http.StatusConflict, "conflict", err.Error())
+	case errors.Is(err, store.ErrFull):
+		h.log().Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		return problem(http.StatusInsufficientStorage, "store-full", "the disk of the store is full: nothing was kept, and what is there can be read")
 	case errors.Is(err, store.ErrCursor):
 		return problem(http.StatusBadRequest, "bad-cursor", err.Error())
 	}
