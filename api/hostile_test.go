@@ -138,6 +138,12 @@ func TestRequestsThatAreBroken(t *testing.T) {
 		"endless chunks":      {post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat("x", 0x10000)+"\r\n", 17), 413},
 		"CONNECT":             {"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n", 405},
 		"no such method":      {"BREW /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+		"HTTP/2":              {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 421},                               // it names no host
+		"a folded header":     {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", 200}, // RFC 9112 allows a server to take it for a space,
+		"a folded length":     {post + "Content-Length:\r\n 2\r\n\r\n{}", 422},                         // which it then is everywhere
+		"bare line feeds":     {"GET /healthz HTTP/1.1\nHost: localhost\n\n", 200},                     // and this for a line end
+		"a bare return":       {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n", 400},
+		"a chunk cut short":   {post + "Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", 400},
 		"no HTTP":             {"\x16\x03\x01\x00\xa5\r\n\r\n", 400},
 		"a NUL in a header":   {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400},
 		"a bad length":        {post + "Content-Length: -1\r\n\r\n", 400},
