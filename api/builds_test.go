@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -81,6 +84,11 @@ func TestCreateBuildRefuses(t *testing.T) {
 		"a ref for git":     {`{"project":"shop","ref":"--upload-pack=x"}`, 422, `"field":"ref"`},
 		"a ref with a line": {`{"project":"shop","ref":"a\nb"}`, 422, `"field":"ref"`},
 		"a ref with ESC":    {`{"project":"shop","ref":"a\u001bb"}`, 422, `"field":"ref"`},
+		"a ref of a shell":  {`{"project":"shop","ref":"$(id)"}`, 422, `"field":"ref"`},
+		"a quoted ref":      {"{\"project\":\"shop\",\"ref\":\"`id`\"}", 422, `"field":"ref"`},
+		"a ref with a gap":  {`{"project":"shop","ref":"a b"}`, 422, `"field":"ref"`},
+		"a dash":            {`{"project":"shop","ref":"-"}`, 422, `"field":"ref"`},
+		"a name of ld.so":   {`{"project":"shop","params":{"LD_PRELOAD":"/x.so"}}`, 422, `"field":"params.LD_PRELOAD"`},
 		"a ref up":          {`{"project":"shop","ref":"../x"}`, 422, `"field":"ref"`},
 		"a long ref":        {`{"project":"shop","ref":"` + strings.Repeat("a", 5<<10) + `"}`, 422, `"field":"ref"`},
 	} {
@@ -192,6 +200,12 @@ func TestStoreIsAway(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 	require.NotContains(t, a.text, "10.0.0.7")
 	require.Equal(t, "2", a.Header.Get("Retry-After"))
+
+	broken.err = fmt.Errorf("enqueue: %w: /srv/piper.db", store.ErrFull)
+	a = w.do("POST", "/v1/builds", `{"project":"shop"}`, "Idempotency-Key", "k")
+	require.Equal(t, http.StatusInsufficientStorage, a.StatusCode)
+	require.NotContains(t, a.text, "piper.db")
+	require.Equal(t, "[]\n", w.do("GET", "/v1/builds", "").text, "reading goes on, and there is none")
 
 	// It was made, and the answer was lost.
 	broken.err, broken.lost = nil, 1
@@ -515,4 +529,77 @@ func TestWhy(t *testing.T) {
 	require.Equal(t, "it is running", why.Summary)
 	_, err = w.admin.Why(ctx, ref(b), "untt")
 	require.ErrorContains(t, err, "did you mean unit?")
+}
+
+// For each agent it says each requirement with the value seen and the author's
+// reason, and what of the queue is in the way; over a real connection as well.
+func TestWhyWithAgents(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	server := httptest.NewServer(w.handler)
+	defer server.Close()
+	c := &client.Client{URL: server.URL, Token: w.tokens[store.Read], HTTP: &http.Client{Transport: &checked{t, server.Client().Transport}}}
+	for _, a := range []store.Agent{
+		{ID: "1", Name: "mac", Slots: 1, Seen: at, Facts: map[string]string{"os": "darwin"}},
+		{ID: "2", Name: "old", Slots: 1, Seen: at, Draining: true, Facts: map[string]string{"os": "linux", "tools.docker": "24.0"}},
+	} {
+		require.NoError(t, w.Join(ctx, a))
+	}
+	holder := w.started(example())
+	requires := []plan.Requirement{{Op: "eq", Key: "os", Values: []string{"linux"}}, {Op: "at_least", Key: "tools.docker", Values: []string{"25.0"}, Reason: "image store"}}
+	b, err := w.Enqueue(ctx, store.NewBuild(build.NewID(at), 98, store.Request{Project: "shop"}, at))
+	require.NoError(t, err)
+	w.change(b.ID, store.Claim{Agent: agent, Nonce: "n", Max: 3, At: at})
+	w.change(b.ID, store.Planned{Agent: agent, Fence: 1, Commit: commit, Plan: example().Digest(), Requires: requires, Groups: []string{"deploy"}, Total: 5})
+	_, err = w.ChangeGroup(ctx, "deploy", store.Acquire{Waiter: store.Waiter{Build: holder.ID, Number: holder.Number}})
+	require.NoError(t, err)
+	w.change(b.ID, store.HandOver{Agent: agent, Fence: 1, Nonce: "h", At: at})
+	_, err = w.Enqueue(ctx, store.NewBuild(build.NewID(at), 99, store.Request{Project: "shop", Priority: 5}, at))
+	require.NoError(t, err)
+
+	why, err := c.Why(ctx, ref(b), "")
+	require.NoError(t, err)
+	require.Equal(t, "no eligible agent", why.Summary)
+	require.Equal(t, "old lacks the least: image store: needs tools.docker at least 25.0, found 24.0", why.Nearest)
+	require.Equal(t, []string{fmt.Sprintf(`concurrency "deploy" is held by build %d`, holder.Number), "1 build is queued before it, 1 of them with a higher priority"}, why.Queue)
+	require.Equal(t, requires, why.Wants)
+	require.Equal(t, []placement.Candidate{
+		{ID: "2", Name: "old", Reasons: []string{"is draining"}, Checks: []placement.Check{
+			{Wanted: "os linux", Met: true, Found: "linux"}, {Wanted: "tools.docker at least 25.0", Found: "24.0", Reason: "image store"}}},
+		{ID: "1", Name: "mac", Free: 1, Checks: []placement.Check{
+			{Wanted: "os linux", Found: "darwin"}, {Wanted: "tools.docker at least 25.0", Found: "nothing", Reason: "image store"}}},
+	}, why.Agents)
+	step, err := c.Why(ctx, ref(b), "unit")
+	require.NoError(t, err)
+	require.Equal(t, why.Agents, step.Agents, "a step waits for what its build waits for")
+}
+
+func BenchmarkWhy(b *testing.B) {
+	ctx := b.Context()
+	s := store.NewMemory()
+	for i := range 500 {
+		require.NoError(b, s.Join(ctx, store.Agent{ID: store.AgentID(fmt.Sprint(i)), Name: fmt.Sprint("a", i), Slots: 1, Seen: at, Facts: map[string]string{"os": "linux", "tools.docker": "24.0"}}))
+	}
+	var asked store.Build
+	for i := range 1000 {
+		var err error
+		asked, err = s.Enqueue(ctx, store.NewBuild(build.NewID(at), int64(i+1), store.Request{Project: "shop"}, at))
+		require.NoError(b, err)
+	}
+	p := example()
+	require.NoError(b, s.PutBlob(ctx, p.Digest(), p.Canonical()))
+	for _, c := range []store.Change{
+		store.Claim{Agent: agent, Nonce: "n", Max: 3, At: at},
+		store.Planned{Agent: agent, Fence: 1, Commit: commit, Plan: p.Digest(), Requires: []plan.Requirement{{Op: "at_least", Key: "tools.docker", Values: []string{"25.0"}}}},
+		store.HandOver{Agent: agent, Fence: 1, Nonce: "h", At: at},
+	} {
+		_, err := s.Change(ctx, asked.ID, c)
+		require.NoError(b, err)
+	}
+	c := client.InProcess((&api.Server{Store: s}).HandlerAs(store.Token{Role: store.Read}))
+	for b.Loop() {
+		why, err := c.Why(ctx, string(asked.ID), "")
+		require.NoError(b, err)
+		require.Len(b, why.Agents, 500)
+	}
 }

@@ -64,6 +64,10 @@ func TestRequestsThatAreNotMeantForUs(t *testing.T) {
 		"a NUL":            {"GET", "/v1/builds/%00", "", nil, 404},
 		"another case":     {"GET", "/V1/Builds", "", nil, 404},
 		"look-alikes":      {"GET", "/v1/builds/%D1%96", "", nil, 404},
+		"a cookie":         {"GET", "/v1/builds", "", []string{"Authorization", "", "Cookie", "token=" + token + "; session=" + token}, 401},
+		"markup in a name": {"GET", "/v1/builds/%3Cimg%20src=x%20onerror=alert(1)%3E", "", nil, 404},
+		"markup in a list": {"GET", "/v1/builds?state=%3C/script%3E%3Cscript%3E", "", nil, 400},
+		"a long name":      {"GET", "/v1/builds/" + strings.Repeat("a", 60_000), "", nil, 404},
 		"a redirect":       {"GET", "/healthz?next=//evil", "", nil, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +80,9 @@ func TestRequestsThatAreNotMeantForUs(t *testing.T) {
 				require.Empty(t, a.Header.Get("Location"))
 			}
 			require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
+			require.Contains(t, a.Header.Get("Content-Security-Policy"), "default-src 'none'")
 			require.NotContains(t, a.text, token)
+			require.NotContains(t, a.text, "<", "nothing in JSON is markup")
 			if test.status >= 400 && test.method != "HEAD" {
 				a.problem(t)
 			}
@@ -130,6 +136,18 @@ func TestRequestsThatAreBroken(t *testing.T) {
 		"a body too long":     {post + "Content-Length: 2000000\r\n\r\n", 413},
 		"a length that lies":  {post + "Content-Length: 2\r\n\r\n{\"project\":\"shop\"}", 400}, // two bytes are no JSON
 		"endless chunks":      {post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat("x", 0x10000)+"\r\n", 17), 413},
+		"CONNECT":             {"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n", 405},
+		"no such method":      {"BREW /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+		"HTTP/2":              {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 421},                               // it names no host
+		"a folded header":     {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", 200}, // RFC 9112 allows a server to take it for a space,
+		"a folded length":     {post + "Content-Length:\r\n 2\r\n\r\n{}", 422},                         // which it then is everywhere
+		"bare line feeds":     {"GET /healthz HTTP/1.1\nHost: localhost\n\n", 200},                     // and this for a line end
+		"a bare return":       {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n", 400},
+		"a chunk cut short":   {post + "Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", 400},
+		"no HTTP":             {"\x16\x03\x01\x00\xa5\r\n\r\n", 400},
+		"a NUL in a header":   {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400},
+		"a bad length":        {post + "Content-Length: -1\r\n\r\n", 400},
+		"a bad chunk":         {post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400},
 		"absolute, elsewhere": {"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +156,67 @@ func TestRequestsThatAreBroken(t *testing.T) {
 	}
 }
 
-// Who says slowly what he wants is hung up on.
+// Whatever takes JSON is as strict as everything else that does, says which field
+// is wrong, and changes nothing.
+func TestBodiesThatAreBroken(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	b := w.started(example())
+	require.NoError(t, w.Join(ctx, store.Agent{ID: agent, Name: "a1", Slots: 1}))
+	before := w.everything()
+	for _, route := range []struct{ method, path, field string }{
+		{"PUT", "/v1/projects/shop", "repo"}, {"PUT", "/v1/projects/new", "repo"}, {"POST", "/v1/builds", "project"}, {"POST", "/v1/builds/" + ref(b) + "/cancel", "reason"},
+		{"POST", "/v1/builds/" + ref(b) + "/rerun", "from"}, {"POST", "/v1/builds/" + ref(b) + "/approve", "node"}, {"POST", "/v1/tokens", "name"}, {"POST", "/v1/gc", "project"},
+	} {
+		for name, test := range map[string]struct {
+			body, kind string
+			status     int
+			field      string
+		}{
+			"not JSON":      {`{"` + route.field + `":`, "", 400, ""},
+			"unknown":       {`{"nosuch":1}`, "", 400, "nosuch"},
+			"another type":  {`{"` + route.field + `":{"x":7}}`, "", 400, route.field},
+			"a number":      {`{"` + route.field + `":7}`, "", 400, route.field},
+			"twice":         {`{"` + route.field + `":null,"` + route.field + `":null}`, "", 400, route.field},
+			"not an object": {`"x"`, "", 400, ""},
+			"too large":     {`{` + strings.Repeat(" ", 1<<20-2) + `} `, "", 413, ""},
+			"a form":        {route.field + "=x", "application/x-www-form-urlencoded", 415, ""},
+			"text":          {`{}`, "text/plain", 415, ""},
+		} {
+			t.Run(route.method+" "+route.path+" "+name, func(t *testing.T) {
+				kind := test.kind
+				if kind == "" {
+					kind = "application/json"
+				}
+				a := w.do(route.method, route.path, test.body, "Content-Type", kind)
+				require.Equal(t, test.status, a.StatusCode, a.text)
+				if p := a.problem(t); test.field != "" {
+					require.Len(t, p.Errors, 1)
+					require.True(t, strings.HasPrefix(p.Errors[0].Field, test.field), p.Errors[0].Field)
+				}
+			})
+		}
+	}
+	require.Equal(t, before, w.everything())
+	require.Equal(t, 422, w.do("POST", "/v1/builds", `{`+strings.Repeat(" ", 1<<20-2)+`}`).StatusCode, "1 MiB is not too large")
+}
+
+// everything is all that a request could have changed.
+func (w *world) everything() []any {
+	w.t.Helper()
+	ctx := w.t.Context()
+	builds, _, err := w.List(ctx, store.Filter{}, "", 100)
+	require.NoError(w.t, err)
+	projects, err := w.Projects(ctx)
+	require.NoError(w.t, err)
+	agents, err := w.Agents(ctx)
+	require.NoError(w.t, err)
+	tokens, err := w.Tokens(ctx)
+	require.NoError(w.t, err)
+	return []any{builds, projects, agents, tokens}
+}
+
+// Over a real connection, who says slowly what he wants is hung up on.
 func TestSlowHeader(t *testing.T) {
 	w := newWorld(t)
 	conn, err := net.Dial("tcp", listening(t, w.handler))

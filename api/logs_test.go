@@ -219,3 +219,36 @@ func TestFollowFromTheQueue(t *testing.T) {
 	}
 	require.Equal(t, []string{"v1"}, lines)
 }
+
+// A token that is revoked between two pages of a log is given no more of it, nor
+// of one that it follows.
+func TestLogEndsWithItsToken(t *testing.T) {
+	w := newWorld(t)
+	b := w.logged("one\ntwo\n")
+	c := w.as(w.token(store.Token{Name: "short", Role: store.Read}))
+	log, err := c.Log(t.Context(), ref(b), api.LogQuery{Step: "unit", To: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{"one"}, texts(log.Lines))
+	following := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		for line, err := range c.Follow(t.Context(), ref(b), api.LogQuery{Step: "unit"}) {
+			if err != nil {
+				ended <- err
+				return
+			}
+			if line.Number == 2 {
+				close(following)
+			}
+		}
+		ended <- nil
+	}()
+	<-following
+	require.NoError(t, w.RevokeToken(t.Context(), "short"))
+	var p *api.Problem
+	_, err = c.Log(t.Context(), ref(b), api.LogQuery{Step: "unit", From: log.Next})
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, http.StatusUnauthorized, p.Status)
+	require.ErrorAs(t, <-ended, &p)
+	require.Equal(t, http.StatusUnauthorized, p.Status)
+}

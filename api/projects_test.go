@@ -48,7 +48,7 @@ func TestProjects(t *testing.T) {
 
 func TestReposThatAreRefused(t *testing.T) {
 	w := newWorld(t)
-	for _, repo := range []string{"", "ext::sh -c id", "ext::sh", "file:///etc", "git://host/x", "http://169.254.169.254/x", "ssh://-oProxyCommand=x/y", "-u", "https://user:pw@host/x", "https:///x", "host:", "-x:y", "a b", "x\x1b", "relative/path"} {
+	for _, repo := range []string{"", "ext::sh -c id", "ext::sh", "file:///etc", "git://host/x", "http://169.254.169.254/x", "http://[::1]/x", "ssh://-oProxyCommand=x", "ssh://-oProxyCommand=x/y", "-u", "https://user:pw@host/x", "https:///x", "host:", "-x:y", "a b", "x\x1b", "relative/path"} {
 		a := w.do("PUT", "/v1/projects/new", `{"repo":`+jsonText(repo)+`}`)
 		if repo == "host:" {
 			continue // git's own short form: it is for the agent to judge

@@ -47,6 +47,9 @@ func (s *Server) handler(as *store.Token) http.Handler {
 	found := router(h.serve, h.refuse)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer h.recover(w, r)
+		if r.ContentLength != 0 { // also of who is refused: what he has still to send is waited for
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(slowBody)) // what cannot do that is in this process
+		}
 		header := w.Header()
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")
@@ -204,14 +207,15 @@ func (c *call) open(route *route) error {
 	}
 	if r.ContentLength != 0 {
 		deadline := http.NewResponseController(c.w)
-		deadline.SetReadDeadline(time.Now().Add(slow)) // what cannot do that is in this process
+		deadline.SetReadDeadline(time.Now().Add(slow))
 		r.Body = &patient{http.MaxBytesReader(c.w, r.Body, limit), deadline}
 	}
 	return nil
 }
 
-// patient ends a deadline of reading with the body: the connection is listened
-// to until the answer is there, however long that takes.
+// patient ends a deadline of reading once the body is there: then the connection
+// is listened to until the answer is, however long that takes. One that fails keeps
+// its deadline, or what is left of it would be waited for without end.
 type patient struct {
 	io.ReadCloser
 	deadline *http.ResponseController
@@ -219,7 +223,7 @@ type patient struct {
 
 func (p *patient) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
-	if err != nil {
+	if err == io.EOF {
 		p.deadline.SetReadDeadline(time.Time{})
 	}
 	return n, err
@@ -308,6 +312,9 @@ func (h *handler) explain(r *http.Request, err error) *Problem {
 		return problem(http.StatusNotFound, "not-found", err.Error())
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrFenced):
 		return problem(http.StatusConflict, "conflict", err.Error())
+	case errors.Is(err, store.ErrFull):
+		h.log().Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		return problem(http.StatusInsufficientStorage, "store-full", "the disk of the store is full: nothing was kept, and what is there can be read")
 	case errors.Is(err, store.ErrCursor):
 		return problem(http.StatusBadRequest, "bad-cursor", err.Error())
 	}

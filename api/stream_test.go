@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -264,6 +265,53 @@ func TestStreamsThatBreak(t *testing.T) {
 	}
 	for seq := int64(2); seq <= events; seq++ {
 		w.happens(b.ID, 1, seq, build.Event{Kind: build.CancelRequested})
+	}
+	all.Wait()
+}
+
+// Many follow one build, and a quarter of them never reads: all the others get
+// everything.
+func TestStreamsOfMany(t *testing.T) {
+	w := newWorld(t)
+	b := w.started(example())
+	address := listening(t, w.handler)
+	const events, readers, mute = 200, 150, 50
+	for range mute {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "GET /v1/events?topics=build:%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", b.ID, w.tokens[store.Read])
+		require.NoError(t, err)
+	}
+	var all sync.WaitGroup
+	for range readers {
+		all.Go(func() {
+			c := &client.Client{URL: "http://" + address, Token: w.tokens[store.Read]}
+			want := int64(1)
+			for m, err := range c.Watch(t.Context(), "", "build:"+ref(b)) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var ev api.BuildEvent
+				if m.Kind != api.MessageEvent {
+					continue
+				}
+				if err := json.Unmarshal(m.Data, &ev); err != nil || ev.Seq != want {
+					t.Errorf("event %d came and not %d: %v", ev.Seq, want, err)
+					return
+				}
+				if want++; want > events {
+					return
+				}
+			}
+		})
+	}
+	w.listening(readers + mute)
+	large := strings.Repeat("x", 8<<10)
+	w.happens(b.ID, 1, 1, begun)
+	for seq := int64(2); seq <= events; seq++ {
+		w.happens(b.ID, 1, seq, build.Event{Kind: build.CancelRequested, Reason: large})
 	}
 	all.Wait()
 }

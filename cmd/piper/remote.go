@@ -109,6 +109,8 @@ func (a *app) printProblem(p *api.Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		fmt.Fprintln(a.stderr, "hint: --token-file FILE, or PIPER_TOKEN_FILE; an agent writes its first token to DIR/token")
+	case http.StatusMisdirectedRequest:
+		fmt.Fprintln(a.stderr, `hint: "piper agentd --host NAME" has the server answer to a name`)
 	case http.StatusForbidden:
 		fmt.Fprintln(a.stderr, `hint: "piper token add" of somebody with the role admin makes a token that may`)
 	}

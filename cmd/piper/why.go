@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
@@ -69,7 +70,11 @@ func explainWhy(w io.Writer, why api.Why) {
 		}
 		for _, check := range agent.Checks {
 			if check.Met {
-				fmt.Fprintf(w, "  ✓ %s\n", check.Wanted)
+				seen := ""
+				if !strings.HasSuffix(check.Wanted, check.Found) {
+					seen = ", found " + check.Found
+				}
+				fmt.Fprintf(w, "  ✓ %s%s\n", check.Wanted, seen)
 				continue
 			}
 			fmt.Fprintf(w, "  ✗ %s\n", facts.Lack{Reason: check.Reason, Wanted: check.Wanted, Found: check.Found, Hint: check.Hint})

@@ -79,6 +79,25 @@ func Keys(requirements []plan.Requirement) (keys []string) {
 	return keys
 }
 
+// Seen says what values have of the facts that a requirement names.
+func Seen(values map[string]string, r plan.Requirement) string {
+	keys := Keys([]plan.Requirement{r})
+	var seen []string
+	for _, key := range keys {
+		found := "nothing"
+		if value, ok := values[key]; ok && value == "" {
+			found = "it without a version"
+		} else if ok {
+			found = human(key, value)
+		}
+		if len(keys) > 1 {
+			found = key + " " + found
+		}
+		seen = append(seen, found)
+	}
+	return strings.Join(seen, ", ")
+}
+
 // A source knows facts.
 type source interface {
 	Get(ctx context.Context, key string) (value string, ok bool, err error)

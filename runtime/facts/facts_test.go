@@ -281,6 +281,19 @@ func TestKeys(t *testing.T) {
 }
 
 // Check asks for what is named, and asks no tool when it only has to be there.
+func TestSeen(t *testing.T) {
+	values := map[string]string{"os": "linux", "memory": "17179869184", "tools.mute": ""}
+	for want, r := range map[string]plan.Requirement{
+		"linux":                          req("eq", "os", "linux"),
+		"16.0GiB":                        req("at_least", "memory", "8GiB"),
+		"it without a version":           req("has", "tools.mute"),
+		"nothing":                        of("not", req("has", "tools.docker")),
+		"os linux, tools.docker nothing": of("any_of", req("eq", "os", "linux"), req("has", "tools.docker")),
+	} {
+		require.Equal(t, want, facts.Seen(values, r))
+	}
+}
+
 func TestCheckAsksNoMore(t *testing.T) {
 	m := bench(t, map[string]string{"a": "", "b": "", "c": ""})
 	var asked []string

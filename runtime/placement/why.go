@@ -49,7 +49,7 @@ type Candidate struct {
 type Check struct {
 	Wanted string `json:"wanted"`           // such as "tools.docker at least 25.0"
 	Met    bool   `json:"met"`              //
-	Found  string `json:"found,omitempty"`  // the value seen, when it is not met
+	Found  string `json:"found,omitempty"`  // the value seen
 	Reason string `json:"reason,omitempty"` // the author's
 	Hint   string `json:"hint,omitempty"`   // the fact that was meant, when nobody knows the one that was written
 }
@@ -158,7 +158,7 @@ func check(values map[string]string, r plan.Requirement) []Check {
 	unmet, ok := err.(facts.Unmet)
 	switch {
 	case err == nil:
-		return []Check{{Wanted: facts.Describe(r), Met: true, Reason: r.Reason}}
+		return []Check{{Wanted: facts.Describe(r), Met: true, Found: facts.Seen(values, r), Reason: r.Reason}}
 	case !ok:
 		return []Check{{Wanted: facts.Describe(r), Found: err.Error(), Reason: r.Reason}}
 	}

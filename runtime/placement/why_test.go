@@ -62,7 +62,7 @@ func TestCandidates(t *testing.T) {
 	w := placement.Explain(&b, placement.View{Now: now, Agents: []store.Agent{agent("m", mac), agent("a", gpu, full)}})
 	require.Equal(t, []placement.Candidate{
 		{ID: "id-a", Name: "a", Reasons: []string{"runs 1 of 1 builds"}, Checks: []placement.Check{
-			{Wanted: "os linux", Met: true},
+			{Wanted: "os linux", Met: true, Found: "linux"},
 			{Wanted: "tools.docker at least 25.0", Found: "24.0", Reason: "image store"},
 			{Wanted: "tools.cuda", Found: "nothing", Reason: "training"},
 		}},

@@ -41,7 +41,8 @@ var (
 	ErrConflict = errors.New("conflict")   // the guard of a Change does not hold, or a key has other content
 	ErrFenced   = errors.New("lease lost") // the build has another fence or owner: whoever asked has no say any more
 	ErrCursor   = errors.New("no such cursor")
-	ErrInDoubt  = errors.New("in doubt") // no answer came: it may have happened; send the same again
+	ErrFull     = errors.New("the store is full") // it did not happen; what is there can be read
+	ErrInDoubt  = errors.New("in doubt")          // no answer came: it may have happened; send the same again
 )
 
 // A Purger deletes what is kept of a build beside itself. It comes before

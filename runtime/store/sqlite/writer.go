@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
@@ -93,7 +94,7 @@ func (w *writer) send(r *request) error {
 	}
 	select {
 	case <-r.done:
-		return r.err
+		return full(r.err)
 	case <-r.ctx.Done():
 		return fmt.Errorf("%w: %w", store.ErrInDoubt, r.ctx.Err())
 	}
@@ -199,6 +200,15 @@ func doubtful(what string, err error) error {
 		}
 	}
 	return fmt.Errorf("%w: %s: %w", store.ErrInDoubt, what, err)
+}
+
+// full tells a disk that has no room left from other errors.
+func full(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == codes.SQLITE_FULL || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
 }
 
 // An undo is the error of a guard that comes after something was written.

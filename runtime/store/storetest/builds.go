@@ -499,7 +499,7 @@ func listed(s suite) {
 		for _, size := range []int{1, 4, n, n + 1} {
 			var got []build.ID
 			for cursor, pages := "", 0; ; pages++ {
-				page, next, err := s.List(s.ctx, f, cursor, size)
+				page, next, err := s.from.List(s.ctx, f, cursor, size)
 				require.NoError(s.t, err)
 				require.LessOrEqual(s.t, len(page), size)
 				require.LessOrEqual(s.t, pages, n)
@@ -514,13 +514,13 @@ func listed(s suite) {
 			require.Equal(s.t, want[name], got, "%s, pages of %d", name, size)
 		}
 	}
-	page, _, err := s.List(s.ctx, store.Filter{Owner: a, State: build.Running}, "", n)
+	page, _, err := s.from.List(s.ctx, store.Filter{Owner: a, State: build.Running}, "", n)
 	require.NoError(s.t, err)
 	require.Len(s.t, page, 5)
-	_, _, err = s.List(s.ctx, store.Filter{}, "forged", 5)
+	_, _, err = s.from.List(s.ctx, store.Filter{}, "forged", 5)
 	require.ErrorIs(s.t, err, store.ErrCursor)
 
-	b, err := s.BuildNumbered(s.ctx, 3)
+	b, err := s.from.BuildNumbered(s.ctx, 3)
 	require.NoError(s.t, err)
 	require.Equal(s.t, id("2"), b.ID)
 }

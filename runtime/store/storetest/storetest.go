@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,20 +20,24 @@ import (
 // Run holds a store against the contract. open gives an empty one for each
 // theme; closing it is up to open.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
-	for _, theme := range themes {
-		t.Run(theme.name, func(t *testing.T) { theme.check(suite{t, t.Context(), open(t)}) })
+	for _, theme := range slices.Concat(themes, reads) {
+		t.Run(theme.name, func(t *testing.T) {
+			s := open(t)
+			theme.check(suite{t, t.Context(), s, direct{s}})
+		})
 	}
 }
 
 // Failing returns the names of the themes that a store fails, one "name: why"
 // each. It is for stores that are meant to fail.
 func Failing(ctx context.Context, open func() store.Store) (names []string) {
-	for _, theme := range themes {
+	for _, theme := range slices.Concat(themes, reads) {
 		r := &recorder{}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			theme.check(suite{r, ctx, open()})
+			s := open()
+			theme.check(suite{r, ctx, s, direct{s}})
 		}()
 		<-done
 		if len(r.failures) > 0 {
@@ -78,7 +83,6 @@ var themes = []theme{
 	{"any change does what the pure one does", asThePureOnes},
 	{"a lost answer loses nothing and doubles nothing", answersLost},
 	{"the queue is by urgency", queued},
-	{"builds are listed newest first, page by page", listed},
 	{"blobs come back as they were put", blobs},
 	{"events are appended once and read in order", events},
 	{"chunks are appended once and found by line", chunks},
@@ -97,6 +101,7 @@ type suite struct {
 	t   testingT
 	ctx context.Context
 	store.Store
+	from Reader // of the Store
 }
 
 type testingT interface {
