@@ -92,6 +92,7 @@ func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
 		busy = busy || len(queue) > 0
 		for i := range queue {
 			if !c.slots.any() {
+				c.looked = time.Time{} // there may be more for the next slot that is free
 				return true
 			}
 			if b := &queue[i]; c.mine(ctx, b) {
