@@ -25,6 +25,7 @@ import (
 	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/sqlite"
+	"github.com/piper-build/piper/starlark"
 )
 
 // A daemon is one call of piper agentd.
@@ -140,8 +141,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	src := &sources{
 		dir: filepath.Join(d.dir, "mirrors"), operator: file, lookupEnv: d.lookupEnv, blob: s.Blob,
-		evaluate: d.isolated.Evaluate, limits: d.settings.limits(false),
+		limits: d.settings.limits(false),
 	}
+	// One child always waits for the next file. It ends with this process.
+	src.evaluate = func(ctx context.Context, r starlark.Request) (starlark.Result, error) {
+		defer d.isolated.Prepare(src.limits)
+		return d.isolated.Evaluate(ctx, r)
+	}
+	d.isolated.Prepare(src.limits)
 
 	// The first signal drains: the agent ends, and then the API. The second one
 	// ends all at once.
