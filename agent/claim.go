@@ -23,13 +23,14 @@ const (
 // others when whoever should have them does not come.
 func (l *life) claims(ctx context.Context) {
 	c := claimer{life: l}
+	var last time.Time // that it looked
 	for pause := l.Timings.Busy; ; {
 		timer := time.NewTimer(l.about("claim", pause))
 		whole := false
 		select {
 		case <-ctx.Done():
 		case <-l.kick:
-			sleep(ctx, soonest)
+			sleep(ctx, soonest-time.Since(last))
 		case <-timer.C:
 			whole = true
 		}
@@ -37,6 +38,7 @@ func (l *life) claims(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		last = time.Now()
 		pause = l.Timings.Idle
 		if busy := c.poll(ctx, whole); busy || l.holds() > 0 {
 			pause = l.Timings.Busy
@@ -90,6 +92,7 @@ func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
 		busy = busy || len(queue) > 0
 		for i := range queue {
 			if !c.slots.any() {
+				c.looked = time.Time{} // there may be more for the next slot that is free
 				return true
 			}
 			if b := &queue[i]; c.mine(ctx, b) {

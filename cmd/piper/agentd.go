@@ -22,9 +22,11 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/record"
+	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/sqlite"
+	"github.com/piper-build/piper/starlark"
 )
 
 // A daemon is one call of piper agentd.
@@ -140,8 +142,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	src := &sources{
 		dir: filepath.Join(d.dir, "mirrors"), operator: file, lookupEnv: d.lookupEnv, blob: s.Blob,
-		evaluate: d.isolated.Evaluate, limits: d.settings.limits(false),
+		limits: d.settings.limits(false),
 	}
+	// One child always waits for the next file. It ends with this process.
+	src.evaluate = func(ctx context.Context, r starlark.Request) (starlark.Result, error) {
+		defer d.isolated.Prepare(src.limits)
+		return d.isolated.Evaluate(ctx, r)
+	}
+	d.isolated.Prepare(src.limits)
 
 	// The first signal drains: the agent ends, and then the API. The second one
 	// ends all at once.
@@ -163,7 +171,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
 	}
 	if !d.noWorker {
-		worker := d.agent(s, src, file, labels, log)
+		command := &runner.Command{Env: allowed(d.environ, file)}
+		command.Prepare()
+		defer command.Close()
+		worker := d.agent(s, src, file, command, labels, log)
 		parts++
 		go func() {
 			err := worker.Run(ctx)
@@ -292,7 +303,7 @@ func webhooks(file *operator.File, log *slog.Logger) func(project string) (api.W
 }
 
 // agent is what runs builds.
-func (d *daemon) agent(s store.Store, src *sources, file *operator.File, labels map[string]string, log *slog.Logger) agent.Agent {
+func (d *daemon) agent(s store.Store, src *sources, file *operator.File, command *runner.Command, labels map[string]string, log *slog.Logger) agent.Agent {
 	host, _ := os.Hostname()
 	name := d.name
 	if name == "" {
@@ -303,7 +314,7 @@ func (d *daemon) agent(s store.Store, src *sources, file *operator.File, labels 
 		Store:   s,
 		Sources: src,
 		Plan:    src.Plan,
-		Runner:  runners{environ: allowed(d.environ, file), parallel: goruntime.NumCPU(), machine: machine, log: log},
+		Runner:  runners{command: command, parallel: goruntime.NumCPU(), machine: machine, log: log},
 		Record: func(b store.Build) (agent.Record, error) {
 			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir}), nil
 		},

@@ -14,7 +14,7 @@ import (
 // runners run the builds of an agent, each in a process of its own. It is an
 // agent.Runner.
 type runners struct {
-	environ  []string
+	command  *runner.Command
 	parallel int
 	machine  *facts.Machine
 	log      *slog.Logger
@@ -44,10 +44,10 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 			}
 		}
 	}()
-	command := runner.Command{Env: r.environ}
-	_, err = command.Run(ctx, runner.Job{
+	defer r.command.Prepare() // for the next build
+	_, err = r.command.Run(ctx, runner.Job{
 		Plan: j.Plan, Workspace: j.Tree.Dir, ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
-		Parallel: r.parallel, Environ: r.environ, Secrets: j.Secrets, Facts: r.machine.Static, Files: repo.Files,
+		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: r.machine.Static, Files: repo.Files,
 		Report:  func(message string) { r.log.Info(message, "build", j.Build.ID) },
 		Cancels: cancels,
 	}, h)

@@ -79,32 +79,22 @@ func emptyOut(dir string) error {
 }
 
 func (m *Mirror) checkout(ctx context.Context, c Checkout) error {
-	if _, err := m.commit(ctx, c.Commit); err != nil {
-		if errors.Is(err, ErrUnknown) {
-			err = &advised{ErrUnknown, "the commit is gone from the repository, or was never pushed"}
+	err := m.clone(ctx, c.Dir, len(c.Commit) == 64)
+	if err == nil {
+		checkout := []string{"checkout", "--quiet", "--force", "--detach", c.Commit, "--"}
+		if c.Branch != "" {
+			checkout = []string{"checkout", "--quiet", "--force", "--no-track", "-B", c.Branch, c.Commit, "--"}
 		}
-		return err
+		argv := append(mirrorOptions[:len(mirrorOptions):len(mirrorOptions)], "-c", "checkout.workers=0") // as many as there are processors
+		_, err = m.run(ctx, c.Dir, nil, append(argv, checkout...))
 	}
-	// Objects are linked, or copied to another file system: they stay whatever
-	// becomes of the mirror, and can be read where that cannot, as in a container.
-	argv := append(mirrorOptions[:len(mirrorOptions):len(mirrorOptions)], "-c", "protocol.allow=never", "-c", "protocol.file.allow=always",
-		"clone", "--quiet", "--no-checkout", "--template=", "--", m.repository(), c.Dir)
-	if _, err := m.run(ctx, m.Dir, nil, argv); err != nil {
-		return m.doubt(ctx, err)
+	if err == nil {
+		return nil
 	}
-	checkout := []string{"checkout", "--quiet", "--force", "--detach", c.Commit, "--"}
-	if c.Branch != "" {
-		checkout = []string{"checkout", "--quiet", "--force", "--no-track", "-B", c.Branch, c.Commit, "--"}
+	if _, why := m.commit(ctx, c.Commit); errors.Is(why, ErrUnknown) {
+		return &advised{ErrUnknown, "the commit is gone from the repository, or was never pushed"}
 	}
-	for _, command := range [][]string{
-		append([]string{"-c", "checkout.workers=0"}, checkout...), // as many as there are processors
-		{"config", "remote.origin.url", m.URL},
-	} {
-		if _, err := m.run(ctx, c.Dir, nil, append(mirrorOptions[:len(mirrorOptions):len(mirrorOptions)], command...)); err != nil {
-			return m.doubt(ctx, err)
-		}
-	}
-	return nil
+	return m.doubt(ctx, err)
 }
 
 // doubt has the next Fetch look at the mirror: something of it could not be

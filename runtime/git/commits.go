@@ -95,8 +95,14 @@ func (m *Mirror) resolve(ctx context.Context, ref string) (string, error) {
 	return "", &advised{ErrUnknown, hint}
 }
 
-// commit returns the commit that a full name of git's names.
+// commit returns the commit that a full name of git's names. Files tell of a
+// branch, which git has point at nothing else.
 func (m *Mirror) commit(ctx context.Context, name string) (string, error) {
+	if strings.HasPrefix(name, "refs/heads/") && CheckRef(name) == nil {
+		if value, err := m.files().readRef(name); err == nil && IsHash(value) {
+			return value, nil
+		}
+	}
 	out, err := m.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
 	// 128 is what it says of a hash that is ambiguous or of no commit, too.
 	if code := exitCode(err); code == 1 || code == fatal {
@@ -117,13 +123,13 @@ func (m *Mirror) DefaultBranch(ctx context.Context) (branch string, err error) {
 }
 
 func (m *Mirror) defaultBranch(ctx context.Context) (string, error) {
-	out, err := m.git(ctx, "symbolic-ref", "--quiet", "HEAD")
-	if err != nil && exitCode(err) != 1 {
+	name, err := m.head(ctx)
+	if err != nil {
 		return "", err
 	}
-	branch, ok := cutPrefix(line(out), "refs/heads/")
+	branch, ok := cutPrefix(name, "refs/heads/")
 	if ok {
-		_, err = m.commit(ctx, line(out))
+		_, err = m.commit(ctx, name)
 	}
 	switch {
 	case !ok || errors.Is(err, ErrUnknown):
@@ -136,6 +142,23 @@ func (m *Mirror) defaultBranch(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return branch, nil
+}
+
+// head returns the ref that HEAD is; "" is none.
+func (m *Mirror) head(ctx context.Context) (string, error) {
+	if h, err := m.files().headFromFiles(); err == nil && h.branch != "" {
+		return "refs/heads/" + h.branch, nil
+	}
+	out, err := m.git(ctx, "symbolic-ref", "--quiet", "HEAD")
+	if err != nil && exitCode(err) != 1 {
+		return "", err
+	}
+	return line(out), nil
+}
+
+// files is the mirror as files alone tell of it.
+func (m *Mirror) files() *Repo {
+	return &Repo{gitDir: m.repository(), common: m.repository()}
 }
 
 // IsBranch reports whether there is a branch of that name.

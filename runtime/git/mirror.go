@@ -158,9 +158,13 @@ func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
 		return err
 	case head.err != nil:
 		return head.err
-	case head.name != "":
-		_, err = m.git(ctx, "symbolic-ref", "HEAD", head.name)
+	case head.name == "":
+		return nil
 	}
+	if now, err := m.head(ctx); err == nil && now == head.name {
+		return nil
+	}
+	_, err = m.git(ctx, "symbolic-ref", "HEAD", head.name)
 	return err
 }
 

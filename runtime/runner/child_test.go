@@ -185,7 +185,7 @@ func TestDeath(t *testing.T) {
 }
 
 // run runs a build of scripts in a child in the background.
-func run(t *testing.T, ctx context.Context, c runner.Command, h runner.Handler, lines ...string) func() (*build.Build, error) {
+func run(t *testing.T, ctx context.Context, c *runner.Command, h runner.Handler, lines ...string) func() (*build.Build, error) {
 	t.Setenv("TMPDIR", t.TempDir())
 	c.Env = os.Environ()
 	var b *build.Build
@@ -203,7 +203,7 @@ func run(t *testing.T, ctx context.Context, c runner.Command, h runner.Handler, 
 func TestKill(t *testing.T) {
 	h := newThicket(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	wait := run(t, ctx, runner.Command{}, &world{output: map[string]string{}}, h.script, "true")
+	wait := run(t, ctx, &runner.Command{}, &world{output: map[string]string{}}, h.script, "true")
 	pid := h.runner(t)
 	cancel(errors.New("the build is another agent's"))
 	b, err := wait()
@@ -218,7 +218,7 @@ func TestKill(t *testing.T) {
 func TestKillOfAStoppedRunner(t *testing.T) {
 	h := newThicket(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	wait := run(t, ctx, runner.Command{Patience: 50 * time.Millisecond}, &world{output: map[string]string{}}, h.script)
+	wait := run(t, ctx, &runner.Command{Patience: 50 * time.Millisecond}, &world{output: map[string]string{}}, h.script)
 	pid := h.runner(t)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
 	cancel()
@@ -233,7 +233,7 @@ func TestKillOfAStoppedRunner(t *testing.T) {
 // TestPanic: what a child says when it breaks is in the error.
 func TestPanic(t *testing.T) {
 	h := newThicket(t)
-	wait := run(t, t.Context(), runner.Command{}, &world{output: map[string]string{}}, h.script)
+	wait := run(t, t.Context(), &runner.Command{}, &world{output: map[string]string{}}, h.script)
 	pid := h.runner(t)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGQUIT)) // of which Go makes a panic
 	_, err := wait()
@@ -258,7 +258,7 @@ func TestHandlerFails(t *testing.T) {
 	full := errors.New("disk full")
 	for name, w := range map[string]*failingWorld{"event": {event: full}, "output": {output: full}} {
 		t.Run(name, func(t *testing.T) {
-			b, err := run(t, t.Context(), runner.Command{}, w, "echo up; exec sleep 1000")()
+			b, err := run(t, t.Context(), &runner.Command{}, w, "echo up; exec sleep 1000")()
 			require.ErrorIs(t, err, full)
 			require.Equal(t, build.Cancelled, b.State())
 		})
@@ -298,7 +298,7 @@ func TestGarbage(t *testing.T) {
 			if testing.Short() && name == "endless line" {
 				t.Skip("it is long")
 			}
-			command := runner.Command{Argv: []string{"/bin/sh", "-c", c.script}, Patience: 100 * time.Millisecond}
+			command := &runner.Command{Argv: []string{"/bin/sh", "-c", c.script}, Patience: 100 * time.Millisecond}
 			b, err := run(t, t.Context(), command, &world{output: map[string]string{}}, "true "+strings.Repeat("x", 1<<20))()
 			require.ErrorContains(t, err, c.says)
 			if c.is != nil {
@@ -310,7 +310,7 @@ func TestGarbage(t *testing.T) {
 		})
 	}
 	t.Run("no program", func(t *testing.T) {
-		_, err := run(t, t.Context(), runner.Command{Argv: []string{"/no/such/program"}}, &world{}, "true")()
+		_, err := run(t, t.Context(), &runner.Command{Argv: []string{"/no/such/program"}}, &world{}, "true")()
 		require.ErrorContains(t, err, "start runner: start /no/such/program")
 	})
 }
@@ -345,7 +345,7 @@ func TestChildHearsGarbage(t *testing.T) {
 // TestChildIsClosed: what a child was told is nowhere that a step can look.
 func TestChildIsClosed(t *testing.T) {
 	w := &world{output: map[string]string{}}
-	b, err := run(t, t.Context(), runner.Command{}, w, `
+	b, err := run(t, t.Context(), &runner.Command{}, w, `
 		tr '\0' ' ' </proc/$PPID/cmdline | sed 's/^.*runner.test //'; echo
 		cat /proc/$PPID/environ >/dev/null 2>&1 || echo environ closed
 		head -c 1 /proc/$PPID/mem >/dev/null 2>&1 || echo mem closed
@@ -378,7 +378,7 @@ func (h *held) Output(node string, attempt int, at time.Time, p []byte) error {
 func TestSlowParent(t *testing.T) {
 	h := &held{first: make(chan struct{}), let: make(chan struct{})}
 	dir := t.TempDir()
-	wait := run(t, t.Context(), runner.Command{}, h, "yes | head -c 64000000; touch "+dir+"/through")
+	wait := run(t, t.Context(), &runner.Command{}, h, "yes | head -c 64000000; touch "+dir+"/through")
 	<-h.first
 	require.Never(t, func() bool { _, err := os.Stat(dir + "/through"); return err == nil }, 300*time.Millisecond, 10*time.Millisecond)
 	close(h.let)
@@ -479,4 +479,29 @@ func BenchmarkNoop(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestPrepared: a child that waits is used once, ends when it is not needed, and
+// one that could not be started is told of when it was to be used.
+func TestPrepared(t *testing.T) {
+	c := &runner.Command{Env: os.Environ()}
+	c.Prepare()
+	c.Prepare()
+	for range 2 {
+		w := &world{output: map[string]string{}}
+		b, err := c.Run(t.Context(), runner.Job{Plan: scripts("echo up"), Workspace: t.TempDir(), Environ: os.Environ()}, w)
+		require.NoError(t, err)
+		require.Equal(t, build.Success, b.State())
+		require.Equal(t, map[string]string{"s1 #1": "up\n"}, w.output)
+	}
+	c.Prepare()
+	c.Close()
+	c.Close()
+
+	c = &runner.Command{Argv: []string{"/no/such/program"}}
+	c.Prepare()
+	_, err := c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: t.TempDir()}, &world{})
+	require.ErrorContains(t, err, "start runner: ")
+	c.Prepare()
+	c.Close()
 }

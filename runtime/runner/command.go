@@ -33,6 +33,73 @@ type Command struct {
 	// Patience is how long a child that is told to end at once may take, before it
 	// is killed and its guard ends what it ran. 0 is five seconds.
 	Patience time.Duration
+
+	mu    sync.Mutex
+	early chan started // a child that waits for its job; nil is none
+}
+
+// A started is a child that was started, or why it was not.
+type started struct {
+	child *process.Partner
+	err   error
+}
+
+// Prepare starts a child that the next Run will use, unless one waits already. It
+// does not wait for it. Who prepares calls Close in the end.
+func (c *Command) Prepare() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.early != nil {
+		return
+	}
+	there := make(chan started, 1)
+	c.early = there
+	go func() {
+		child, err := c.start()
+		there <- started{child, err}
+	}()
+}
+
+// Close ends a child that was prepared in vain.
+func (c *Command) Close() {
+	if there := c.takeEarly(); there != nil {
+		if s := <-there; s.err == nil {
+			s.child.Kill()
+			s.child.Wait()
+		}
+	}
+}
+
+func (c *Command) takeEarly() chan started {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	there := c.early
+	c.early = nil
+	return there
+}
+
+// take returns a child, one that was prepared if there is one.
+func (c *Command) take() (*process.Partner, error) {
+	if there := c.takeEarly(); there != nil {
+		s := <-there
+		return s.child, s.err
+	}
+	return c.start()
+}
+
+func (c *Command) start() (*process.Partner, error) {
+	argv := c.Argv
+	if argv == nil {
+		var err error
+		if argv, err = ChildCommand(); err != nil {
+			return nil, err
+		}
+	}
+	child, err := process.Converse(append([]string{}, c.Env...), argv)
+	if err != nil {
+		return nil, fmt.Errorf("start runner: %w", err)
+	}
+	return child, nil
 }
 
 // ChildCommand returns the command line of a child in a program whose main calls
@@ -98,16 +165,9 @@ var ErrDied = errors.New("the runner died")
 // However Run ends, nothing of the build runs any more, and no method of h.
 func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, error) {
 	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelFunc{}, heard: make(chan struct{})}
-	argv := c.Argv
-	if argv == nil {
-		var err error
-		if argv, err = ChildCommand(); err != nil {
-			return p.build, err
-		}
-	}
 	var err error
-	if p.child, err = process.Converse(append([]string{}, c.Env...), argv); err != nil {
-		return p.build, fmt.Errorf("start runner: %w", err)
+	if p.child, err = c.take(); err != nil {
+		return p.build, err
 	}
 	p.down = stream.NewWriter(p.child)
 	p.ctx, p.end = context.WithCancelCause(ctx)

@@ -1,0 +1,81 @@
+package git_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/git"
+)
+
+// A checkout has the refs and the settings of a clone, whatever the repository
+// is like.
+func TestCheckoutOfAnyRepository(t *testing.T) {
+	newWorld(t) // or it is skipped
+	for name, test := range map[string]struct {
+		init []string
+		then func(t *testing.T, dir string)
+	}{
+		"hashes of SHA-256":              {init: []string{"--object-format=sha256"}},
+		"a branch that has to be quoted": {then: func(t *testing.T, dir string) { runGit(t, dir, "checkout", "-q", "-b", `x"y`) }},
+		"no default branch":              {then: func(t *testing.T, dir string) { runGit(t, dir, "checkout", "-q", "--detach") }},
+		"history that was cut off": {then: func(t *testing.T, dir string) {
+			whole := dir + "-whole"
+			require.NoError(t, os.Rename(dir, whole))
+			runGit(t, t.TempDir(), "clone", "-q", "--depth=1", "file://"+whole, dir)
+		}},
+		"many branches": {then: func(t *testing.T, dir string) {
+			for _, branch := range []string{"a", "a-b", "a.b/c", "z/main"} {
+				runGit(t, dir, "branch", branch)
+			}
+			runGit(t, dir, "pack-refs", "--all")
+			runGit(t, dir, "tag", "-a", "-m", "one", "v1")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "repo")
+			require.NoError(t, os.Mkdir(dir, 0o755))
+			runGit(t, dir, append([]string{"init", "-q", "-b", "main"}, test.init...)...)
+			for _, message := range []string{"one", "two"} {
+				runGit(t, dir, "commit", "-q", "--allow-empty", "-m", message)
+			}
+			if test.then != nil {
+				test.then(t, dir)
+			}
+			m := &git.Mirror{Dir: filepath.Join(t.TempDir(), "mirror"), URL: dir, Local: true}
+			require.NoError(t, m.Fetch(t.Context()))
+			mine, theirs := filepath.Join(t.TempDir(), "mine"), filepath.Join(t.TempDir(), "theirs")
+			runGit(t, dir, "clone", "-q", "--no-local", dir, theirs)
+			commit := runGit(t, dir, "rev-parse", "HEAD")
+			require.NoError(t, m.Checkout(t.Context(), git.Checkout{Dir: mine, Commit: commit}))
+			for _, ask := range [][]string{
+				{"for-each-ref"}, {"log", "--format=%H"}, {"rev-parse", "HEAD"}, {"rev-parse", "--show-object-format", "--is-shallow-repository"},
+				{"config", "--local", "--get-regexp", "^(remote|branch|extensions)[.]"},
+			} {
+				require.ElementsMatch(t, strings.Split(runGit(t, theirs, ask...), "\n"), strings.Split(runGit(t, mine, ask...), "\n"), ask)
+			}
+			runGit(t, mine, "fsck", "--full", "--strict")
+		})
+	}
+}
+
+// On another file system there are no links: objects are copied.
+func TestCheckoutOnAnotherFileSystem(t *testing.T) {
+	w := newWorld(t)
+	w.fetch()
+	dir, err := os.MkdirTemp("/dev/shm", "piper-")
+	if err != nil {
+		t.Skip("SKIPPED: another file system is needed:", err)
+	}
+	defer os.RemoveAll(dir)
+	if os.Link(filepath.Join(w.dir, "a.txt"), filepath.Join(dir, "link")) == nil {
+		t.Skip("SKIPPED: /dev/shm is not another file system")
+	}
+	require.NoError(t, w.mirror.Checkout(t.Context(), git.Checkout{Dir: dir, Commit: w.resolve("main"), Branch: "main"}))
+	runGit(t, dir, "fsck", "--full", "--strict")
+	require.Equal(t, "main", runGit(t, dir, "branch", "--show-current"))
+	require.FileExists(t, filepath.Join(dir, "a.txt"))
+}
