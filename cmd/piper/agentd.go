@@ -280,7 +280,7 @@ func (d *daemon) mintToken(ctx context.Context, s store.Store) error {
 		return nil
 	}
 	secret, t := api.NewToken(store.Token{Name: "first-" + strings.ToLower(rand.Text()[:8]), Role: store.Admin, Created: now()})
-	if err := s.AddToken(ctx, t); err != nil {
+	if err := store.Insist(ctx, func() error { return s.AddToken(ctx, t) }); err != nil {
 		return fmt.Errorf("make the first token: %w", err)
 	}
 	return api.WriteToken(path, secret)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -116,6 +117,40 @@ func TestMintToken(t *testing.T) {
 	require.Len(t, tokens, 1)
 	require.Equal(t, store.Admin, tokens[0].Role)
 	require.NotContains(t, tokens[0].Hash, string(first[:20]))
+}
+
+// A store that does not answer, as when another process holds its file, is asked
+// again: an agent that has started is not to end for that.
+func TestMintTokenInsists(t *testing.T) {
+	d := &daemon{app: &app{}, dir: t.TempDir()}
+	s := &silent{Store: store.NewMemory(), losses: 3}
+	require.NoError(t, d.mintToken(t.Context(), s))
+	require.FileExists(t, filepath.Join(d.dir, "token"))
+	tokens, err := s.Tokens(t.Context())
+	require.NoError(t, err)
+	require.Len(t, tokens, 1)
+
+	d.dir = t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.losses = 1
+	require.ErrorContains(t, d.mintToken(ctx, s), "make the first token: ")
+	require.NoFileExists(t, filepath.Join(d.dir, "token"))
+}
+
+// silent does what it is asked, and does not say so.
+type silent struct {
+	store.Store
+	losses int
+}
+
+func (s *silent) AddToken(ctx context.Context, t store.Token) error {
+	err := s.Store.AddToken(ctx, t)
+	if s.losses > 0 {
+		s.losses--
+		return store.ErrInDoubt
+	}
+	return err
 }
 
 func TestAnUnknownHostSaysWhoGivesNames(t *testing.T) {

@@ -525,6 +525,9 @@ func (m *Memory) AddToken(ctx context.Context, t Token) error {
 	}
 	defer m.mu.Unlock()
 	for _, had := range m.tokens {
+		if had.Name == t.Name && had.Hash == t.Hash {
+			return nil
+		}
 		if had.Name == t.Name || had.Hash == t.Hash {
 			return fmt.Errorf("add token %s: there is one: %w", t.Name, ErrConflict)
 		}

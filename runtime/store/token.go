@@ -26,7 +26,8 @@ type Token struct {
 
 // Tokens keeps tokens.
 type Tokens interface {
-	// AddToken keeps a token. ErrConflict says that its name or hash is taken.
+	// AddToken keeps a token. To add it again changes nothing. ErrConflict says
+	// that its name or hash is that of another one.
 	AddToken(ctx context.Context, t Token) error
 
 	Token(ctx context.Context, hash string) (Token, error)

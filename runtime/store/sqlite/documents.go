@@ -163,11 +163,13 @@ func (s *Store) delete(ctx context.Context, query string, args ...any) error {
 // AddToken implements store.Tokens.
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	return s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
-		var taken bool
-		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tokens WHERE hash = ? OR name = ?)", t.Hash, t.Name).Scan(&taken); err != nil {
+		var same, taken bool
+		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM tokens WHERE hash = ?1 AND name = ?2), EXISTS (SELECT 1 FROM tokens WHERE hash = ?1 OR name = ?2)",
+			t.Hash, t.Name).Scan(&same, &taken)
+		switch {
+		case err != nil || same:
 			return err
-		}
-		if taken {
+		case taken:
 			return fmt.Errorf("add token %s: there is one: %w", t.Name, store.ErrConflict)
 		}
 		return write(ctx, tx, t, "INSERT INTO tokens VALUES (?, ?, ?)", t.Hash, t.Name)

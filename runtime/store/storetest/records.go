@@ -272,7 +272,9 @@ func projects(s suite) {
 
 func tokens(s suite) {
 	ci := store.Token{Hash: "aa", Name: "ci", Role: store.Trigger, Projects: []string{"shop*"}, Created: at, Expires: at.Add(time.Hour)}
-	require.NoError(s.t, s.AddToken(s.ctx, ci))
+	for range 2 {
+		require.NoError(s.t, s.AddToken(s.ctx, ci))
+	}
 	require.NoError(s.t, s.AddToken(s.ctx, store.Token{Hash: "bb", Name: "admin", Role: store.Admin, Created: at}))
 	require.ErrorIs(s.t, s.AddToken(s.ctx, store.Token{Hash: "cc", Name: "ci"}), store.ErrConflict)
 	require.ErrorIs(s.t, s.AddToken(s.ctx, store.Token{Hash: "aa", Name: "other"}), store.ErrConflict)
