@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,7 +37,7 @@ type agent struct {
 	log  string
 
 	mu   sync.Mutex
-	cmd  *exec.Cmd // nil when it does not run
+	cmd  *exec.Cmd // nil when it is not to run
 	url  string
 	over chan struct{} // closed once cmd has ended
 }
@@ -49,6 +50,36 @@ func newFleet(piper, dir string, n int, lease time.Duration) *fleet {
 	}
 	return f
 }
+
+// runnerWord is what the command line of a process that runs a build has.
+const runnerWord = "__runner"
+
+// A harm is what happens to an agent.
+type harm struct {
+	name string
+	do   func(f *fleet, a *agent, sleep func(time.Duration), while time.Duration)
+}
+
+// harms are those that suffer draws from; what happens more often is there more
+// often.
+var harms = []harm{killed, stopped, drained, orphaned, killed, killed, killed, stopped}
+
+var (
+	killed = harm{"killed", func(_ *fleet, a *agent, sleep func(time.Duration), while time.Duration) {
+		a.signal(syscall.SIGKILL)
+		sleep(while)
+	}}
+	stopped = harm{"stopped past its lease", func(f *fleet, a *agent, sleep func(time.Duration), _ time.Duration) {
+		a.signal(syscall.SIGSTOP)
+		sleep(f.lease * 3 / 2)
+	}}
+	drained = harm{"drained", func(_ *fleet, a *agent, _ func(time.Duration), _ time.Duration) {
+		a.signal(syscall.SIGTERM)
+	}}
+	orphaned = harm{"lost its runners", func(_ *fleet, a *agent, _ func(time.Duration), _ time.Duration) {
+		a.signalRunners(syscall.SIGKILL)
+	}}
+)
 
 // start starts the agents that do not run, and wakes those that were stopped.
 func (f *fleet) start(ctx context.Context) error {
@@ -67,7 +98,12 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.cmd != nil {
-		return a.cmd.Process.Signal(syscall.SIGCONT)
+		select {
+		case <-a.over:
+			return fmt.Errorf("it has ended by itself: see %s", a.log)
+		default:
+			return a.cmd.Process.Signal(syscall.SIGCONT)
+		}
 	}
 	log, err := os.OpenFile(a.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -130,35 +166,47 @@ func (a *agent) signal(sig syscall.Signal) {
 	}
 }
 
-// suffer does something to one agent after the other until ctx is done.
-func (f *fleet) suffer(ctx context.Context, random *rand.Rand, pause time.Duration) {
+// signalRunners sends a signal to the processes that run an agent's builds.
+func (a *agent) signalRunners(sig syscall.Signal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cmd == nil {
+		return
+	}
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", a.cmd.Process.Pid))
+	for _, file := range children {
+		pids, _ := os.ReadFile(file)
+		for pid := range strings.FieldsSeq(string(pids)) {
+			line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			if n, err := strconv.Atoi(pid); err == nil && bytes.Contains(line, []byte(runnerWord)) {
+				syscall.Kill(n, sig)
+			}
+		}
+	}
+}
+
+// suffer does something to one agent after the other until ctx is done: each of
+// the harms once, and then what it draws. It returns why an agent did not bear it.
+func (f *fleet) suffer(ctx context.Context, random *rand.Rand, pause time.Duration) error {
 	sleep := func(d time.Duration) {
 		select {
 		case <-time.After(d):
 		case <-ctx.Done():
 		}
 	}
-	for ctx.Err() == nil {
+	for i := 0; ctx.Err() == nil; i++ {
 		sleep(pause/2 + time.Duration(random.Int64N(int64(pause))))
-		a := f.agents[random.IntN(len(f.agents))]
-		switch what := random.IntN(10); {
-		case what < 6:
-			f.harm["killed"]++
-			a.signal(syscall.SIGKILL)
-			sleep(time.Duration(random.Int64N(int64(pause))))
-		case what < 8:
-			f.harm["stopped past its lease"]++
-			a.signal(syscall.SIGSTOP)
-			sleep(f.lease * 3 / 2)
-		default:
-			f.harm["drained"]++
-			a.signal(syscall.SIGTERM)
+		a, h := f.agents[random.IntN(len(f.agents))], harms[random.IntN(len(harms))]
+		if i < len(harms)/2 {
+			h = harms[i]
 		}
+		f.harm[h.name]++
+		h.do(f, a, sleep, time.Duration(random.Int64N(int64(pause))))
 		if err := a.start(context.WithoutCancel(ctx), f); err != nil {
-			fmt.Fprintln(os.Stderr, "soak:", a.name, "does not start again:", err)
-			return
+			return fmt.Errorf("%s, %s, does not start again: %w", a.name, h.name, err)
 		}
 	}
+	return nil
 }
 
 // end kills what runs.

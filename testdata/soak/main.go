@@ -99,8 +99,9 @@ func run(ctx context.Context, args []string) (err error) {
 	suffering, relief := context.WithCancel(ctx)
 	defer relief()
 	var harm sync.WaitGroup
+	var unbearable error
 	if !*calm {
-		harm.Go(func() { s.fleet.suffer(suffering, rand.New(rand.NewPCG(*seed, 2)), *pause) })
+		harm.Go(func() { unbearable = s.fleet.suffer(suffering, rand.New(rand.NewPCG(*seed, 2)), *pause) })
 	}
 	for i := range *builds {
 		if err := s.work.ask(ctx, i, random); err != nil {
@@ -113,6 +114,10 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	relief()
 	harm.Wait()
+	if unbearable != nil {
+		fmt.Println("soak: BROKEN:", unbearable)
+		return errBroken
+	}
 	if err := s.fleet.start(ctx); err != nil { // all of them, as they should be
 		return err
 	}

@@ -55,7 +55,7 @@ func (s *soak) judge(ctx context.Context) error {
 			continue
 		}
 		states[b.State]++
-		if b.State == "lost" {
+		if b.State == "lost" && b.Attempt == 3 {
 			continue // its agents were killed too often; it says so
 		}
 		want := map[string]string{"fails": "failed", "long": "cancelled"}[a.pipeline]

@@ -52,6 +52,7 @@ type seen struct {
 	Number   int64  `json:"number"`
 	Pipeline string `json:"pipeline"`
 	State    string `json:"state"`
+	Attempt  int    `json:"attempt"`
 	Reason   string `json:"reason"`
 	Parent   string `json:"parent"`
 }
