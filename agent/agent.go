@@ -136,7 +136,8 @@ type Job struct {
 }
 
 // A Handler is what a Runner tells what happens, and whom it asks. A context that
-// is done before there is an answer says that none is needed any more. Its
+// is done before there is an answer says that none is needed any more: as nobody
+// asks (runtime.ErrWithdrawn is its cause), or as the Runner has ended. Its
 // methods may be called at once, Event and Output one at a time.
 type Handler interface {
 	Event(ev build.Event) error

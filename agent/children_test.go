@@ -59,6 +59,27 @@ func TestACancelReachesWhatIsWaitedFor(t *testing.T) {
 	}, pipelines()...)
 }
 
+// The build is taken back and run again, and waits for the same child.
+func TestTheEndOfARunnerIsNotThatOfWhatIsWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.takes = func(build.ID, string) time.Duration { return time.Minute }
+		one := w.host("one", func(a *Agent) { a.Slots = 2 })
+		one.start()
+		parent := w.ask("x", store.Request{Pipeline: "release"})
+		w.wait(5*time.Minute, "its child runs", func() bool {
+			child := w.see(parent.ID).Outbox["run-unit"].Child
+			return child != "" && w.see(child).State == build.Running
+		})
+		one.cutRunners()
+		b := w.ended(10*time.Minute, parent.ID)
+		require.Equal(t, build.Success, b.State, b.Reason)
+		require.Equal(t, 2, b.Attempt)
+		child := w.see(b.Outbox["run-unit"].Child)
+		require.Equal(t, build.Success, child.State, child.Reason)
+		require.Nil(t, child.Cancel)
+	}, pipelines()...)
+}
+
 func TestACancelDuringTheCheckoutEndsIt(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.accidents = 1 << 20

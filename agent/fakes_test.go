@@ -77,15 +77,13 @@ func (w *world) plan(_ context.Context, _ Tree, b store.Build) (*plan.Plan, Expa
 
 // A runner runs the plan with the real engine, in this process, and steps that do
 // nothing but take time.
-type runner struct {
-	host *host
-	cut  <-chan struct{}
-}
+type runner struct{ host *host }
 
 var errCut = errors.New("the runner died")
 
 func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 	h = oneByOne{h, make(turn, 1)}
+	cut := r.host.cutting()
 	cancels := make(chan runtime.Cancel, 4)
 	over := make(chan struct{})
 	var listening sync.WaitGroup
@@ -98,7 +96,7 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 				cancels <- c
 				continue
 			case <-ctx.Done():
-			case <-r.cut:
+			case <-cut:
 			case <-over:
 				return
 			}
@@ -108,7 +106,7 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 	})
 	gone := func() error {
 		select {
-		case <-r.cut:
+		case <-cut:
 			return errCut
 		default:
 			return ctx.Err()
@@ -120,7 +118,10 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 		Workspace: j.Tree.Dir, Temp: j.Tree.Dir, Parallel: 2, ID: j.Build.ID, Cancels: cancels,
 		Output: func(n *plan.Node, attempt int) (runtime.Output, error) { return output2{h, n.Name, attempt}, nil },
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
-			return h.Trigger(ctx, n.Name, params, made)
+			asked, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
+			defer withdraw(nil)
+			defer context.AfterFunc(ctx, func() { withdraw(cmp.Or(gone(), runtime.ErrWithdrawn)) })()
+			return h.Trigger(asked, n.Name, params, made)
 		},
 		Intend:  func(ctx context.Context, n *plan.Node) error { return h.Intend(ctx, n.Name) },
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return h.Approve(ctx, n.Name) },

@@ -231,7 +231,7 @@ func (h *handler) Trigger(ctx context.Context, node string, params map[string]st
 	}
 	child, err := h.wait(ctx, out.Child, func(b store.Build) bool { return b.Terminal() })
 	if err != nil {
-		if h.ctx.Err() == nil { // the node was stopped: nobody waits for its build any more
+		if errors.Is(context.Cause(ctx), runtime.ErrWithdrawn) {
 			h.cancelChild(h.ctx, out.Child, h.of)
 		}
 		return "", err

@@ -141,7 +141,7 @@ type host struct {
 	stop context.CancelFunc
 	done chan struct{}
 	err  error
-	cut  chan struct{} // closed when the agent is killed
+	cut  chan struct{} // closed when its runners are killed; guarded by w.mu
 
 	change func(*Agent)
 	lives  int
@@ -159,9 +159,10 @@ func (h *host) start() {
 	h.lives++
 	ctx, stop := context.WithCancel(context.Background())
 	h.link = newLink(h.w.witness, uint64(h.lives))
-	h.stop, h.done, h.cut = stop, make(chan struct{}), make(chan struct{})
+	h.stop, h.done = stop, make(chan struct{})
+	h.cutRunners()
 	a := Agent{
-		Store: h.link, Sources: sources{h.w}, Runner: runner{h, h.cut}, Dir: h.dir, Name: h.name, Host: h.name, Slots: 1,
+		Store: h.link, Sources: sources{h.w}, Runner: runner{h}, Dir: h.dir, Name: h.name, Host: h.name, Slots: 1,
 		Plan: h.w.plan,
 		Free: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 40, nil },
 		draw: draws(fmt.Sprint(h.name, h.lives)),
@@ -203,10 +204,26 @@ func dice(words ...any) *rand.Rand {
 // kill is kill -9: nothing that the agent does is seen any more, and its runners
 // die with it.
 func (h *host) kill() {
-	close(h.cut)
+	h.cutRunners()
 	h.link.die()
 	h.stop()
 	<-h.done
+}
+
+// cutRunners is kill -9 of its runners alone.
+func (h *host) cutRunners() {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	if h.cut != nil {
+		close(h.cut)
+	}
+	h.cut = make(chan struct{})
+}
+
+func (h *host) cutting() <-chan struct{} {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return h.cut
 }
 
 // drain is SIGTERM.

@@ -16,6 +16,10 @@ import (
 	"github.com/piper-build/piper/runtime/plan"
 )
 
+// ErrWithdrawn is the cause that ends the context of a question when its node was
+// stopped. One that ends for another reason may be asked again.
+var ErrWithdrawn = errors.New("nobody asks any more")
+
 // An Engine runs builds. Executor and Workspace must be set; the zero value of
 // every other field is usable.
 type Engine struct {

@@ -459,6 +459,54 @@ func TestOnlyWaits(t *testing.T) {
 	require.Equal(t, build.Success, b.State())
 }
 
+// patient is a world whose triggers wait until nobody needs them any more.
+type patient struct {
+	world
+	asked chan struct{}
+	cause error
+}
+
+func (w *patient) Trigger(ctx context.Context, node string, params map[string]string, made func(build.ID)) (build.State, error) {
+	close(w.asked)
+	<-ctx.Done()
+	w.cause = context.Cause(ctx)
+	return "", w.cause
+}
+
+// TestWhyNobodyAsksAnyMore: a question that is withdrawn is told from one whose
+// runner has died, and which the next one may ask again.
+func TestWhyNobodyAsksAnyMore(t *testing.T) {
+	for name, test := range map[string]struct {
+		run       string
+		withdrawn bool
+	}{
+		"its step is stopped": {"while [ ! -e asked ]; do sleep 0.01; done; false", true},
+		"the runner dies":     {"while [ ! -e asked ]; do sleep 0.01; done; kill -9 $PPID; sleep 60", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := scripts(test.run)
+			p.Groups = []plan.Group{{Name: "all", FailFast: true}}
+			p.Nodes[0].Group = "all"
+			p.Nodes = append(p.Nodes, plan.Node{Name: "t", Group: "all", More: &plan.More{Trigger: &plan.Trigger{Pipeline: "deploy", Wait: true}}})
+			w := &patient{world: world{output: map[string]string{}}, asked: make(chan struct{})}
+			workspace := t.TempDir()
+			go func() {
+				<-w.asked
+				os.WriteFile(filepath.Join(workspace, "asked"), nil, 0o600)
+			}()
+			c := runner.Command{Env: os.Environ()}
+			b, err := c.Run(t.Context(), runner.Job{Plan: p, Workspace: workspace, Parallel: 2, Environ: os.Environ()}, w)
+			require.Equal(t, test.withdrawn, errors.Is(w.cause, runtime.ErrWithdrawn), w.cause)
+			if test.withdrawn {
+				require.NoError(t, err)
+				require.Equal(t, build.Failed, b.State())
+			} else {
+				require.ErrorIs(t, err, runner.ErrDied)
+			}
+		})
+	}
+}
+
 // BenchmarkNoop is a build of one step that does nothing, in this process and in
 // a child.
 func BenchmarkNoop(b *testing.B) {

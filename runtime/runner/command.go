@@ -164,7 +164,7 @@ var ErrDied = errors.New("the runner died")
 // When ctx is done all of the build is ended at once, and h gets no more output.
 // However Run ends, nothing of the build runs any more, and no method of h.
 func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, error) {
-	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelFunc{}, heard: make(chan struct{})}
+	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelCauseFunc{}, heard: make(chan struct{})}
 	var err error
 	if p.child, err = c.take(); err != nil {
 		return p.build, err
@@ -237,8 +237,8 @@ type parent struct {
 
 	answering sync.WaitGroup
 
-	mu    sync.Mutex                   // guards what follows
-	asked map[int64]context.CancelFunc // by ID of the question
+	mu    sync.Mutex                        // guards what follows
+	asked map[int64]context.CancelCauseFunc // by ID of the question
 }
 
 // speak tells the child what to do, and what asks the build to end.
@@ -352,7 +352,7 @@ func (p *parent) exited(err error) error {
 func (p *parent) message(m message) error {
 	switch m.Kind {
 	case ask:
-		ctx, withdraw := context.WithCancel(p.ctx)
+		ctx, withdraw := context.WithCancelCause(p.ctx)
 		p.mu.Lock()
 		p.asked[m.ID] = withdraw
 		p.mu.Unlock()
@@ -362,13 +362,13 @@ func (p *parent) message(m message) error {
 			p.mu.Lock()
 			delete(p.asked, m.ID)
 			p.mu.Unlock()
-			withdraw()
+			withdraw(nil)
 			p.down.Line(said)
 		})
 	case withdraw:
 		p.mu.Lock()
 		if withdraw := p.asked[m.ID]; withdraw != nil {
-			withdraw()
+			withdraw(runtime.ErrWithdrawn)
 		}
 		p.mu.Unlock()
 	case report:
