@@ -25,6 +25,7 @@ type fleet struct {
 	piper  string
 	store  string
 	agents []*agent
+	token  string // of the first agent: they all know it, and a key is that of one caller
 	lease  time.Duration
 	next   int            // the agent that is asked first
 	harm   map[string]int // what was done, and how often
@@ -88,7 +89,9 @@ func (f *fleet) start(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w", a.name, err)
 		}
 	}
-	return nil
+	token, err := os.ReadFile(filepath.Join(f.agents[0].dir, "token"))
+	f.token = strings.TrimSpace(string(token))
+	return err
 }
 
 // listening is what an agent says once it can be asked.
@@ -230,7 +233,7 @@ func (f *fleet) call(ctx context.Context, method, path, key string, body, into a
 		}
 	}
 	for {
-		header, err := f.agents[f.next%len(f.agents)].call(ctx, method, path, key, sent, into)
+		header, err := f.agents[f.next%len(f.agents)].call(ctx, f.token, method, path, key, sent, into)
 		switch {
 		case err == nil, errors.Is(err, errRefused):
 			return header, err
@@ -242,21 +245,17 @@ func (f *fleet) call(ctx context.Context, method, path, key string, body, into a
 	}
 }
 
-func (a *agent) call(ctx context.Context, method, path, key string, body []byte, into any) (http.Header, error) {
+func (a *agent) call(ctx context.Context, token, method, path, key string, body []byte, into any) (http.Header, error) {
 	a.mu.Lock()
 	url := a.url
 	a.mu.Unlock()
-	token, err := os.ReadFile(filepath.Join(a.dir, "token"))
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // it may be stopped
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	r.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
