@@ -43,6 +43,21 @@ type Build struct {
 	Diagnostics plan.Diagnostics `json:"diagnostics,omitempty"` // why it was rejected
 }
 
+// Asked is what a build was asked for with: whoever has it, and the repository,
+// can plan the same build again.
+type Asked struct {
+	Project     string            `json:"project"`
+	Pipeline    string            `json:"pipeline,omitempty"`
+	Environment string            `json:"environment,omitempty"`
+	Params      map[string]string `json:"params,omitempty"`
+	Ref         string            `json:"ref,omitempty"`
+	Commit      string            `json:"commit,omitempty"` // that was built; "" until it is known
+	Patch       string            `json:"patch,omitempty"`  // the digest of uncommitted changes
+	Select      plan.Selection    `json:"select,omitzero"`  // the part of the plan that was to run
+	Event       plan.Event        `json:"event,omitzero"`
+	Trust       string            `json:"trust,omitempty"` // as in Cause
+}
+
 // A Cause is why there is a build.
 type Cause struct {
 	Kind  string   `json:"kind"` // "manual", "push", "tag", "change_request", "cron", "webhook", "after", "trigger" or "rerun"

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -329,6 +330,33 @@ func (c *call) showPlan() (*answer, error) {
 		return nil, err
 	}
 	return (&answer{text: text, kind: "application/json"}).with("ETag", `"`+b.Plan+`"`), nil
+}
+
+func (c *call) showRequest() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	r := &b.Request
+	return &answer{value: Asked{
+		Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment, Params: r.Params, Ref: r.Ref,
+		Commit: cmp.Or(b.Commit, r.Commit), Patch: r.Patch, Select: r.Select, Event: r.Event, Trust: r.Cause.Trust,
+	}}, nil
+}
+
+func (c *call) showPatch() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	if b.Request.Patch == "" {
+		return nil, problem(http.StatusNotFound, "no-patch", fmt.Sprintf("build %d is of what was committed", b.Number))
+	}
+	data, err := c.Store.Blob(c.ctx, b.Request.Patch)
+	if err != nil {
+		return nil, err
+	}
+	return (&answer{text: data, kind: "text/x-patch"}).with("ETag", `"`+b.Request.Patch+`"`), nil
 }
 
 func (c *call) listEvents() (*answer, error) {

@@ -155,6 +155,38 @@ func TestPatches(t *testing.T) {
 	require.Equal(t, 201, w.do("POST", "/v1/patches", strings.Repeat("x", api.MaxPatch), "Content-Type", "application/octet-stream").StatusCode)
 }
 
+// What a build was asked for with, and what of it was not committed, can be had
+// back.
+func TestShowRequest(t *testing.T) {
+	w := newWorld(t)
+	digest, err := w.admin.PutPatch(t.Context(), strings.NewReader("a patch"))
+	require.NoError(t, err)
+	event := plan.Event{Kind: "push", Branch: "side", Number: 7, Payload: "{}"}
+	b := w.started(example(), func(r *store.Request) {
+		r.Patch, r.Event, r.Params, r.Select = digest, event, map[string]string{"n": "1"}, plan.Selection{Only: []string{"unit"}}
+		r.Cause.Trust = "fork"
+	})
+	asked, err := w.admin.Request(t.Context(), string(b.ID))
+	require.NoError(t, err)
+	r := b.Request
+	require.Equal(t, api.Asked{Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment, Params: r.Params, Ref: r.Ref, Commit: b.Commit,
+		Patch: digest, Select: r.Select, Event: event, Trust: "fork"}, asked)
+	patch, err := w.admin.Patch(t.Context(), string(b.ID))
+	require.NoError(t, err)
+	require.Equal(t, "a patch", string(patch))
+
+	clean := w.started(example())
+	answer := w.do("GET", "/v1/builds/"+string(clean.ID)+"/patch", "")
+	require.Equal(t, http.StatusNotFound, answer.StatusCode)
+	require.Equal(t, "no-patch", ptr(answer.problem(t)).Code())
+	for _, of := range []string{"request", "patch"} {
+		require.Equal(t, http.StatusNotFound, w.do("GET", "/v1/builds/999/"+of, "").StatusCode)
+	}
+	lost := w.started(example(), func(r *store.Request) { r.Patch = "sha256:lost" })
+	_, err = w.admin.Patch(t.Context(), string(lost.ID))
+	require.Error(t, err)
+}
+
 // The same key gives the same build; with another body it is a conflict (I10).
 func TestIdempotencyKey(t *testing.T) {
 	w := newWorld(t)

@@ -237,6 +237,25 @@ func (c *Client) Plan(ctx context.Context, ref string) (*plan.Plan, error) {
 	return plan.Decode(text)
 }
 
+// Request returns what a build was asked for with.
+func (c *Client) Request(ctx context.Context, ref string) (api.Asked, error) {
+	return get[api.Asked](ctx, c, path("builds", ref, "request"), nil)
+}
+
+// Patch returns the uncommitted changes of a build that has some.
+func (c *Client) Patch(ctx context.Context, ref string) ([]byte, error) {
+	res, err := c.send(ctx, http.MethodGet, path("builds", ref, "patch"), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	patch, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", c.URL, err)
+	}
+	return patch, nil
+}
+
 // Why says why a build is not running; with a step, why that is not.
 func (c *Client) Why(ctx context.Context, ref, step string) (api.Why, error) {
 	return get[api.Why](ctx, c, path("builds", ref, "why"), values("step", step))

@@ -45,6 +45,7 @@ func commands() []entry {
 		{"watch", "show a build while it runs", (*app).watchCommand},
 		{"cancel", "end a build", (*app).cancelCommand},
 		{"rerun", "build the same again", (*app).rerunCommand},
+		{"reproduce", "run a build of an agent again on this machine", (*app).reproduceCommand},
 		{"approve", "answer a build that waits for a person", (*app).approveCommand},
 		{"why", "say why a build does not run", (*app).whyCommand},
 		{"agents", "list the agents", (*app).agentsCommand},

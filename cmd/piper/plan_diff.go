@@ -148,11 +148,26 @@ func atRevision(wrong plan.Diagnostics, rev string) plan.Diagnostics {
 // writeDiff shows d: what is gained with a plus, what is lost with a minus, what
 // has changed with a tilde.
 func (a *app) writeDiff(to io.Writer, d *planDiff) error {
-	w := &diffWriter{Writer: bufio.NewWriter(to), colored: a.colored(to)}
+	w := newDiffWriter(a, to)
 	fmt.Fprintf(w, "pipeline %s: %s (%.12s) and the working tree\n", d.Pipeline, d.Revision, d.Commit)
 	if d.Note != "" {
 		fmt.Fprintf(w, "%s\n", d.Note)
 	}
+	w.diff(d.Diff)
+	return w.Flush()
+}
+
+type diffWriter struct {
+	*bufio.Writer
+	colored bool
+}
+
+func newDiffWriter(a *app, to io.Writer) *diffWriter {
+	return &diffWriter{Writer: bufio.NewWriter(to), colored: a.colored(to)}
+}
+
+// diff writes what is not the same.
+func (w *diffWriter) diff(d plan.Diff) {
 	count := map[string]int{}
 	for _, c := range d.Changes {
 		count[c.Change]++
@@ -166,12 +181,6 @@ func (a *app) writeDiff(to io.Writer, d *planDiff) error {
 	default:
 		fmt.Fprintln(w, "no difference in what is done, only in what was read and where it is written")
 	}
-	return w.Flush()
-}
-
-type diffWriter struct {
-	*bufio.Writer
-	colored bool
 }
 
 // line writes a line that begins with a sign.

@@ -137,6 +137,8 @@ type question struct {
 	branch string
 	tag    string
 	narrow plan.Selection
+
+	event *plan.Event // that has happened, in place of one that the others pretend; nil is none
 }
 
 // evaluates gives c the flags that name the file and say where it is evaluated.
@@ -235,6 +237,9 @@ func (a *app) request(p *project, q *question) (starlark.Request, error) {
 // event is the event that q pretends has happened. What q leaves open is as
 // the repository stands.
 func (p *project) event(q *question) plan.Event {
+	if q.event != nil {
+		return *q.event
+	}
 	e := plan.Event{Kind: q.kind, Base: q.base, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	switch {
 	case e.Kind != "":

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -193,6 +194,16 @@ func (r *Repo) Commit() (string, error) {
 func (r *Repo) Branch() (string, error) {
 	h, err := r.head()
 	return h.branch, err
+}
+
+// Trunk returns the branch that the repository that this one was cloned from
+// calls its own, "" when that is not known.
+func (r *Repo) Trunk() string {
+	out, err := r.git("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(strings.TrimSpace(string(out)), "refs/remotes/origin/")
 }
 
 // Shallow reports whether history was cut off when the repository was cloned.

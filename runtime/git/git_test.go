@@ -141,6 +141,8 @@ func answer(w io.Writer, repo *git.Repo, question []string) error {
 		s, err = repo.Commit()
 	case "branch":
 		s, err = repo.Branch()
+	case "trunk":
+		s = repo.Trunk()
 	case "tag":
 		s, err = repo.Tag()
 	case "dirty":

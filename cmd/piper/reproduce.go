@@ -1,0 +1,309 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/piper-build/piper/agent/operator"
+	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/cmd/piper/progress"
+	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/git"
+	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/secret"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// A reproduction is one call of piper reproduce. It runs as piper exec does, in a
+// tree of its own.
+type reproduction struct {
+	*execution
+	remote *remote
+	keep   bool
+	force  bool
+
+	was was
+}
+
+// was is what a server tells of the build.
+type was struct {
+	build   api.Build
+	asked   api.Asked
+	plan    *plan.Plan
+	patch   []byte // nil when what was built was committed
+	project api.Project
+}
+
+func (a *app) reproduceCommand() *command {
+	c := a.newCommand("reproduce", "BUILD [flags]")
+	c.ShortHelp = "Run a build of an agent again on this machine."
+	c.LongHelp = `It checks out what was built, changes that were not committed included, into a
+directory of its own, and plans it for the same event and parameters. When that
+gives the same plan it is run as piper exec would; otherwise piper says what
+differs. The commit is taken from the repository that you are in if it has it,
+or else from that of the project. A build that fails here too leaves its
+directory behind, to look at.`
+	c.examples = `
+piper reproduce 41
+piper reproduce 41 --dry-run                 # only say what differs here
+piper reproduce 41 --shell-on-fail           # and look around where it failed
+piper reproduce 41 --secret-file .env        # the agent's secrets stay where they are
+`
+	r := &reproduction{execution: &execution{app: a, question: &question{}, noRecord: true, triggers: "show"}, remote: c.asksServer()}
+	c.isolates()
+	c.settings, c.prepares = true, true
+	c.number(&r.parallel, "parallel", 0, "how many steps run at once: `N`, or as many as there are processors")
+	c.letter("j", "parallel")
+	c.choice(&r.progress, "progress", "auto", "how to show progress: `MODE` is "+strings.Join(progress.Modes(), ", "), progress.Modes()...)
+	c.FlagSet.BoolVar(&r.dryRun, "dry-run", false, "only compare, and run nothing")
+	c.FlagSet.BoolVar(&r.shellOnFail, "shell-on-fail", false, "open a shell where a step failed, with its environment")
+	c.FlagSet.BoolVar(&r.yes, "yes", false, "approve whatever asks for it")
+	c.letter("y", "yes")
+	c.FlagSet.BoolVar(&r.force, "force", false, "run the plan that there is here, also when it is another one")
+	c.FlagSet.BoolVar(&r.keep, "keep", false, "leave the directory behind also when the build succeeds")
+	r.takesSecrets(c)
+	c.max, c.args = 1, buildWords
+	c.Exec = func(ctx context.Context, args []string) error {
+		ref, err := buildArg(c, args)
+		if err != nil {
+			return err
+		}
+		return r.run(ctx, ref)
+	}
+	return c
+}
+
+func (r *reproduction) run(ctx context.Context, ref string) (err error) {
+	if err := r.ask(ctx, r.remote, func(s *client.Client) error { r.was, err = lookBack(ctx, s, ref); return err }); err != nil {
+		return err
+	}
+	source, err := r.secretSource()
+	if err != nil {
+		return err
+	}
+	r.source = secret.Remember(source)
+
+	dir, err := os.MkdirTemp("", fmt.Sprintf("piper-reproduce-%d-", r.was.build.Number))
+	if err != nil {
+		return fmt.Errorf("make a directory for it: %w", err)
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if err := r.checkOut(ctx, dir); err != nil {
+		return err
+	}
+	var end context.CancelFunc
+	r.life, end = context.WithCancel(ctx)
+	defer end()
+	result, err := r.planned(r.life, r.execution.project, r.question, r.words())
+	if err != nil {
+		return err
+	}
+	if err := r.compare(ctx, result.Plan); err != nil {
+		return err
+	}
+	if r.dryRun {
+		return nil
+	}
+	r.widen(result.Plan)
+	ctx, r.signals = catch(ctx)
+	defer func() { go r.signals.stop() }()
+	code, err := r.runAll(ctx, &job{plan: result.Plan, expand: result.Expand, question: r.question, args: r.words()})
+	if err != nil {
+		return err
+	}
+	if code != exitOK || r.keep {
+		kept = true
+		fmt.Fprintf(r.stderr, "piper: it is in %s\n", r.dir)
+	}
+	if code != exitOK {
+		return exitStatus(code)
+	}
+	return nil
+}
+
+// lookBack asks for all that there is to know of a build that was planned.
+func lookBack(ctx context.Context, s *client.Client, ref string) (w was, err error) {
+	if w.build, err = s.Build(ctx, ref); err != nil {
+		return w, err
+	}
+	if w.build.PlanDigest == "" {
+		return w, &usageError{
+			message: fmt.Sprintf("build %d was never planned: there is nothing to run again", w.build.Number),
+			hint:    fmt.Sprintf("piper show %d says why", w.build.Number),
+		}
+	}
+	if w.asked, err = s.Request(ctx, ref); err != nil {
+		return w, err
+	}
+	if w.plan, err = s.Plan(ctx, ref); err != nil {
+		return w, err
+	}
+	if w.asked.Patch != "" {
+		if w.patch, err = s.Patch(ctx, ref); err != nil {
+			return w, err
+		}
+	}
+	w.project, err = s.Project(ctx, w.build.Project)
+	var missing *api.Problem
+	if errors.As(err, &missing) && missing.Status == http.StatusNotFound { // it ran here, or the project was removed
+		err = nil
+	}
+	return w, err
+}
+
+// words are the arguments that piper exec would have been given.
+func (r *reproduction) words() []string {
+	words := []string{r.was.plan.Pipeline}
+	if r.was.asked.Environment != "" {
+		words = append(words, r.was.asked.Environment)
+	}
+	return words
+}
+
+// checkOut makes the tree that was built below dir, the directory of what
+// follows, and the question that its plan answers.
+func (r *reproduction) checkOut(ctx context.Context, dir string) error {
+	asked := &r.was.asked
+	if asked.Commit == "" {
+		return usagef("build %d is of no commit: its directory was in no git repository", r.was.build.Number)
+	}
+	from, event := r.was.project.Repo, asked.Event
+	p := store.Project{Name: asked.Project, Ref: r.was.project.Ref}
+	if here := r.holder(ctx, asked.Commit); here != nil {
+		from = here.Root()
+		if trunk := here.Trunk(); asked.Ref == "" && p.Ref == "" && event.Branch == "" && event.Tag == "" && asked.Trust == "" {
+			event.Branch = trunk
+		}
+	}
+	if from == "" {
+		return &usageError{
+			message: fmt.Sprintf("build %d is of commit %s, which is not here", r.was.build.Number, asked.Commit),
+			hint:    "run piper in a clone of its repository, after git fetch",
+		}
+	}
+	mirrors := filepath.Join(dir, "mirror")
+	defer os.RemoveAll(mirrors)
+	src := &sources{
+		dir:      mirrors,
+		operator: &operator.File{LocalRepositories: true, PrivateHosts: []string{"*"}},
+		blob:     func(context.Context, string) ([]byte, error) { return r.was.patch, nil },
+	}
+	p.Repo = from
+	fmt.Fprintf(r.stderr, "piper: check out %.12s of %s\n", asked.Commit, from)
+	tree, err := src.Checkout(ctx, p, store.Request{Ref: asked.Ref, Commit: asked.Commit, Patch: asked.Patch, Event: event,
+		Cause: store.Cause{Trust: asked.Trust}}, asked.Commit, filepath.Join(dir, filepath.Base(asked.Project)))
+	if errors.Is(err, git.ErrUnknown) {
+		return &usageError{message: err.Error(), hint: "the commit is gone from the repository, or was never pushed"}
+	}
+	if err != nil {
+		return err
+	}
+
+	here := *r.app
+	here.dir = tree.Dir
+	r.app = &here
+	r.execution.project = &project{root: tree.Dir, file: pipelineFile}
+	r.execution.project.openRepository(ctx)
+	event = asked.Event
+	event.Kind, event.Commit = cmp.Or(event.Kind, "manual"), asked.Commit
+	if event.Branch == "" && event.Tag == "" && r.execution.project.repo != nil {
+		if event.Branch, err = r.execution.project.repo.Branch(); err != nil {
+			return err
+		}
+	}
+	q := r.question
+	q.event, q.narrow = &event, asked.Select
+	q.kind, q.base, q.branch, q.tag = event.Kind, event.Base, event.Branch, event.Tag // for who runs a step again
+	for name, value := range asked.Params {
+		q.params = append(q.params, name+"="+value)
+	}
+	slices.Sort(q.params)
+	return nil
+}
+
+// holder is the repository that we are in, if it has the commit.
+func (r *reproduction) holder(ctx context.Context, commit string) *git.Repo {
+	for dir := r.dir; ; dir = filepath.Dir(dir) {
+		if exists(filepath.Join(dir, ".git")) {
+			repo, err := git.Open(dir)
+			if err != nil {
+				return nil
+			}
+			repo.Context = ctx
+			if _, err := repo.Revision(commit); err != nil {
+				return nil
+			}
+			return repo
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// compare says what is not here as it was there, and whether p can be run for
+// what was run there.
+func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
+	was := r.was.plan
+	for _, in := range was.Inputs {
+		i := slices.IndexFunc(p.Inputs, func(other plan.Input) bool { return other.Kind == in.Kind && other.Key == in.Key })
+		if i < 0 || p.Inputs[i].Digest != in.Digest {
+			fmt.Fprintf(r.stderr, "piper: differs: %s %s\n", in.Kind, in.Key)
+		}
+	}
+	machine := &facts.Machine{Environ: r.environ}
+	for _, n := range p.Nodes {
+		if n.Step == nil {
+			continue
+		}
+		if err := facts.Check(ctx, machine, n.Step.Requires); err != nil {
+			fmt.Fprintf(r.stderr, "piper: differs: %s cannot run here: %v\n", n.Name, err)
+		}
+	}
+	digest := p.Digest()
+	if digest == was.Digest() {
+		fmt.Fprintf(r.stderr, "piper: the plan is the same, %s\n", digest)
+	} else {
+		d := plan.Compare(was, p)
+		w := newDiffWriter(r.app, r.stderr)
+		fmt.Fprintf(w, "pipeline %s: build %d and this machine\n", d.Pipeline, r.was.build.Number)
+		w.diff(d)
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		if len(d.Changes) > 0 && !r.force {
+			fmt.Fprintln(r.stderr, "piper: the plan is another one here\nhint: --force runs it")
+			return exitStatus(exitFailed)
+		}
+	}
+	return r.haveSecrets(p)
+}
+
+// haveSecrets says of all secrets that p names and that were not given how to
+// give them.
+func (r *reproduction) haveSecrets(p *plan.Plan) error {
+	missing := false
+	for _, name := range p.Secrets() {
+		if _, err := r.source.Get(name); err != nil {
+			fmt.Fprintf(r.stderr, "piper: %v\n", err)
+			missing = true
+		}
+	}
+	if missing {
+		return exitStatus(exitUsage)
+	}
+	return nil
+}
