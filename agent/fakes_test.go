@@ -114,6 +114,13 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 			return ctx.Err()
 		}
 	}
+	var secrets sync.Map
+	hold := func(given map[string]string) {
+		for name, value := range given {
+			secrets.Store(name, value)
+		}
+	}
+	hold(j.Secrets)
 	e := runtime.Engine{
 		Executor:  executor{r.host, j},
 		Recorder:  recorder(func(ev build.Event) error { return cmp.Or(gone(), h.Event(ev)) }),
@@ -122,10 +129,18 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
 			return h.Trigger(ctx, n.Name, params, made)
 		},
+		Secret: func(name string) (string, error) {
+			if value, ok := secrets.Load(name); ok {
+				return value.(string), nil
+			}
+			return "", fmt.Errorf("secret %s was not given", name)
+		},
 		Intend:  func(ctx context.Context, n *plan.Node) error { return h.Intend(ctx, n.Name) },
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return h.Approve(ctx, n.Name) },
 		Expand: func(ctx context.Context, n *plan.Node, outputs map[string]string) (plan.Expansion, error) {
-			return h.Expand(ctx, n.Name, outputs)
+			found, given, err := h.Expand(ctx, n.Name, outputs)
+			hold(given)
+			return found, err
 		},
 	}
 	return e.Run(context.Background(), build.New(j.Plan))
