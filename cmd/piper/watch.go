@@ -162,9 +162,9 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 }
 
 // waits reports whether there is more to a build in the queue than that an agent
-// is about to take it.
+// is about to take it, or has.
 func waits(why api.Why) bool {
-	return len(why.Queue) > 0 || !slices.ContainsFunc(why.Agents, func(a placement.Candidate) bool { return a.Eligible && len(a.Reasons) == 0 })
+	return why.State == build.Queued && (len(why.Queue) > 0 || !slices.ContainsFunc(why.Agents, func(a placement.Candidate) bool { return a.Eligible && len(a.Reasons) == 0 }))
 }
 
 func ended(s build.State) bool { return s != build.Queued && s != build.Running }
