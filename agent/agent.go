@@ -59,9 +59,10 @@ type Agent struct {
 	// fence that the build has.
 	Record func(b store.Build) (Record, error)
 
-	// Secrets gives the values of those secrets of a plan that the build may
-	// have; nil gives none. The error is the reason that the build fails with.
-	Secrets func(ctx context.Context, b store.Build, p *plan.Plan) (map[string]string, error)
+	// Secrets gives the values of those secrets of names that the build may have;
+	// nil gives none. The error is the reason that the build fails with, or the
+	// expand whose steps name them.
+	Secrets func(ctx context.Context, b store.Build, names []string) (map[string]string, error)
 
 	// Facts says what this machine has: what any machine does, and what stands
 	// under keys beside that. Nil says nothing.
@@ -145,7 +146,9 @@ type Handler interface {
 
 	Approve(ctx context.Context, node string) (runtime.Approval, error)
 	Trigger(ctx context.Context, node string, params map[string]string, made func(build.ID)) (build.State, error)
-	Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
+
+	// Expand also gives the secrets of what it found, by name.
+	Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, map[string]string, error)
 
 	// Intend is called before the process of a step starts that must not be
 	// started twice. An error keeps it from starting.

@@ -94,7 +94,7 @@ func TestWhatIsAskedForInVainIsRejected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				w.host("one", func(a *Agent) {
-					a.Secrets = func(_ context.Context, b store.Build, _ *plan.Plan) (map[string]string, error) {
+					a.Secrets = func(_ context.Context, b store.Build, _ []string) (map[string]string, error) {
 						if name := b.Request.Params["secret"]; name != "" {
 							return nil, errors.New("no secret " + name)
 						}
@@ -138,7 +138,7 @@ func TestAPanicFailsTheBuildAlone(t *testing.T) {
 						p, _, err := plans(ctx, tree, b)
 						return p, func(context.Context, string, map[string]string) (plan.Expansion, error) { panic("oh no") }, err
 					}
-					a.Secrets = func(_ context.Context, b store.Build, _ *plan.Plan) (map[string]string, error) {
+					a.Secrets = func(_ context.Context, b store.Build, _ []string) (map[string]string, error) {
 						if where == "secrets" && b.ID == "build-x" {
 							panic("oh no")
 						}
@@ -153,6 +153,42 @@ func TestAPanicFailsTheBuildAlone(t *testing.T) {
 				require.Contains(t, log.String(), "agent is broken")
 				require.Equal(t, build.Success, w.ended(20*time.Second, w.ask("y", store.Request{Pipeline: "unit"}).ID).State)
 			}, pipeline("unit", step("test")), pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, More: &plan.More{Expand: &plan.Expand{After: "find"}}}))
+		})
+	}
+}
+
+// What an expand finds is given the secrets that it names, or is not run.
+func TestSecretsOfAnExpand(t *testing.T) {
+	for name, state := range map[string]build.State{"granted": build.Success, "refused": build.Failed} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				var asked [][]string
+				w.host("one", func(a *Agent) {
+					plans := a.Plan
+					a.Plan = func(ctx context.Context, tree Tree, b store.Build) (*plan.Plan, Expander, error) {
+						p, _, err := plans(ctx, tree, b)
+						return p, func(context.Context, string, map[string]string) (x plan.Expansion, err error) {
+							n := step("found")
+							n.Step.Env = plan.Env{{Name: "TOKEN", Value: plan.Text{Parts: []plan.Part{{Secret: name}}}}}
+							x.Nodes = append(x.Nodes, n)
+							return x, nil
+						}, err
+					}
+					a.Secrets = func(_ context.Context, _ store.Build, names []string) (map[string]string, error) {
+						asked = append(asked, names)
+						if len(names) > 0 && name == "refused" {
+							return nil, errors.New("refused is not for you")
+						}
+						return map[string]string{"granted": "hunter22"}, nil
+					}
+				}).start()
+				b := w.ended(20*time.Second, w.ask("x", store.Request{Pipeline: "grow"}).ID)
+				require.Equal(t, state, b.State, b.Reason)
+				require.Equal(t, [][]string{nil, {name}}, asked)
+				events, err := w.Events(t.Context(), b.ID, 1, 1, 100)
+				require.NoError(t, err)
+				require.Equal(t, state == build.Failed, strings.Contains(fmt.Sprint(events), "find secrets: refused is not for you"), events)
+			}, pipeline("grow", step("find"), plan.Node{Name: "more", Needs: []string{"find"}, More: &plan.More{Expand: &plan.Expand{After: "find"}}}))
 		})
 	}
 }

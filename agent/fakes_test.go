@@ -112,6 +112,13 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 			return ctx.Err()
 		}
 	}
+	var secrets sync.Map
+	hold := func(given map[string]string) {
+		for name, value := range given {
+			secrets.Store(name, value)
+		}
+	}
+	hold(j.Secrets)
 	e := runtime.Engine{
 		Executor:  executor{r.host, j},
 		Recorder:  recorder(func(ev build.Event) error { return cmp.Or(gone(), h.Event(ev)) }),
@@ -123,10 +130,18 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 			defer context.AfterFunc(ctx, func() { withdraw(cmp.Or(gone(), runtime.ErrWithdrawn)) })()
 			return h.Trigger(asked, n.Name, params, made)
 		},
+		Secret: func(name string) (string, error) {
+			if value, ok := secrets.Load(name); ok {
+				return value.(string), nil
+			}
+			return "", fmt.Errorf("secret %s was not given", name)
+		},
 		Intend:  func(ctx context.Context, n *plan.Node) error { return h.Intend(ctx, n.Name) },
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return h.Approve(ctx, n.Name) },
 		Expand: func(ctx context.Context, n *plan.Node, outputs map[string]string) (plan.Expansion, error) {
-			return h.Expand(ctx, n.Name, outputs)
+			found, given, err := h.Expand(ctx, n.Name, outputs)
+			hold(given)
+			return found, err
 		},
 	}
 	return e.Run(context.Background(), build.New(j.Plan))

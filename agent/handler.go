@@ -185,12 +185,16 @@ func (h *handler) Intend(ctx context.Context, node string) (err error) {
 }
 
 // Expand implements Handler.
-func (h *handler) Expand(ctx context.Context, node string, outputs map[string]string) (found plan.Expansion, err error) {
+func (h *handler) Expand(ctx context.Context, node string, outputs map[string]string) (found plan.Expansion, secrets map[string]string, err error) {
 	defer h.guard(&err)
 	if h.expand == nil {
-		return found, fmt.Errorf("its plan has nothing that expands %s", node)
+		return found, nil, fmt.Errorf("its plan has nothing that expands %s", node)
 	}
-	return h.expand(ctx, node, outputs)
+	if found, err = h.expand(ctx, node, outputs); err != nil {
+		return found, nil, err
+	}
+	secrets, err = h.secrets(ctx, found.Secrets())
+	return found, secrets, err
 }
 
 // Trigger implements Handler. It is T4b and T12: what is to be made is part of the

@@ -157,16 +157,26 @@ func (r *run) attempt() store.Change {
 	case change != nil:
 		return change
 	}
-	var secrets map[string]string
-	if r.Secrets != nil {
-		if secrets, err = r.Secrets(ctx, r.now(), p); err != nil {
-			return r.failed(ctx, fmt.Errorf("find secrets: %w", err))
-		}
+	secrets, err := r.secrets(ctx, p.Secrets())
+	if err != nil {
+		return r.failed(ctx, err)
 	}
 	if ctx.Err() != nil {
 		return r.failed(ctx, ctx.Err())
 	}
 	return r.execute(p, expand, tree, secrets)
+}
+
+// secrets finds those that the build is given.
+func (r *run) secrets(ctx context.Context, names []string) (map[string]string, error) {
+	if r.Secrets == nil {
+		return nil, nil
+	}
+	values, err := r.Secrets(ctx, r.now(), names)
+	if err != nil {
+		return nil, fmt.Errorf("find secrets: %w", err)
+	}
+	return values, nil
 }
 
 // execute hands the plan to the runner.

@@ -19,7 +19,6 @@ import (
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/facts"
-	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/runner"
@@ -318,8 +317,8 @@ func (d *daemon) agent(s store.Store, src *sources, file *operator.File, command
 		Record: func(b store.Build) (agent.Record, error) {
 			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir}), nil
 		},
-		Secrets: func(ctx context.Context, b store.Build, p *plan.Plan) (map[string]string, error) {
-			return secretValues(p, file.SecretsFor(operator.Grantee(b.Request), d.lookupEnv, process.Output))
+		Secrets: func(ctx context.Context, b store.Build, names []string) (map[string]string, error) {
+			return secretValues(names, file.SecretsFor(operator.Grantee(b.Request), d.lookupEnv, process.Output))
 		},
 		Facts: func(ctx context.Context, keys []string) (map[string]string, error) {
 			return factsOf(ctx, machine, keys)
@@ -341,11 +340,11 @@ func allowed(environ []string, file *operator.File) []string {
 	})
 }
 
-// secretValues are the values of those secrets that a plan names and the source
-// gives. One that it does not give fails the step that needs it, and says so.
-func secretValues(p *plan.Plan, from secret.Source) (map[string]string, error) {
+// secretValues are the values of those secrets of names that the source has. One
+// that it does not have fails the step that needs it, and says so.
+func secretValues(names []string, from secret.Source) (map[string]string, error) {
 	values := map[string]string{}
-	for _, name := range p.Secrets() {
+	for _, name := range names {
 		value, err := from(name)
 		switch {
 		case errors.Is(err, secret.ErrNotFound):

@@ -58,6 +58,7 @@ piper build deploy --project shop --server https://ci.example.com
 	c.list(&o.narrow.Only, "only", "`STEPS` to run, as if what they need were done; globs and commas allowed", true)
 	c.list(&o.narrow.From, "from", "`STEPS` to begin with, and all that follows from them", true)
 	c.list(&o.narrow.Skip, "skip", "`STEPS` to leave out, as if they had succeeded", true)
+	c.lists["only"], c.lists["from"], c.lists["skip"] = stepWords, stepWords, stepWords
 	c.FlagSet.IntVar(&o.urgency, "priority", 0, "builds with a higher `NUMBER` run first")
 	c.FlagSet.BoolVar(&o.asJSON, "json", false, "print the build as a JSON object")
 	c.max, c.args = 2, pipelineWords

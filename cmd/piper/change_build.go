@@ -124,6 +124,7 @@ piper rerun 41 -p version=v1.3
 	var q api.RerunRequest
 	c.FlagSet.BoolVar(&q.Failed, "failed", false, "only what did not succeed, and what comes after it")
 	c.list(&q.From, "from", "only these `STEPS`, and what comes after them; globs and commas allowed", true)
+	c.lists["from"], c.lists["param"] = buildSteps, buildParams
 	c.list(&o.params, "param", "change a parameter: `NAME=VALUE`; may be repeated", false)
 	c.letter("p", "param")
 	c.FlagSet.BoolVar(&o.watch, "watch", false, "show the build, and exit as it ends")

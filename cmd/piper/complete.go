@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/plan"
 )
 
@@ -221,12 +222,49 @@ func (l *line) question() *question {
 	return q
 }
 
-// catalog evaluates the file where the settings say.
+// value is that of a flag, as far as it has been typed; "" when the command has no
+// such flag.
+func (l *line) value(name string) string {
+	if f := l.command.FlagSet.Lookup(name); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+// catalog asks the server, for a command about its projects, and evaluates the
+// file where the settings say when there is none, or it does not answer soon.
 func (l *line) catalog(ctx context.Context) (plan.Catalog, error) {
 	if err := l.configure(l.command); err != nil {
 		return plan.Catalog{}, err
 	}
-	return l.app.catalog(ctx, l.question())
+	named := l.value("project")
+	if l.command.FlagSet.Lookup("project") != nil && l.value("server") != "" {
+		if c, ok := l.serverCatalog(ctx, named); ok {
+			return c, nil
+		}
+	}
+	here, err := l.app.catalog(ctx, l.question())
+	if err == nil && named != "" && named != here.Project.Name {
+		err = fmt.Errorf("the project here is not %s", named)
+	}
+	return here, err
+}
+
+// serverCatalog is what a project registers at the server, at the ref that was
+// typed. It takes half the patience that there is.
+func (l *line) serverCatalog(ctx context.Context, project string) (c plan.Catalog, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, l.patience/2)
+	defer cancel()
+	l.askQuietly(ctx, func(s *client.Client) error {
+		name, err := l.projectOf(ctx, s, project)
+		if err != nil {
+			return err
+		}
+		all, err := s.Pipelines(ctx, name, l.value("ref"))
+		c, ok = all.Catalog, err == nil
+		return err
+	})
+	return c, ok
 }
 
 // pipelineWords offers the pipelines, and for the second argument the
@@ -321,18 +359,25 @@ func stepWords(ctx context.Context, l *line) []candidate {
 	if err != nil {
 		return nil
 	}
-	before := l.word[:strings.LastIndex(l.word, ",")+1]
-	given := strings.Split(before, ",")
 	var found []candidate
 	for _, name := range stepNames(p) {
-		if slices.Contains(given, name) {
-			continue
-		}
-		c := candidate{value: before + name}
+		c := candidate{value: name}
 		if i := slices.IndexFunc(p.Nodes, func(n plan.Node) bool { return n.Name == name }); i >= 0 && p.Nodes[i].Step != nil {
 			c.doc = p.Nodes[i].Step.Doc
 		}
 		found = append(found, c)
+	}
+	return l.listed(found)
+}
+
+// listed offers candidates after a comma, too, each once.
+func (l *line) listed(all []candidate) (found []candidate) {
+	before := l.word[:strings.LastIndex(l.word, ",")+1]
+	given := strings.Split(before, ",")
+	for _, c := range all {
+		if !slices.Contains(given, c.value) {
+			found = append(found, candidate{before + c.value, c.doc})
+		}
 	}
 	return found
 }

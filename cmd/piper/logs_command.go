@@ -46,6 +46,7 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.FlagSet.BoolVar(&g.follow, "follow", false, "go on until the build has ended")
 	c.letter("f", "follow")
 	c.FlagSet.StringVar(&g.step, "step", "", "only what `STEP` wrote")
+	c.lists["step"] = buildSteps
 	c.FlagSet.IntVar(&g.attempt, "attempt", 0, "that of the `N`th attempt of the step; the newest, unless given")
 	c.FlagSet.StringVar(&g.lines, "lines", "", "only the lines `FROM:TO`, counted from 1")
 	c.FlagSet.IntVar(&g.tail, "tail", 0, "only the last `N` lines")

@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -82,4 +84,140 @@ func TestReadmePipelines(t *testing.T) {
 			require.Equal(t, exitOK, code, stderr.String())
 		}
 	}
+}
+
+// TestReadmeMachines follows the README's chapter on build machines word by word,
+// with an agent. Its port is another one, as anybody may have the README's.
+func TestReadmeMachines(t *testing.T) {
+	for _, tool := range []string{"git", "curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("THE CHAPTER ON BUILD MACHINES IS NOT FOLLOWED: %s is not installed", tool)
+		}
+	}
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, chapter, _ := strings.Cut(string(readme), "<!-- machines -->\n")
+	chapter, _, found := strings.Cut(chapter, "<!-- /machines -->")
+	require.True(t, found)
+	address := "127.0.0.1:" + strconv.Itoa(freePort())
+	chapter = strings.ReplaceAll(chapter, "127.0.0.1:7700", address)
+	chapter = strings.ReplaceAll(chapter, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n")
+
+	r := &reader{T: t, dir: t.TempDir(), home: t.TempDir()}
+	r.environ = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.home, "GIT_AUTHOR_NAME=Ann", "GIT_AUTHOR_EMAIL=ann@example.org",
+		"GIT_COMMITTER_NAME=Ann", "GIT_COMMITTER_EMAIL=ann@example.org", "GORACE=atexit_sleep_ms=0"}
+	for _, block := range regexp.MustCompile("(?s)(?:`([^`\n]+)`:\n\n)?```(\\w+)\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
+		switch name, kind, text := block[1], block[2], block[3]; kind {
+		case "sh":
+			for line := range strings.Lines(text) {
+				r.run(line)
+			}
+		case "console":
+			parts := strings.Split("\n"+text, "\n$ ")
+			if more := strings.TrimPrefix(parts[0], "\n"); more != "" {
+				r.follows(more)
+			}
+			for _, part := range parts[1:] {
+				r.types(strings.TrimSuffix(part, "\n") + "\n")
+			}
+		default:
+			file := filepath.Join(r.dir, name)
+			if rest, ok := strings.CutPrefix(name, "~/"); ok {
+				file = filepath.Join(r.home, rest)
+			}
+			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+		}
+	}
+	require.Equal(t, 24, r.commands)
+}
+
+// A reader types what a README shows, and looks at what comes.
+type reader struct {
+	*testing.T
+	dir, home string
+	environ   []string
+	following *background // what goes on while other commands are typed
+	shown     string      // what the README has shown of it
+	commands  int
+}
+
+// A background is a command that goes on, and what it writes.
+type background struct {
+	watched
+	ended chan struct{}
+}
+
+// changing is what is not the same each time.
+var changing = regexp.MustCompile(`\b(([0-9]+m)?[0-9.]+m?s|[0-9a-f]{12}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|first-[a-z0-9]{8})\b`)
+
+func settled(s string) string { return changing.ReplaceAllString(s, "…") }
+
+// types types a command, which a line break after a backslash does not end, and
+// expects what follows it. One that goes on is left to.
+func (r *reader) types(text string) {
+	command, want, _ := strings.Cut(strings.ReplaceAll(text, "\\\n", "\\\r"), "\n")
+	command = strings.ReplaceAll(command, "\\\r", "\\\n")
+	behind, back := strings.CutSuffix(command, " &")
+	switch {
+	case back || strings.HasSuffix(command, " -f"):
+		r.commands++
+		out := r.start(behind)
+		require.Eventually(r, func() bool { return strings.Contains(settled(out.String()), settled(want)) }, patience, 5*time.Millisecond, "%s: %s", command, out.String())
+		if back {
+			out.wait(r.T, `msg="agent started"`) // which takes less time than to type the next command
+		} else {
+			r.following, r.shown = out, want
+		}
+	case strings.HasPrefix(command, "export "):
+		for line := range strings.Lines(r.run(command + "; env")) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "PIPER_") {
+				r.environ = append(r.environ, line)
+			}
+		}
+	default:
+		require.Equal(r, settled(want), settled(r.run(command)), command)
+	}
+}
+
+// follows expects the rest of what the command writes that goes on, and its end.
+func (r *reader) follows(more string) {
+	require.NotNil(r, r.following, more)
+	select {
+	case <-r.following.ended:
+	case <-time.After(patience):
+		require.Fail(r, "it does not end", r.following.String())
+	}
+	require.Equal(r, settled(r.shown+more), settled(r.following.String()))
+}
+
+func (r *reader) command(line string) *exec.Cmd {
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir, cmd.Env = r.dir, r.environ
+	return cmd
+}
+
+func (r *reader) run(line string) string {
+	r.commands++
+	out, err := r.command(line).CombinedOutput()
+	require.NoError(r, err, "%s: %s", line, out)
+	return string(out)
+}
+
+// start starts a command that is killed at the end of the test, if it is still
+// there.
+func (r *reader) start(line string) *background {
+	out := &background{ended: make(chan struct{})}
+	cmd := r.command("exec " + line)
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(r, cmd.Start())
+	go func() {
+		cmd.Wait()
+		close(out.ended)
+	}()
+	r.Cleanup(func() {
+		cmd.Process.Kill()
+		<-out.ended
+	})
+	return out
 }

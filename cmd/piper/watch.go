@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,9 +163,9 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 }
 
 // waits reports whether there is more to a build in the queue than that an agent
-// is about to take it.
+// is about to take it, or has.
 func waits(why api.Why) bool {
-	return len(why.Queue) > 0 || !slices.ContainsFunc(why.Agents, func(a placement.Candidate) bool { return a.Eligible && len(a.Reasons) == 0 })
+	return why.State == build.Queued && (len(why.Queue) > 0 || !slices.ContainsFunc(why.Agents, func(a placement.Candidate) bool { return a.Eligible && len(a.Reasons) == 0 }))
 }
 
 func ended(s build.State) bool { return s != build.Queued && s != build.Running }
@@ -276,10 +277,13 @@ func (w *watching) end() {
 	}
 }
 
-// buildWords offers the newest builds.
+// buildWords offers the newest builds, and then the steps of one.
 func buildWords(ctx context.Context, l *line) []candidate {
-	if len(l.args) > 0 {
+	switch {
+	case len(l.args) >= l.command.max:
 		return nil
+	case len(l.args) > 0:
+		return buildSteps(ctx, l)
 	}
 	var found []candidate
 	l.askQuietly(ctx, func(s *client.Client) error {
@@ -292,18 +296,42 @@ func buildWords(ctx context.Context, l *line) []candidate {
 	return found
 }
 
+// theBuild is the build that was named.
+func (l *line) theBuild(ctx context.Context) (b api.Build) {
+	if len(l.args) > 0 {
+		l.askQuietly(ctx, func(s *client.Client) (err error) {
+			b, err = s.Build(ctx, strings.TrimPrefix(l.args[0], "#"))
+			return err
+		})
+	}
+	return b
+}
+
+// buildSteps offers the steps of the build that was named.
+func buildSteps(ctx context.Context, l *line) []candidate {
+	var found []candidate
+	for _, s := range l.theBuild(ctx).Steps {
+		found = append(found, candidate{s.Name, string(s.State)})
+	}
+	return l.listed(found)
+}
+
+// buildParams offers the parameters that the build that was named was given.
+func buildParams(ctx context.Context, l *line) []candidate {
+	var found []candidate
+	params := l.theBuild(ctx).Params
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		found = append(found, candidate{name + "=", fmt.Sprint(params[name])})
+	}
+	return found
+}
+
 // askQuietly asks whom the flags typed so far name. What goes wrong is nobody's
 // business.
 func (l *line) askQuietly(ctx context.Context, do func(*client.Client) error) {
 	if l.configure(l.command) != nil {
 		return
 	}
-	value := func(name string) string {
-		if f := l.command.FlagSet.Lookup(name); f != nil {
-			return f.Value.String()
-		}
-		return ""
-	}
-	where := value("store")
-	l.ask(ctx, &remote{server: value("server"), tokenFile: value("token-file"), store: &where}, do)
+	where := l.value("store")
+	l.ask(ctx, &remote{server: l.value("server"), tokenFile: l.value("token-file"), store: &where}, do)
 }

@@ -97,7 +97,12 @@ func (n *Node) Services() []string {
 
 // Secrets returns the names of the secrets that p gives to steps, sorted. What an
 // expand finds may name more.
-func (p *Plan) Secrets() []string {
+func (p *Plan) Secrets() []string { return secrets(p.Env, p.Environments, p.Nodes) }
+
+// Secrets returns the names of the secrets that x gives to steps, sorted.
+func (x *Expansion) Secrets() []string { return secrets(nil, x.Environments, x.Nodes) }
+
+func secrets(env Env, environments []Environment, nodes []Node) []string {
 	seen := map[string]bool{}
 	find := func(env Env) {
 		for _, v := range env {
@@ -108,12 +113,12 @@ func (p *Plan) Secrets() []string {
 			}
 		}
 	}
-	find(p.Env)
-	for i := range p.Environments {
-		find(p.Environments[i].Env)
+	find(env)
+	for i := range environments {
+		find(environments[i].Env)
 	}
-	for i := range p.Nodes {
-		if step := p.Nodes[i].Step; step != nil {
+	for i := range nodes {
+		if step := nodes[i].Step; step != nil {
 			find(step.Env)
 		}
 	}

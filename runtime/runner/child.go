@@ -17,6 +17,7 @@ import (
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/stream"
 )
 
@@ -55,7 +56,9 @@ func ChildMain() int {
 		return 2
 	}
 	c := &child{up: stream.NewWriter(os.Stdout), asked: map[int64]chan message{}, gone: make(chan struct{}),
-		cancels: make(chan runtime.Cancel, 16)}
+		cancels: make(chan runtime.Cancel, 16), secrets: map[string]string{}}
+	c.hold(job.Secrets)
+	o.Secrets = secret.Remember(c.secret)
 	go c.listen(in)
 	c.answers(&o, job.Files)
 	_, err = Run(context.Background(), o)
@@ -88,6 +91,25 @@ type child struct {
 	mu    sync.Mutex // guards what follows
 	asks  int64
 	asked map[int64]chan message // what is to be answered, by ID; each holds all that there may come
+
+	secrets map[string]string // that the parent gave
+}
+
+// hold takes secrets from the parent. Those of an expand come before anything of
+// it is looked up.
+func (c *child) hold(given secretValues) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, value := range given {
+		c.secrets[name] = string(value)
+	}
+}
+
+// secret is a secret.Source of what the parent gave.
+func (c *child) secret(name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return secret.Values(c.secrets)(name)
 }
 
 // listen hears the parent until it has gone, and ends the build then. It never
@@ -183,6 +205,7 @@ func (c *child) answers(o *Options, files bool) {
 	}
 	o.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {
 		m, err := c.ask(ctx, message{What: askExpand, Node: node.Name, Outputs: outputs}, nil)
+		c.hold(m.Secrets)
 		return m.Expansion, err
 	}
 	o.Intend = func(ctx context.Context, node *plan.Node) error {

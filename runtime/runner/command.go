@@ -128,7 +128,7 @@ type Job struct {
 	Keep     bool
 	History  map[string]time.Duration
 	Facts    map[string]string
-	Secrets  map[string]string // by name; there are no others
+	Secrets  map[string]string // of the plan, by name
 
 	Files   func() ([]string, error) // called when an environment asks
 	Report  func(message string)
@@ -145,11 +145,12 @@ type Handler interface {
 	// Output takes what an attempt wrote, secrets masked. It may keep p.
 	Output(node string, attempt int, at time.Time, p []byte) error
 
-	// The others are what the Options of the same name are.
+	// The others are what the Options of the same name are. Expand also gives the
+	// secrets of what it found, by name.
 
 	Approve(ctx context.Context, node string) (runtime.Approval, error)
 	Trigger(ctx context.Context, node string, params map[string]string, made func(build.ID)) (build.State, error)
-	Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
+	Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, map[string]string, error)
 	Intend(ctx context.Context, node string) error
 }
 
@@ -189,7 +190,7 @@ func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, erro
 	case !errors.Is(wrong, ErrDied):
 		return p.build, wrong
 	}
-	died := &process.ExitError{Program: "runner", Exit: status.ExitStatus(), Stderr: j.mask(stderr)}
+	died := &process.ExitError{Program: "runner", Exit: status.ExitStatus(), Stderr: p.mask(stderr)}
 	if status.Signaled() {
 		died.Signal = status.Signal().String()
 	}
@@ -201,12 +202,14 @@ func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, erro
 
 // mask is the beginning of what a child wrote to its standard error, which says
 // most of a panic, without secrets.
-func (j *Job) mask(stderr string) string {
+func (p *parent) mask(stderr string) string {
 	const most = 4 << 10
 	known := map[string]string{}
-	for name, value := range j.Secrets {
-		if secret.Check(value) == nil {
-			known[name] = value
+	for _, given := range append(p.given, p.job.Secrets) {
+		for name, value := range given {
+			if secret.Check(value) == nil {
+				known[name] = value
+			}
 		}
 	}
 	masks, err := logs.NewRedactor(known)
@@ -239,6 +242,7 @@ type parent struct {
 
 	mu    sync.Mutex                        // guards what follows
 	asked map[int64]context.CancelCauseFunc // by ID of the question
+	given []map[string]string               // secrets of expands
 }
 
 // speak tells the child what to do, and what asks the build to end.
@@ -393,7 +397,12 @@ func (p *parent) answer(ctx context.Context, q message) (said message) {
 			once.Do(func() { p.down.Line(message{Kind: made, ID: q.ID, Child: child}) })
 		})
 	case askExpand:
-		said.Expansion, err = p.handler.Expand(ctx, q.Node, q.Outputs)
+		var secrets map[string]string
+		said.Expansion, secrets, err = p.handler.Expand(ctx, q.Node, q.Outputs)
+		said.Secrets = sendSecrets(secrets)
+		p.mu.Lock()
+		p.given = append(p.given, secrets)
+		p.mu.Unlock()
 	case askIntend:
 		err = p.handler.Intend(ctx, q.Node)
 	case askFiles:

@@ -9,7 +9,6 @@ import (
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
-	"github.com/piper-build/piper/runtime/secret"
 )
 
 // How a child and its parent talk: the child hears a Job and then messages, and
@@ -53,7 +52,8 @@ type message struct {
 	State       build.State      `json:"state,omitempty"`
 	Child       build.ID         `json:"child,omitempty"`
 	Expansion   plan.Expansion   `json:"expansion,omitzero"`
-	Files       []byte           `json:"files,omitempty"` // a list
+	Secrets     secretValues     `json:"secrets,omitempty"` // of the expansion
+	Files       []byte           `json:"files,omitempty"`   // a list
 	Error       string           `json:"error,omitempty"`
 	Diagnostics plan.Diagnostics `json:"diagnostics,omitempty"` // that the error is
 
@@ -104,35 +104,38 @@ type jobLine struct {
 	Keep      bool                     `json:"keep,omitempty"`
 	History   map[string]time.Duration `json:"history,omitempty"`
 	Facts     map[string]string        `json:"facts,omitempty"`
-	Secrets   map[string][]byte        `json:"secrets,omitempty"`
+	Secrets   secretValues             `json:"secrets,omitempty"`
 	Files     bool                     `json:"files,omitempty"` // there is somebody to ask for them
 }
 
 // line is j, ready to be sent.
 func (j *Job) line() jobLine {
-	secrets := make(map[string][]byte, len(j.Secrets))
-	for name, value := range j.Secrets {
-		secrets[name] = []byte(value)
-	}
 	return jobLine{
 		Plan: j.Plan.Canonical(), Workspace: []byte(j.Workspace), ID: j.ID, Commit: j.Commit, Branch: j.Branch,
 		Parallel: j.Parallel, MaxNodes: j.MaxNodes, Environ: list(j.Environ), PassEnv: j.PassEnv, Keep: j.Keep,
-		History: j.History, Facts: j.Facts, Secrets: secrets, Files: j.Files != nil,
+		History: j.History, Facts: j.Facts, Secrets: sendSecrets(j.Secrets), Files: j.Files != nil,
 	}
 }
 
-// options are those that were sent.
+// options are those that were sent, but for the secrets.
 func (l *jobLine) options() (Options, error) {
-	secrets := make(map[string]string, len(l.Secrets))
-	for name, value := range l.Secrets {
-		secrets[name] = string(value)
-	}
 	p, err := plan.Decode(l.Plan)
 	return Options{
 		Plan: p, Workspace: string(l.Workspace), ID: l.ID, Commit: l.Commit, Branch: l.Branch,
 		Parallel: l.Parallel, MaxNodes: l.MaxNodes, Environ: unlist(l.Environ), PassEnv: l.PassEnv, Keep: l.Keep,
-		History: l.History, Facts: l.Facts, Secrets: secret.Remember(secret.Values(secrets)),
+		History: l.History, Facts: l.Facts,
 	}, err
+}
+
+// secretValues are secrets by name. A value need not be UTF-8.
+type secretValues map[string][]byte
+
+func sendSecrets(values map[string]string) secretValues {
+	sent := make(secretValues, len(values))
+	for name, value := range values {
+		sent[name] = []byte(value)
+	}
+	return sent
 }
 
 // list makes one text of many, none of which has a NUL or need be UTF-8.

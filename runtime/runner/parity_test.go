@@ -322,20 +322,23 @@ func (w *world) Trigger(ctx context.Context, node string, params map[string]stri
 	return build.Success, nil
 }
 
-func (w *world) Expand(_ context.Context, node string, outputs map[string]string) (x plan.Expansion, err error) {
+// found is the secret of what expands find.
+var found = map[string]string{"found": "hunter33"}
+
+func (w *world) Expand(_ context.Context, node string, outputs map[string]string) (x plan.Expansion, secrets map[string]string, err error) {
 	w.note("expand %s %q", node, outputs)
 	switch node {
 	case "wrong":
-		return x, fmt.Errorf("expand: %w", plan.Diagnostics{{File: "PIPER.star", Line: 3, Severity: "error", Code: "bad-value", Message: "no"}})
+		return x, nil, fmt.Errorf("expand: %w", plan.Diagnostics{{File: "PIPER.star", Line: 3, Severity: "error", Code: "bad-value", Message: "no"}})
 	case "cannot":
-		return x, errors.New("the evaluator is gone")
+		return x, nil, errors.New("the evaluator is gone")
 	}
 	for _, name := range strings.Fields(outputs["names"]) {
-		n := step(name, "echo found "+name+" $TOKEN")
-		n.Step.Env = plan.Env{{Name: "TOKEN", Value: text(plan.Part{Secret: "token"})}}
+		n := step(name, "echo found "+name+" $TOKEN; echo $FOUND")
+		n.Step.Env = plan.Env{{Name: "FOUND", Value: text(plan.Part{Secret: "found"})}, {Name: "TOKEN", Value: text(plan.Part{Secret: "token"})}}
 		x.Nodes = append(x.Nodes, n)
 	}
-	return x, nil
+	return x, found, nil
 }
 
 func (w *world) Intend(_ context.Context, node string) error {
@@ -377,14 +380,15 @@ func (f feature) stage(t *testing.T, made []plan.Node) (runner.Job, *world) {
 func here(t *testing.T, j runner.Job, w *world) *build.Build {
 	b, err := runner.Run(t.Context(), runner.Options{
 		Plan: j.Plan, Workspace: j.Workspace, ID: j.ID, Commit: j.Commit, Branch: j.Branch, Parallel: j.Parallel, MaxNodes: j.MaxNodes,
-		Environ: j.Environ, PassEnv: j.PassEnv, Keep: j.Keep, Secrets: secret.Remember(secret.Values(j.Secrets)), Files: j.Files, History: j.History, Facts: j.Facts,
+		Environ: j.Environ, PassEnv: j.PassEnv, Keep: j.Keep, Secrets: secret.Remember(secret.First(secret.Values(j.Secrets), secret.Values(found))), Files: j.Files, History: j.History, Facts: j.Facts,
 		Report: j.Report, Cancels: j.Cancels, Display: shows{w},
 		Approve: func(ctx context.Context, n *plan.Node) (runtime.Approval, error) { return w.Approve(ctx, n.Name) },
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {
 			return w.Trigger(ctx, n.Name, params, made)
 		},
 		Expand: func(ctx context.Context, n *plan.Node, outputs map[string]string) (plan.Expansion, error) {
-			return w.Expand(ctx, n.Name, outputs)
+			x, _, err := w.Expand(ctx, n.Name, outputs)
+			return x, err
 		},
 		Intend: func(ctx context.Context, n *plan.Node) error { return w.Intend(ctx, n.Name) },
 	})
@@ -523,9 +527,9 @@ func (l lacking) Trigger(ctx context.Context, node string, params map[string]str
 	return l.world.Trigger(ctx, node, params, made)
 }
 
-func (l lacking) Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error) {
+func (l lacking) Expand(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, map[string]string, error) {
 	if l.method == "Expand" {
-		return plan.Expansion{}, errLacking
+		return plan.Expansion{}, nil, errLacking
 	}
 	return l.world.Expand(ctx, node, outputs)
 }

@@ -14,8 +14,8 @@
 // # How the two talk
 //
 // The child hears JSON lines: a job, with the plan, all that it may know and the
-// secrets, which so stand in no command line and no environment, and then answers
-// and cancels. It says a stream (package stream), which is what piper exec
+// secrets, which so stand in no command line and no environment, and then answers,
+// of which that about an expand has the secrets of what it found, and cancels. It says a stream (package stream), which is what piper exec
 // --progress=json prints, with questions in it that only the agent can answer; its
 // last line says that nothing of the build runs any more. message.go has all of
 // both. Whatever else comes from a child is an error, and its end.
@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		secrets = secret.Remember(nil)
 	}
 	masks := &mask{secrets: secrets}
-	if err := masks.learn(o.Plan.Env, o.Plan.Environments, o.Plan.Nodes); err != nil {
+	if err := masks.learn(o.Plan.Secrets()); err != nil {
 		return b, err
 	}
 	guard, err := process.GuardCommand()
@@ -167,7 +167,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		engine.Expand = func(ctx context.Context, node *plan.Node, outputs map[string]string) (plan.Expansion, error) {
 			found, err := o.Expand(ctx, node, outputs)
 			if err == nil {
-				err = masks.learn(nil, found.Environments, found.Nodes)
+				err = masks.learn(found.Secrets())
 			}
 			return found, err
 		}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/piper-build/piper/runtime/logs"
-	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/secret"
 )
 
@@ -18,27 +17,12 @@ type mask struct {
 	known    atomic.Pointer[logs.Redactor]
 }
 
-// learn looks up every secret that what is given asks for, as masking has to
-// know them before anything of it runs. One that is not to be had fails the
-// steps that need it, not the build: Get says why again.
-func (m *mask) learn(env plan.Env, environments []plan.Environment, nodes []plan.Node) error {
-	find := func(env plan.Env) {
-		for _, v := range env {
-			for _, part := range v.Value.Parts {
-				if part.Secret != "" {
-					m.secrets.Get(part.Secret)
-				}
-			}
-		}
-	}
-	find(env)
-	for _, environment := range environments {
-		find(environment.Env)
-	}
-	for i := range nodes {
-		if step := nodes[i].Step; step != nil {
-			find(step.Env)
-		}
+// learn looks up every secret of names, as masking has to know them before
+// anything that is given one runs. One that is not to be had fails the steps that
+// need it, not the build: Get says why again.
+func (m *mask) learn(names []string) error {
+	for _, name := range names {
+		m.secrets.Get(name)
 	}
 	m.learning.Lock()
 	defer m.learning.Unlock()
