@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,18 +124,20 @@ func (c *call) showLog() (*answer, error) {
 	if tail > 0 {
 		from, log.Next = max(1, size.Lines-tail+1), max(1, size.Lines-tail+1)
 	}
-	if to == 0 || to >= max(1, from)+maxLines {
-		to = max(1, from) + maxLines - 1
-	}
-	return c.fill(o, log, from, to)
+	page := max(1, from) + maxLines - 1
+	return c.fill(o, log, from, cmp.Or(min(to, page), page), to)
 }
 
-// fill reads lines into log.
-func (c *call) fill(o output, log Log, from, to int64) (*answer, error) {
+// fill reads lines into log, of those up to last that were asked for; 0 is all.
+func (c *call) fill(o output, log Log, from, to, last int64) (*answer, error) {
 	room := maxText
 	for line, err := range o.Lines(c.ctx, o.step, o.attempt, from, to) {
 		if err != nil {
 			return nil, err
+		}
+		if after := line.Number + line.CutLines; line.Cut > 0 && after > to && (last == 0 || after <= last) {
+			log.Next = after // there it is told
+			return ok(log)
 		}
 		if room -= len(line.Text); room < 0 && line.Number > max(1, from) {
 			for n := len(log.Lines); n > 0 && log.Lines[n-1].Number == line.Number; n-- {
@@ -148,7 +151,10 @@ func (c *call) fill(o output, log Log, from, to int64) (*answer, error) {
 		} else {
 			log.Lines = append(log.Lines, lineOf(line))
 		}
-		if log.Next = line.Number; line.Newline || o.ended {
+		switch log.Next = line.Number; {
+		case line.Cut > 0:
+			log.Next += line.CutLines
+		case line.Newline || o.ended:
 			log.Next++
 		}
 	}
@@ -265,7 +271,10 @@ func (p *linePlace) parse(s string) bool {
 
 // after goes on behind a line, or a piece of one.
 func (p *linePlace) after(l logs.Line) {
-	if p.line, p.offset = l.Number, l.Offset+int64(len(l.Text)); l.Newline {
+	switch p.line, p.offset = l.Number, l.Offset+int64(len(l.Text)); {
+	case l.Cut > 0:
+		p.line, p.offset = l.Number+l.CutLines, 0
+	case l.Newline:
 		p.line, p.offset = l.Number+1, 0
 	}
 }

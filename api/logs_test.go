@@ -29,6 +29,46 @@ func texts(lines []api.Line) (all []string) {
 	return all
 }
 
+// Who pages through a log sees what was left out once, however much it was.
+func TestLogLeftOut(t *testing.T) {
+	w := newWorld(t)
+	b := w.logged("one\ntwo\n")
+	require.NoError(t, w.AppendChunks(t.Context(), []store.Chunk{{
+		Key:  store.ChunkKey{Build: b.ID, Fence: 1, Node: "unit", Attempt: 1, Seq: 1},
+		Line: 5_000_000, Lines: 1, Offset: 40_000_008, Cut: 40_000_000, Data: []byte("end\n"),
+	}}))
+	gap := "… 40000000 bytes left out …"
+	var all []string
+	next, pages := int64(1), 0
+	for more := true; more; pages++ {
+		log, err := w.admin.Log(t.Context(), ref(b), api.LogQuery{Step: "unit", From: next})
+		require.NoError(t, err)
+		all, more, next = append(all, texts(log.Lines)...), log.Next > next, log.Next
+	}
+	require.Equal(t, []string{"one", "two", gap, "end"}, all)
+	require.Equal(t, int64(5_000_002), next)
+	require.Less(t, pages, 5)
+
+	for name, test := range map[string]struct {
+		from, to int64
+		want     []string
+		next     int64
+	}{
+		"before it":    {1, 2, []string{"one", "two"}, 3},
+		"into it":      {2, 3, []string{"two", gap}, 5_000_001},
+		"in it":        {100, 200, []string{gap}, 5_000_001},
+		"across it":    {2, 6_000_000, []string{"two"}, 5_000_001},
+		"its last one": {5_000_000, 5_000_001, []string{gap, "end"}, 5_000_002},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, err := w.admin.Log(t.Context(), ref(b), api.LogQuery{Step: "unit", From: test.from, To: test.to})
+			require.NoError(t, err)
+			require.Equal(t, test.want, texts(log.Lines))
+			require.Equal(t, test.next, log.Next)
+		})
+	}
+}
+
 func TestLog(t *testing.T) {
 	w := newWorld(t)
 	b := w.logged("one\ntwo\nth", "ree\nfour\xff\nfi")

@@ -42,6 +42,7 @@ type daemon struct {
 	insecure   bool
 	cert, key  string
 	hosts      []string
+	maxLog     int // MiB
 	keepFailed bool
 	drain      time.Duration
 	heartbeat  time.Duration
@@ -79,6 +80,7 @@ piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 	c.FlagSet.StringVar(&d.key, "tls-key", "", "and its key in `FILE`")
 	c.list(&d.hosts, "host", "`NAMES` that the API is called by, beside this machine's own; commas allowed", true)
 	c.FlagSet.BoolVar(&d.keepFailed, "keep-failed", false, "keep the workspaces of builds that failed, in DIR/kept")
+	c.number(&d.maxLog, "max-log", 1024, "keep `N` MiB of what a step writes in one attempt, and its end")
 	c.FlagSet.DurationVar(&d.drain, "drain-timeout", 10*time.Minute, "how long builds may go on once the agent is to end")
 	c.FlagSet.DurationVar(&d.heartbeat, "heartbeat", 5*time.Second, "tell the others every `TIME` that this agent lives")
 	c.FlagSet.DurationVar(&d.lease, "lease", 30*time.Second, "take another agent for dead that was silent for a `TIME`; the same for all of a store")
@@ -315,7 +317,7 @@ func (d *daemon) agent(s store.Store, src *sources, file *operator.File, command
 		Plan:    src.Plan,
 		Runner:  runners{command: command, parallel: goruntime.NumCPU(), machine: machine, log: log},
 		Record: func(b store.Build) (agent.Record, error) {
-			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir}), nil
+			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir, Limit: int64(d.maxLog) << 20}), nil
 		},
 		Secrets: func(ctx context.Context, b store.Build, names []string) (map[string]string, error) {
 			return secretValues(names, file.SecretsFor(operator.Grantee(b.Request), d.lookupEnv, process.Output))

@@ -51,6 +51,8 @@ type Line struct {
 	Text    []byte    // without the line end; not to be kept
 	Newline bool      // a line end follows Text
 	Cut     int64     // how many bytes were left out here; Text says it in words
+
+	CutLines int64 // how many lines end in them: Number and that is the line after it
 }
 
 // A Size is how much an attempt has written.
@@ -230,7 +232,7 @@ func (l *lines) gap(c *store.Chunk) {
 		if len(c.Times) > 0 {
 			at = c.Times[0].At
 		}
-		l.done = !l.yield(Line{Number: number, Arrival: at, Text: leftOut(c.Cut), Newline: true, Cut: c.Cut}, nil)
+		l.done = !l.yield(Line{Number: number, Arrival: at, Text: leftOut(c.Cut), Newline: true, Cut: c.Cut, CutLines: max(0, c.Line+1-number)}, nil)
 	}
 	l.partial, l.line.Text = false, l.line.Text[:0]
 	l.done = l.done || c.Line+1 > l.to
