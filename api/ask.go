@@ -171,6 +171,9 @@ func (c *call) enqueue(id build.ID, r store.Request) (store.Build, int64, error)
 // same answers with a build that is there, if it is what was asked for. What the
 // first request left open, and was found out then, is not held against this one.
 func (c *call) same(had store.Build, asked store.Request) (*answer, error) {
+	if asked.Ref == "" && asked.Commit == "" {
+		asked.Ref = had.Request.Ref
+	}
 	if asked.Commit == "" {
 		asked.Commit = had.Request.Commit
 	}
@@ -196,6 +199,11 @@ func (c *call) resolve(p store.Project, r *store.Request) error {
 	commit, catalog, err := c.catalog(p, r.Ref, r.Commit)
 	if err != nil {
 		return err
+	}
+	if r.Ref == "" && r.Commit == "" { // else the build would not know what branch it is on
+		if r.Ref, err = c.Sources.Default(c.ctx, p); err != nil {
+			return c.away(p, err)
+		}
 	}
 	r.Commit = commit
 	pipeline, err := pick(catalog, r.Pipeline)

@@ -38,7 +38,11 @@ func TestCreateBuild(t *testing.T) {
 	a := w.do("POST", "/v1/builds", `{"project":"shop"}`)
 	require.Equal(t, http.StatusCreated, a.StatusCode)
 	require.Regexp(t, "^/v1/builds/[0-9a-f-]{36}$", a.Header.Get("Location"))
-	require.Equal(t, http.StatusOK, w.do("GET", a.Header.Get("Location"), "").StatusCode)
+	require.Contains(t, w.do("GET", a.Header.Get("Location"), "").text, `"ref":"main"`, "the branch that was meant")
+
+	made, err = c.CreateBuild(t.Context(), api.BuildRequest{Project: "shop", Commit: commit}, "")
+	require.NoError(t, err)
+	require.Empty(t, made.Ref, "a commit is on no branch")
 }
 
 func TestCreateBuildRefuses(t *testing.T) {

@@ -44,6 +44,10 @@ type Sources interface {
 	// when that is empty too the repository's default branch.
 	Resolve(ctx context.Context, p store.Project, ref string) (commit string, err error)
 
+	// Default is the branch that Resolve finds when no ref is named, as of its last
+	// call.
+	Default(ctx context.Context, p store.Project) (branch string, err error)
+
 	// Catalog is what the PIPER.star of a commit registers; plan.Diagnostics
 	// when that is at fault.
 	Catalog(ctx context.Context, p store.Project, commit string) (plan.Catalog, error)

@@ -248,6 +248,8 @@ func (s *sources) Resolve(_ context.Context, _ store.Project, ref string) (strin
 	return "", fmt.Errorf("ref %s: %w", ref, store.ErrNotFound)
 }
 
+func (s *sources) Default(context.Context, store.Project) (string, error) { return "main", nil }
+
 func (s *sources) Catalog(_ context.Context, _ store.Project, commit string) (plan.Catalog, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -117,8 +117,8 @@ var onWords = []Builtin{
 	},
 	{
 		Name:    "on.webhook",
-		Doc:     "An HTTP request to this project's hook of that name.",
-		Params:  []Param{{Name: "name", Type: "string", Required: true, Doc: "the last part of its address"}},
+		Doc:     "What a program of your own sends to the webhook of this project, under that name.",
+		Params:  []Param{{Name: "name", Type: "string", Required: true, Doc: "what it says in X-Piper-Event"}},
 		Returns: "on",
 		Example: `pipeline(name = "sync", on = [on.webhook("upstream-changed")], steps = [])`,
 		call:    makeOn,

@@ -95,7 +95,7 @@ func (o *buildOrder) run(ctx context.Context, args []string) error {
 			r.Environment = args[1]
 		}
 		if o.dirty {
-			if r.Commit, r.Patch, err = o.sendTree(ctx, s); err != nil {
+			if r.Ref, r.Commit, r.Patch, err = o.sendTree(ctx, s); err != nil {
 				return err
 			}
 		}
@@ -186,22 +186,26 @@ func (a *app) projectHere(ctx context.Context) string {
 	return catalog.Project.Name
 }
 
-// sendTree sends what was changed here and not committed.
-func (a *app) sendTree(ctx context.Context, s *client.Client) (commit, patch string, err error) {
+// sendTree sends what was changed here and not committed. The ref is the branch
+// that is checked out, if one is.
+func (a *app) sendTree(ctx context.Context, s *client.Client) (ref, commit, patch string, err error) {
 	p, err := a.openProject(ctx, "")
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	if p.repo == nil {
-		return "", "", &usageError{message: "--dirty: " + p.root + " is not in a git repository", hint: "an agent builds commits, and what was changed since"}
+		return "", "", "", &usageError{message: "--dirty: " + p.root + " is not in a git repository", hint: "an agent builds commits, and what was changed since"}
 	}
 	if commit, err = p.repo.Commit(); err != nil {
-		return "", "", usagef("--dirty: %w", err)
+		return "", "", "", usagef("--dirty: %w", err)
+	}
+	if ref, err = p.repo.Branch(); err != nil {
+		return "", "", "", err
 	}
 	text, err := p.repo.Patch()
 	if err != nil || len(text) == 0 {
-		return commit, "", err
+		return ref, commit, "", err
 	}
 	patch, err = s.PutPatch(ctx, bytes.NewReader(text))
-	return commit, patch, err
+	return ref, commit, patch, err
 }

@@ -92,6 +92,19 @@ func (s *sources) Resolve(ctx context.Context, p store.Project, ref string) (com
 	return m.Resolve(ctx, ref)
 }
 
+// Default is the branch that is built when no ref is named, as of the last Resolve.
+func (s *sources) Default(ctx context.Context, p store.Project) (string, error) {
+	if p.Ref != "" {
+		return p.Ref, nil
+	}
+	m, err := s.mirror(p)
+	if err != nil {
+		return "", judged(err)
+	}
+	branch, err := m.DefaultBranch(ctx)
+	return branch, judged(err)
+}
+
 // Branches lists the branches that there are now.
 func (s *sources) Branches(ctx context.Context, p store.Project) ([]string, error) {
 	m, err := s.mirror(p)
@@ -186,8 +199,8 @@ func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request
 }
 
 // branchOf is the branch that whoever asked for a build is on: the one that was
-// pushed, or the one that was named. A tag or a hash is on none, nor is a fork,
-// whose main is not ours.
+// pushed, or the one that was named, which may be theirs alone when they name a
+// commit, too. A tag or a hash is on none, nor is a fork, whose main is not ours.
 func branchOf(ctx context.Context, m *git.Mirror, p store.Project, r store.Request) (string, error) {
 	ref := cmp.Or(r.Ref, p.Ref)
 	switch {
@@ -201,7 +214,13 @@ func branchOf(ctx context.Context, m *git.Mirror, p store.Project, r store.Reque
 		return m.DefaultBranch(ctx)
 	}
 	name := strings.TrimPrefix(ref, "refs/heads/")
-	if is, err := m.IsBranch(ctx, name); err != nil || !is {
+	if is, err := m.IsBranch(ctx, name); err != nil || is {
+		return name, err
+	}
+	if r.Commit == "" || strings.HasPrefix(name, "refs/") || git.CheckRef(name) != nil {
+		return "", nil
+	}
+	if _, err := m.Resolve(ctx, name); !errors.Is(err, git.ErrUnknown) {
 		return "", err
 	}
 	return name, nil

@@ -172,18 +172,23 @@ func ended(s build.State) bool { return s != build.Queued && s != build.Running 
 
 // catchUp shows the events that were not shown.
 func (w *watching) catchUp(ctx context.Context, b api.Build) error {
-	if w.fold == nil || b.Fence != w.fence && b.State == build.Running {
+	if w.fold == nil || b.Fence != w.fence { // the newest may have ended already
 		first, err := w.api.Events(ctx, w.ref, 0, 0, 1)
-		if err != nil || len(first) == 0 || first[0].Fence == w.fence { // nothing new has happened
+		if err != nil {
 			return err
 		}
-		if w.fold != nil {
-			w.end()
-			fmt.Fprintf(w.stderr, "piper: build %d was lost with its agent, and runs again\n", b.Number)
+		if len(first) > 0 && first[0].Fence != w.fence {
+			if w.fold != nil {
+				w.end()
+				fmt.Fprintf(w.stderr, "piper: build %d was lost with its agent, and runs again\n", b.Number)
+			}
+			if err := w.begin(ctx, b.Number, first[0].Fence); err != nil {
+				return err
+			}
 		}
-		if err := w.begin(ctx, b.Number, first[0].Fence); err != nil {
-			return err
-		}
+	}
+	if w.fold == nil {
+		return nil
 	}
 	for {
 		const page = 1000

@@ -31,18 +31,15 @@ func agent(ctx context.Context, q querier, id store.AgentID) (store.Agent, error
 }
 
 // change changes an agent that is there.
-func (s *Store) change(ctx context.Context, id store.AgentID, change func(*store.Agent)) (a store.Agent, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
-		if a, err = agent(ctx, tx, id); err != nil {
-			return err
+func (s *Store) change(ctx context.Context, id store.AgentID, change func(*store.Agent)) (store.Agent, error) {
+	return get(ctx, s.writes, func(ctx context.Context, tx *transaction) (store.Agent, error) {
+		a, err := agent(ctx, tx, id)
+		if err != nil {
+			return a, err
 		}
 		change(&a)
-		return write(ctx, tx, a, "INSERT INTO agents VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc", id)
+		return a, write(ctx, tx, a, "INSERT INTO agents VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc", id)
 	})
-	if err != nil {
-		return store.Agent{}, err
-	}
-	return a, nil
 }
 
 // Heartbeat implements store.Agents.

@@ -13,35 +13,35 @@ import (
 )
 
 // NextNumber implements store.Builds.
-func (s *Store) NextNumber(ctx context.Context) (n int64, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
-		return tx.QueryRowContext(ctx, "UPDATE counter SET value = value + 1 RETURNING value").Scan(&n)
+func (s *Store) NextNumber(ctx context.Context) (int64, error) {
+	return get(ctx, s.writes, func(ctx context.Context, tx *transaction) (n int64, err error) {
+		err = tx.QueryRowContext(ctx, "UPDATE counter SET value = value + 1 RETURNING value").Scan(&n)
+		return n, err
 	})
-	return n, err
 }
 
 // Enqueue implements store.Builds.
 func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error) {
-	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+	made, err := get(ctx, s.writes, func(ctx context.Context, tx *transaction) (store.Build, error) {
 		had, err := one[store.Build](ctx, tx, "build", b.ID, "SELECT doc FROM builds WHERE id = ?", b.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:
-			return err
+			return had, err
 		case had.Hash != b.Hash:
-			return fmt.Errorf("enqueue build %s: it was asked for with other words, as number %d: %w", b.ID, had.Number, store.ErrConflict)
+			return had, fmt.Errorf("enqueue build %s: it was asked for with other words, as number %d: %w", b.ID, had.Number, store.ErrConflict)
 		default:
-			b = had
-			return nil
+			return had, nil
 		}
-		b.Rev = 1
-		return put(ctx, tx, b)
+		made := b
+		made.Rev = 1
+		return made, put(ctx, tx, made)
 	})
 	if err != nil {
 		return store.Build{}, err
 	}
 	s.watch.tell(b.ID)
-	return b, nil
+	return made, nil
 }
 
 // put writes b and the columns that its indexes need.
@@ -68,25 +68,25 @@ func (s *Store) BuildNumbered(ctx context.Context, number int64) (store.Build, e
 }
 
 // Change implements store.Builds.
-func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (after store.Build, err error) {
-	differs := false
-	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.Build, error) {
+	type change struct {
+		after   store.Build
+		differs bool
+	}
+	made, err := get(ctx, s.writes, func(ctx context.Context, tx *transaction) (made change, err error) {
 		b, err := one[store.Build](ctx, tx, "build", id, "SELECT doc FROM builds WHERE id = ?", id)
 		if err != nil {
-			return err
+			return made, err
 		}
-		if after, differs, err = b.Changed(c); err != nil || !differs {
-			return err
+		if made.after, made.differs, err = b.Changed(c); err != nil || !made.differs {
+			return made, err
 		}
-		return put(ctx, tx, after)
+		return made, put(ctx, tx, made.after)
 	})
-	if err != nil {
-		return store.Build{}, err
-	}
-	if differs {
+	if made.differs {
 		s.watch.tell(id)
 	}
-	return after, nil
+	return made.after, err
 }
 
 // List implements store.Builds. The cursor is the number of the last build of

@@ -101,41 +101,34 @@ func group(ctx context.Context, q querier, key string) (store.Group, error) {
 }
 
 // ChangeGroup implements store.Groups.
-func (s *Store) ChangeGroup(ctx context.Context, key string, c store.GroupChange) (after store.Group, err error) {
-	err = s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+func (s *Store) ChangeGroup(ctx context.Context, key string, c store.GroupChange) (store.Group, error) {
+	return get(ctx, s.writes, func(ctx context.Context, tx *transaction) (store.Group, error) {
 		g, err := group(ctx, tx, key)
 		if err != nil {
-			return err
+			return g, err
 		}
-		differs := false
-		if after, differs = g.Changed(c); !differs {
-			return nil
+		after, differs := g.Changed(c)
+		if !differs {
+			return after, nil
 		}
-		return write(ctx, tx, after, "INSERT INTO groups VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc", key)
+		return after, write(ctx, tx, after, "INSERT INTO groups VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc", key)
 	})
-	if err != nil {
-		return store.Group{}, err
-	}
-	return after, nil
 }
 
 // PutProject implements store.Projects.
 func (s *Store) PutProject(ctx context.Context, p store.Project) (store.Project, error) {
-	err := s.writes.do(ctx, func(ctx context.Context, tx *transaction) error {
+	return get(ctx, s.writes, func(ctx context.Context, tx *transaction) (store.Project, error) {
 		had, err := one[store.Project](ctx, tx, "project", p.Name, "SELECT doc FROM projects WHERE name = ?", p.Name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
+			return had, err
 		}
 		if had.Rev != p.Rev {
-			return fmt.Errorf("put project %s: it is at revision %d, not %d: %w", p.Name, had.Rev, p.Rev, store.ErrConflict)
+			return had, fmt.Errorf("put project %s: it is at revision %d, not %d: %w", p.Name, had.Rev, p.Rev, store.ErrConflict)
 		}
-		p.Rev++
-		return write(ctx, tx, p, "INSERT INTO projects VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET doc = excluded.doc", p.Name)
+		made := p
+		made.Rev++
+		return made, write(ctx, tx, made, "INSERT INTO projects VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET doc = excluded.doc", p.Name)
 	})
-	if err != nil {
-		return store.Project{}, err
-	}
-	return p, nil
 }
 
 // Project implements store.Projects.

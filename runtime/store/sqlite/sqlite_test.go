@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -245,6 +246,97 @@ func TestOneBrokenWriteHarmsNoOther(t *testing.T) {
 	for _, id := range []build.ID{"a", "b"} {
 		_, err := s.Build(t.Context(), id)
 		require.NoError(t, err)
+	}
+}
+
+// What a write decided counts for nothing when it is made again.
+func TestAWriteIsMadeAgain(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	aside := *s.writes // whose requests this test makes
+	aside.requests = make(chan *request)
+	waiting := &Store{writes: &aside, reads: s.reads, watch: s.watch}
+	bad := func() *request {
+		return &request{ctx: t.Context(), done: make(chan struct{}), do: func(ctx context.Context, tx *transaction) error {
+			_, err := tx.ExecContext(ctx, "INSERT INTO builds VALUES (1)")
+			return err
+		}}
+	}
+	again := func(write func() error) {
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			err = write()
+		}()
+		s.writes.commit([]*request{<-aside.requests, bad()})
+		<-done
+		require.NoError(t, err)
+	}
+	ctx := t.Context()
+	again(func() error {
+		p, err := waiting.PutProject(ctx, store.Project{Name: "shop"})
+		require.EqualValues(t, 1, p.Rev)
+		return err
+	})
+	again(func() error {
+		n, err := waiting.NextNumber(ctx)
+		require.EqualValues(t, 1, n)
+		return err
+	})
+	again(func() error {
+		b, err := waiting.Enqueue(ctx, store.NewBuild("x", 1, store.Request{}, at))
+		require.EqualValues(t, 1, b.Rev)
+		return err
+	})
+	again(func() error {
+		b, err := waiting.Change(ctx, "x", store.RequestCancel{Cancel: store.Cancel{By: "ann"}, At: at})
+		require.Equal(t, build.Cancelled, b.State)
+		return err
+	})
+}
+
+// A caller that goes does not share what it leaves with its write, which goes on.
+// The race detector would tell.
+func TestACallerThatGoes(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
+	_, err := s.Enqueue(t.Context(), store.NewBuild("x", 1, store.Request{}, at))
+	require.NoError(t, err)
+	require.NoError(t, s.Join(t.Context(), store.Agent{ID: "a"}))
+	for i := range 100 {
+		aside := *s.writes
+		aside.requests = make(chan *request)
+		waiting := &Store{writes: &aside, reads: s.reads, watch: s.watch}
+		for _, write := range []func(ctx context.Context) error{
+			func(ctx context.Context) error { _, err := waiting.NextNumber(ctx); return err },
+			func(ctx context.Context) error {
+				_, err := waiting.Enqueue(ctx, store.NewBuild("y", int64(i), store.Request{}, at))
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := waiting.Change(ctx, "x", store.RequestCancel{At: at})
+				return err
+			},
+			func(ctx context.Context) error { _, err := waiting.Heartbeat(ctx, "a", nil, at); return err },
+			func(ctx context.Context) error {
+				_, err := waiting.PutProject(ctx, store.Project{Name: "shop", Rev: int64(i)})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := waiting.ChangeGroup(ctx, "g", store.Acquire{Waiter: store.Waiter{Build: "x"}})
+				return err
+			},
+		} {
+			ctx, leave := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				assert.ErrorIs(t, write(ctx), store.ErrInDoubt)
+			}()
+			r := <-aside.requests
+			go leave()
+			s.writes.commit([]*request{{ctx: t.Context(), do: r.do, done: make(chan struct{})}}) // nobody answers the caller
+			<-done
+		}
 	}
 }
 

@@ -67,6 +67,8 @@ func (w *writer) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 
 // A request is one write. do reads and decides within the transaction. An error
 // of a guard says that it wrote nothing; any other one takes back what it wrote.
+// It may be called again, when another write broke the transaction, and after its
+// caller has gone: what it sets is its own until there is an answer.
 type request struct {
 	ctx  context.Context
 	do   func(ctx context.Context, tx *transaction) error
@@ -78,6 +80,20 @@ type request struct {
 // do makes a write. When ctx ends while it is being made, it may have happened.
 func (w *writer) do(ctx context.Context, do func(ctx context.Context, tx *transaction) error) error {
 	return w.send(&request{ctx: ctx, do: do})
+}
+
+// get is do for a write that has a value.
+func get[T any](ctx context.Context, w *writer, do func(ctx context.Context, tx *transaction) (T, error)) (T, error) {
+	var made T
+	err := w.do(ctx, func(ctx context.Context, tx *transaction) (err error) {
+		made, err = do(ctx, tx)
+		return err
+	})
+	if err != nil { // made may change still
+		var none T
+		return none, err
+	}
+	return made, nil
 }
 
 func (w *writer) send(r *request) error {
