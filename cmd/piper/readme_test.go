@@ -129,7 +129,7 @@ func TestReadmeMachines(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		}
 	}
-	require.Equal(t, 24, r.commands)
+	require.Equal(t, 25, r.commands)
 }
 
 // A reader types what a README shows, and looks at what comes.
