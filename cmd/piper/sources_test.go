@@ -58,13 +58,19 @@ type shop struct {
 	blobs   map[string][]byte
 }
 
-func newShop(t *testing.T) *shop {
+// emptyShop is one that has nothing yet.
+func emptyShop(t *testing.T) *shop {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("SKIPPED: the git program is needed to make repositories")
 	}
 	s := &shop{T: t, dir: filepath.Join(t.TempDir(), "shop"), blobs: map[string][]byte{}}
 	require.NoError(t, os.Mkdir(s.dir, 0o777))
 	s.git(s.dir, "init", "-q", "-b", "main")
+	return s
+}
+
+func newShop(t *testing.T) *shop {
+	s := emptyShop(t)
 	s.write(s.dir, "PIPER.star", curious)
 	s.write(s.dir, "ci/lib.star", "greet = 'hello'\n")
 	s.write(s.dir, "a.txt", "one\n")
