@@ -211,6 +211,7 @@ func (j *job) request(event plan.Event, by string) store.Request {
 		Ref:      j.question.branch + j.question.tag, // which are never both given
 		Commit:   event.Commit,
 		Event:    event,
+		Select:   j.question.narrow,
 		Cause:    store.Cause{Kind: event.Kind, By: by},
 	}
 	if len(j.args) > 1 {

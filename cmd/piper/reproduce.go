@@ -50,7 +50,10 @@ directory of its own, and plans it for the same event and parameters. When that
 gives the same plan it is run as piper exec would; otherwise piper says what
 differs. The commit is taken from the repository that you are in if it has it,
 or else from that of the project. A build that fails here too leaves its
-directory behind, to look at.`
+directory behind, to look at.
+
+It exits with 1 when the plan is another one, or the build fails; a plan that
+differs only in what was read for it is run, and that is said.`
 	c.examples = `
 piper reproduce 41
 piper reproduce 41 --dry-run                 # only say what differs here
@@ -121,12 +124,12 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	ctx, r.signals = catch(ctx)
 	defer func() { go r.signals.stop() }()
 	code, err := r.runAll(ctx, &job{plan: result.Plan, expand: result.Expand, question: r.question, args: r.words()})
-	if err != nil {
-		return err
-	}
-	if code != exitOK || r.keep {
+	if err != nil || code != exitOK || r.keep {
 		kept = true
 		fmt.Fprintf(r.stderr, "piper: it is in %s\n", r.dir)
+	}
+	if err != nil {
+		return err
 	}
 	if code != exitOK {
 		return exitStatus(code)
@@ -188,6 +191,9 @@ func (r *reproduction) checkOut(ctx context.Context, dir string) error {
 			event.Branch = trunk
 		}
 	}
+	if r.was.project.Repo == "" {
+		fmt.Fprintf(r.stderr, "piper: build %d ran in somebody's working directory: what was not committed there is not known\n", r.was.build.Number)
+	}
 	if from == "" {
 		return &usageError{
 			message: fmt.Sprintf("build %d is of commit %s, which is not here", r.was.build.Number, asked.Commit),
@@ -214,6 +220,7 @@ func (r *reproduction) checkOut(ctx context.Context, dir string) error {
 
 	here := *r.app
 	here.dir = tree.Dir
+	here.isolate = here.isolate || asked.Trust == "fork" // a stranger's file
 	r.app = &here
 	r.execution.project = &project{root: tree.Dir, file: pipelineFile}
 	r.execution.project.openRepository(ctx)
@@ -273,6 +280,7 @@ func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
 			fmt.Fprintf(r.stderr, "piper: differs: %s cannot run here: %v\n", n.Name, err)
 		}
 	}
+	missing := r.haveSecrets(p)
 	digest := p.Digest()
 	if digest == was.Digest() {
 		fmt.Fprintf(r.stderr, "piper: the plan is the same, %s\n", digest)
@@ -289,7 +297,10 @@ func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
 			return exitStatus(exitFailed)
 		}
 	}
-	return r.haveSecrets(p)
+	if r.dryRun {
+		return nil
+	}
+	return missing
 }
 
 // haveSecrets says of all secrets that p names and that were not given how to
