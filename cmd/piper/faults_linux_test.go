@@ -1,17 +1,22 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/webhook"
 	"github.com/piper-build/piper/runtime/build"
 )
 
@@ -210,4 +215,178 @@ pipeline(name = "calm", steps = [step("calm", run = "echo nothing much")])
 	if !raceEnabled {
 		require.Less(t, one.peak(t)-before, int64(64<<20))
 	}
+}
+
+// What asks for the same thing again and again is one build, as the forge or the
+// program that does may have lost the answer.
+func TestOneBuildHoweverOftenItIsAskedFor(t *testing.T) {
+	f := newFleet(t, `
+pipeline(name = "sync", on = [on.webhook("sync")], steps = [step("say", run = "echo once")])
+`)
+	dir := filepath.Join(f.dir, "one")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	const secret = "0123456789abcdef"
+	write(t, dir, "agent.yaml", "projects:\n  shop:\n    webhook: {kind: hmac, secret_file: hook}\n")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "hook"), []byte(secret), 0o600))
+	f.start("one")
+
+	// atOnce calls ask n times, side by side, and returns what it was answered.
+	atOnce := func(n int, ask func() (build.ID, error)) map[build.ID]int {
+		var mu sync.Mutex
+		got := map[build.ID]int{}
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() {
+				id, err := ask()
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+				got[id]++
+			})
+		}
+		all.Wait()
+		return got
+	}
+
+	const text = `{"stock":1}`
+	deliver := func() (build.ID, error) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.first.url+"/v1/webhooks/shop", strings.NewReader(text))
+		if err != nil {
+			return "", err
+		}
+		for name, value := range map[string]string{"Content-Type": "application/json", "X-Piper-Event": "sync", "X-Piper-Delivery": "d1",
+			"X-Piper-Signature": webhook.Sign([]byte(secret), "d1", "sync", []byte(text))} {
+			r.Header.Set(name, value)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		var done api.Hooked
+		if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
+			return "", err
+		}
+		if len(done.Builds) != 1 {
+			return "", fmt.Errorf("%s: %+v", resp.Status, done)
+		}
+		return done.Builds[0].ID, nil
+	}
+	const together, rest = 200, 800
+	hooked := atOnce(together, deliver)
+	for range rest {
+		id, err := deliver()
+		require.NoError(t, err)
+		hooked[id]++
+	}
+	require.Len(t, hooked, 1)
+
+	asked := atOnce(500, func() (build.ID, error) {
+		b, err := f.CreateBuild(t.Context(), api.BuildRequest{Project: "shop"}, "key")
+		return b.ID, err
+	})
+	require.Len(t, asked, 1)
+	require.Len(t, f.builds(), 2)
+	for _, b := range f.builds() {
+		require.Equal(t, build.Success, f.ended(b.ID).State)
+		require.Equal(t, 1, f.see(b.ID).Attempt)
+		require.Equal(t, "once\n", f.wrote(b.ID, "say", 0))
+	}
+	f.sound()
+}
+
+// small mounts a file system of so many MiB at dir.
+func small(t *testing.T, dir string, mebibytes int) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	if err := syscall.Mount("piper-test", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", mebibytes)); err != nil {
+		t.Skipf("SKIPPED: a full disk takes the right to mount one: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+}
+
+// fill leaves no room in the file system of dir until the function that it returns
+// is called.
+func fill(t *testing.T, dir string) (relieve func()) {
+	t.Helper()
+	ballast := filepath.Join(dir, "ballast")
+	file, err := os.Create(ballast)
+	require.NoError(t, err)
+	for block := make([]byte, 64<<10); err == nil; {
+		_, err = file.Write(block)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, file.Close())
+	return func() { require.NoError(t, os.Remove(ballast)) }
+}
+
+// The disk of the store is full: who asks for a build is told, who reads is
+// answered, and the build that runs ends once there is room again, with all that
+// it wrote.
+func TestTheStoreIsFull(t *testing.T) {
+	f := newFleet(t, `
+def _talk(ctx):
+    return [step("talk", env = {"GO": ctx.params.go}, run = """
+        echo begun
+        until [ -e "$GO" ]; do sleep 0.05; done
+        seq 100000""")]
+pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
+`)
+	small(t, filepath.Dir(f.store), 24)
+	f.start("one")
+	b := f.ask("talk", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it begins", func() bool { return f.wrote(b.ID, "talk", 0) == "begun\n" })
+	relieve := fill(t, filepath.Dir(f.store))
+
+	// The log that SQLite writes ahead has room for a little more.
+	var problem *api.Problem
+	f.await("there is no room", func() bool {
+		_, err := f.CreateBuild(t.Context(), api.BuildRequest{Project: "shop", Pipeline: "talk", Params: map[string]string{"go": "x"}, Priority: -1}, "")
+		return errors.As(err, &problem)
+	})
+	require.Equal(t, http.StatusInsufficientStorage, problem.Status)
+	require.NotContains(t, problem.Error(), f.dir)
+	require.Equal(t, build.Running, f.see(b.ID).State, "reading goes on")
+	write(t, f.dir, "go", "")
+	f.await("it is noticed", func() bool { return strings.Contains(f.first.log.String(), "is full") })
+	relieve()
+	b = f.ended(b.ID)
+	t.Logf("%s at attempt %d: %s", b.State, b.Attempt, b.Reason)
+	require.Equal(t, build.Success, b.State, b.Reason)
+	require.Equal(t, 100_001, strings.Count(f.wrote(b.ID, "talk", 0), "\n"))
+	for _, other := range f.builds() {
+		_, err := f.Cancel(t.Context(), string(other.ID), api.CancelRequest{})
+		require.NoError(t, err)
+	}
+	f.sound()
+}
+
+// A step fills the disk of its agent: that step fails, the agent takes no other
+// build meanwhile, and goes on once the workspace is gone.
+func TestTheDiskIsFull(t *testing.T) {
+	f := newFleet(t, `
+def _fill(ctx):
+    return [step("fill", env = {"GO": ctx.params.go}, run = """
+        head -c 100M /dev/zero >large
+        echo filled
+        until [ -e "$GO" ]; do sleep 0.05; done
+        cat /dev/zero >larger""")]
+pipeline(name = "fill", params = {"go": param.string()}, impl = _fill)
+pipeline(name = "small", steps = [step("small", run = "echo small")])
+`)
+	small(t, filepath.Join(f.dir, "one"), 1024+64) // where 1 GiB is to be free
+	f.start("one", "--slots", "2")
+	b := f.ask("fill", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it fills the disk", func() bool { return f.wrote(b.ID, "fill", 0) == "filled\n" })
+	next := f.ask("small", nil)
+	f.await("the agent says why it takes none", func() bool { return strings.Contains(f.first.log.String(), "the disk is full") })
+	require.Equal(t, build.Queued, f.see(next.ID).State)
+	write(t, f.dir, "go", "")
+	b = f.ended(b.ID)
+	require.Equal(t, build.Failed, b.State)
+	require.Contains(t, f.wrote(b.ID, "fill", 0), "No space left on device")
+	require.Equal(t, build.Success, f.ended(next.ID).State)
+	f.sound()
 }
