@@ -200,7 +200,7 @@ func (r *reproduction) checkOut(ctx context.Context, dir string) error {
 			hint:    "run piper in a clone of its repository, after git fetch",
 		}
 	}
-	mirrors := filepath.Join(dir, "mirror")
+	mirrors := filepath.Join(dir, ".mirror") // no project has a name like that
 	defer os.RemoveAll(mirrors)
 	src := &sources{
 		dir:      mirrors,
