@@ -40,12 +40,25 @@ var figures = []figure{
 	// logs
 	{[]string{"P11"}, func(t *trial) { kept(t, "P11", "block", 1.20, 0) }},
 	{[]string{"P12"}, func(t *trial) { kept(t, "P12", "line", 0.60, 0.45) }},
+	{[]string{"P14"}, stored},
+	{[]string{"P15"}, followed},
+	// agent and store
+	{[]string{"P18"}, claimed},
+	{[]string{"P19"}, completed},
+	{[]string{"P22", "P25"}, triggered},
+	{[]string{"P26"}, builds},
+	{[]string{"P27"}, idle},
+	{[]string{"P28"}, newest},
+	{[]string{"P31"}, firstPage},
+	{[]string{"P32"}, killed},
+	{[]string{"P33"}, asked},
+	{[]string{"P34"}, remote},
 }
 
 // row adds rows to the trial.
 func (t *trial) row(rows ...row) {
 	for _, r := range rows {
-		if t.cpu && r.of == wall {
+		if t.cpu && r.of == wall && r.said == "" {
 			r.of = cpu
 		}
 		t.rows = append(t.rows, r)
@@ -260,6 +273,24 @@ func kept(t *trial, name, mode string, must, stretch float64) {
 	)
 }
 
+// stored has a step's output go into a store, as an agent does it.
+func stored(t *trial) {
+	n := t.size(1_000_000)
+	t.row(row{
+		name: "P14", work: printed(n) + " of output into the store", said: "all",
+		piper: t.agentrun("piper", "keep", n), peer: t.agentrun("bare inserts", "insert", n), must: 1.11,
+	})
+}
+
+// followed has somebody read over HTTP what a step writes.
+func followed(t *trial) {
+	n := t.size(400)
+	t.row(row{
+		name: "P15", work: "a line, from a step to who follows it", said: "p50",
+		piper: t.agentrun("piper", "follow", n), peer: t.agentrun("pipe to HTTP", "relay", n), must: 2.0,
+	})
+}
+
 // lines is a command line that prints n lines of 80 bytes.
 func (t *trial) lines(n int, mode string) string {
 	return fmt.Sprintf("%s %d %s", t.programs.compile("lines").path, n, mode)
@@ -276,4 +307,119 @@ func printed(n int) string {
 		return fmt.Sprintf("%g GB", float64(n)*80/1e9)
 	}
 	return fmt.Sprintf("%g MB", float64(n)*80/1e6)
+}
+
+// agent and store
+
+// agentrun adds a side that works with a store or an agent, and measures that
+// itself.
+func (t *trial) agentrun(name, work string, n int) *side {
+	return t.side(name, t.programs.build("agentrun"), work, strconv.Itoa(n), t.programs.piper().path)
+}
+
+func claimed(t *trial) {
+	piper := t.agentrun("piper", "claim", t.size(20_000))
+	t.row(
+		row{name: "P18", work: "a claim, 32 at once", said: "each", piper: piper, peer: t.agentrun("pool of connections", "pool", t.size(1_000)), must: 0.125},
+		row{name: "P18", work: "a claim, 32 at once, 99 of 100 wait no longer", said: "p99", piper: piper, must: 5e-3, absolute: true},
+	)
+}
+
+func completed(t *trial) {
+	n := t.size(20_000)
+	t.row(row{
+		name: "P19", work: "a claim and the end of a build, 32 at once", said: "each",
+		piper: t.agentrun("piper", "life", n), peer: t.side("River on PostgreSQL", t.programs.river(), strconv.Itoa(n)), must: 1.0, stretch: 0.67,
+	})
+}
+
+// triggered is how soon something runs that was asked for over HTTP.
+func triggered(t *trial) {
+	n := t.size(50)
+	work := "from a trigger to the first of its step"
+	piper := t.agentrun("piper", "trigger", n)
+	t.row(
+		row{name: "P22", work: work, said: "p50", piper: piper, peer: t.agentrun("bare sh", "spawn", n), must: 3.0, stretch: 2.2},
+		row{name: "P25", work: work, said: "p50", piper: piper, peer: t.absent("Laminar"), must: 0.5},
+		row{name: "P25", work: work, said: "p50", piper: piper, peer: t.buildbot(n), must: 0.05},
+	)
+}
+
+// absent is a program that nobody's packages have.
+func (t *trial) absent(name string) *side {
+	return &side{name: name, missing: fmt.Errorf("%s is in no package that could be installed here", name)}
+}
+
+// buildbot adds a side that is Buildbot, with a master and a worker.
+func (t *trial) buildbot(n int) *side {
+	s := t.agentrun("Buildbot", "buildbot", n)
+	for _, name := range []string{"buildbot", "buildbot-worker"} {
+		if p := t.programs.peer(name); p.missing != nil {
+			s.missing = p.missing
+		}
+	}
+	return s
+}
+
+// builds are the first ones out of a queue, which is short or long.
+func builds(t *trial) {
+	few, many := t.size(250), t.size(10_000)
+	short, long := t.agentrun(thousands(few)+" queued", "queued", few), t.agentrun("piper", "queued", many)
+	work := "a no-op build, two at a time"
+	t.row(
+		row{name: "P26", work: work, said: "each", piper: short, peer: t.absent("Laminar"), must: 0.5, stretch: 0.2},
+		row{name: "P26", work: work + ", " + thousands(many) + " queued", said: "each", piper: long, peer: short, must: 1.05},
+	)
+}
+
+// idle is an agent with nothing to do, and the processes that it keeps waiting for
+// something to do.
+func idle(t *trial) {
+	const seconds = 10
+	piper := t.agentrun("piper", "idle", seconds)
+	t.row(
+		row{name: "P27", work: "memory of an idle agent", of: memory, said: "own", piper: piper, must: 20e6, absolute: true},
+		row{name: "P27", work: "memory of an idle agent and of what waits beside it", of: memory, said: "all", piper: piper},
+	)
+}
+
+func newest(t *trial) {
+	few, many := max(50, t.size(1_000)), max(50, t.size(1_000_000)) // a page is 50
+	t.row(row{
+		name: "P28", work: "the newest 50 builds of " + thousands(many), said: "p50",
+		piper: t.agentrun("piper", "newest", many), peer: t.agentrun("of "+thousands(few), "newest", few), must: 1.10,
+	})
+}
+
+func firstPage(t *trial) {
+	n := max(50, t.size(100_000))
+	t.row(row{
+		name: "P31", work: "start of an agent to the newest 50 builds of " + thousands(n), said: "page",
+		piper: t.agentrun("piper", "start", n), must: 0.1, absolute: true,
+	})
+}
+
+func killed(t *trial) {
+	n := t.size(1_000)
+	t.row(row{
+		name: "P32", work: "kill -9, start and fsck of " + thousands(n) + " builds", said: "back",
+		piper: t.agentrun("piper", "kill", n), must: 3, absolute: true,
+	})
+}
+
+func asked(t *trial) {
+	n := t.size(500)
+	t.row(row{
+		name: "P33", work: "piper why, " + thousands(n) + " agents", said: "p50",
+		piper: t.agentrun("piper", "why", n), must: 0.1, absolute: true,
+	})
+}
+
+// remote is what an agent costs over doing the same here.
+func remote(t *trial) {
+	n := t.size(1_000)
+	t.row(row{
+		name: "P34", work: thousands(n) + " no-op sh steps by an agent", said: "all",
+		piper: t.agentrun("piper", "build", n), peer: t.agentrun("piper exec", "exec", n), must: 1.25,
+	})
 }

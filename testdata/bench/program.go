@@ -36,13 +36,15 @@ type peer struct {
 }
 
 var peers = map[string]peer{
-	"cc":             {debian: "gcc libc6-dev"},
-	"git":            {debian: "git"},
-	"ninja":          {debian: "ninja-build"},
-	"samu":           {debian: "samurai"},
-	"task":           {module: "github.com/go-task/task/v3/cmd/task", version: "v3.48.0"},
-	"dagu":           {module: "github.com/dagu-org/dagu/cmd", version: "v1.16.4"},
-	"woodpecker-cli": {module: "go.woodpecker-ci.org/woodpecker/v3/cmd/cli", version: "v3.0.1"},
+	"buildbot":        {debian: "buildbot"},
+	"buildbot-worker": {debian: "buildbot-worker"},
+	"cc":              {debian: "gcc libc6-dev"},
+	"git":             {debian: "git"},
+	"ninja":           {debian: "ninja-build"},
+	"samu":            {debian: "samurai"},
+	"task":            {module: "github.com/go-task/task/v3/cmd/task", version: "v3.48.0"},
+	"dagu":            {module: "github.com/dagu-org/dagu/cmd", version: "v1.16.4"},
+	"woodpecker-cli":  {module: "go.woodpecker-ci.org/woodpecker/v3/cmd/cli", version: "v3.0.1"},
 }
 
 func newPrograms(bin string) (*programs, error) {

@@ -20,6 +20,7 @@ type row struct {
 	over        *side // whose memory is taken off piper's, or nil
 	peerOver    *side // and off peer's
 	of          quantity
+	said        string  // the name of what the sides measured themselves; "" is what the clock says
 	per         int     // the number of steps that an amount is divided by; 0 is 1
 	must        float64 // how much the ratio may be; 0 is no goal
 	stretch     float64 // how little it should be; 0 is as must
@@ -54,6 +55,8 @@ func (q quantity) text(x float64) string {
 		return fmt.Sprintf("%.0f B", x)
 	case q == memory:
 		return fmt.Sprintf("%.1f MB", x/1e6)
+	case x < 1e-3:
+		return fmt.Sprintf("%.1f µs", x*1e6)
 	case x < 0.1:
 		return fmt.Sprintf("%.2f ms", x*1e3)
 	default:
@@ -69,6 +72,12 @@ func (r *row) amounts(s, over *side) []float64 {
 	var amounts []float64
 	for i, took := range s.samples {
 		x := r.of.of(took)
+		if r.said != "" {
+			var ok bool
+			if x, ok = took.said[r.said]; !ok {
+				x = math.NaN()
+			}
+		}
 		if over != nil {
 			if i == len(over.samples) {
 				break

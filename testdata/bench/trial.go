@@ -44,6 +44,8 @@ type sample struct {
 	wall   time.Duration
 	cpu    time.Duration // of all processes that were waited for
 	memory int64         // bytes, at its peak, of the largest process
+
+	said map[string]float64 // what the side itself measured, by name: seconds or bytes
 }
 
 // try sets a trial up, runs it and returns its rows.
@@ -242,11 +244,30 @@ func (t *trial) time(s *side) (sample, error) {
 	if code != 0 {
 		return sample{}, fmt.Errorf("%s exits with %d: %s", s.name, code, lastLine(s.output))
 	}
+	said, err := measured(s.output)
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: read what it measured: %w", s.name, err)
+	}
 	return sample{
+		said:   said,
 		wall:   time.Duration(nanoseconds),
 		cpu:    time.Duration(microseconds) * time.Microsecond,
 		memory: kibibytes << 10,
 	}, nil
+}
+
+// measured reads the lines "measured NAME VALUE" at the end of a file.
+func measured(file string) (map[string]float64, error) {
+	end, err := tail(file)
+	said := map[string]float64{}
+	for line := range strings.Lines(string(end)) {
+		var name string
+		var value float64
+		if n, _ := fmt.Sscanf(line, "measured %s %g", &name, &value); n == 2 {
+			said[name] = value
+		}
+	}
+	return said, err
 }
 
 // tail returns the end of a file.
