@@ -329,8 +329,18 @@ func completed(t *trial) {
 	n := t.size(20_000)
 	t.row(row{
 		name: "P19", work: "a claim and the end of a build, 32 at once", said: "each",
-		piper: t.agentrun("piper", "life", n), peer: t.side("River on PostgreSQL", t.programs.river(), strconv.Itoa(n)), must: 1.0, stretch: 0.67,
+		piper: t.agentrun("piper", "life", n), peer: t.river(n), must: 1.0, stretch: 0.67,
 	})
+}
+
+// river adds a side that is River on a PostgreSQL of its own.
+func (t *trial) river(n int) *side {
+	postgres := t.programs.postgres()
+	s := t.side("River on PostgreSQL", t.programs.river(), postgres.path, strconv.Itoa(n))
+	if postgres.missing != nil {
+		s.missing = postgres.missing
+	}
+	return s
 }
 
 // triggered is how soon something runs that was asked for over HTTP.

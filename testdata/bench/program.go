@@ -85,6 +85,60 @@ func (p *programs) goBuild(name, pkg string) (string, error) {
 	return path, quietly(cmd)
 }
 
+// river builds the program in river, in a module of its own.
+func (p *programs) river() program {
+	return p.once("river", func() (string, error) {
+		const version = "v0.51.2"
+		path := filepath.Join(p.cache, "river-"+version)
+		if exists(path) {
+			return path, nil
+		}
+		fmt.Fprintln(os.Stderr, "bench: build a program with River", version)
+		dir, err := os.MkdirTemp(p.bin, "river-")
+		if err != nil {
+			return "", err
+		}
+		main, err := os.ReadFile(filepath.Join(source, "river", "main.go"))
+		if err == nil {
+			err = errors.Join(os.MkdirAll(p.cache, 0o755), os.WriteFile(filepath.Join(dir, "main.go"), main, 0o644))
+		}
+		const module = "github.com/riverqueue/river"
+		for _, args := range [][]string{
+			{"mod", "init", "river"},
+			{"get", module + "@" + version, module + "/riverdriver/riverpgxv5@" + version},
+			{"build", "-o", path, "main.go"},
+		} {
+			if err == nil {
+				cmd := exec.Command("go", args...)
+				cmd.Dir = dir
+				err = quietly(cmd)
+			}
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: build a program with River: %v\n", err)
+			return "", fmt.Errorf("River is not installed, and could not be with go get %s@%s", module, version)
+		}
+		return path, nil
+	})
+}
+
+// postgres is the directory with PostgreSQL's own programs.
+func (p *programs) postgres() program {
+	return p.once("postgres", func() (string, error) {
+		const where = "/usr/lib/postgresql/*/bin"
+		found, err := filepath.Glob(where)
+		if err == nil && len(found) == 0 {
+			err = p.aptGet("postgresql")
+			found, _ = filepath.Glob(where)
+		}
+		if err != nil || len(found) == 0 {
+			fmt.Fprintf(os.Stderr, "bench: apt-get install postgresql: %v\n", err)
+			return "", errors.New("PostgreSQL is not installed, and could not be with apt-get install postgresql")
+		}
+		return found[len(found)-1], nil
+	})
+}
+
 // compile compiles a C program of this folder.
 func (p *programs) compile(name string) program {
 	return p.once("c "+name, func() (string, error) {

@@ -28,6 +28,15 @@ func grown(name string, rounds ...int64) *side {
 	return s
 }
 
+// telling is a side that measured itself in each round.
+func telling(name, what string, rounds ...float64) *side {
+	s := &side{name: name}
+	for _, x := range rounds {
+		s.samples = append(s.samples, sample{wall: time.Hour, said: map[string]float64{what: x}})
+	}
+	return s
+}
+
 func TestTable(t *testing.T) {
 	absent := &side{name: "absent", missing: errors.New("absent is not installed: install absent")}
 	rows := []row{
@@ -38,6 +47,8 @@ func TestTable(t *testing.T) {
 		{name: "P5", work: "skipped", piper: timed("piper", 10), peer: absent, must: 0.5},
 		{name: "P6", work: "over idle", of: memory, piper: grown("piper", 9e6), over: grown("idle", 8e6), peer: grown("peer", 5e7), peerOver: grown("idle", 1e7), must: 4e6, absolute: true},
 		{name: "P7", work: "each", of: memory, piper: grown("piper", 9e6), over: grown("few", 8e6), per: 10_000, must: 50, absolute: true},
+		{name: "P8", work: "said", said: "p50", piper: telling("piper", "p50", 40e-6), peer: telling("peer", "p50", 20e-6), must: 2},
+		{name: "P9", work: "unsaid", said: "p99", piper: telling("piper", "p50", 40e-6), must: 2, absolute: true},
 	}
 	require.Equal(t, `
 | figure | work      | piper    | held against  | ratio (least–most) | goal               | holds |
@@ -49,9 +60,22 @@ func TestTable(t *testing.T) {
 | P5     | skipped   | 10.00 ms | absent        | skipped            | M ≤ 0.50           | –     |
 | P6     | over idle | 1.0 MB   | peer 40.0 MB  | 0.03               | M ≤ 4.0 MB         | M     |
 | P7     | each      | 100 B    | –             | –                  | M ≤ 50 B           | no    |
+| P8     | said      | 40.0 µs  | peer 20.0 µs  | 2.00               | M ≤ 2.00           | M     |
+| P9     | unsaid    | –        | –             | –                  | M ≤ 2.00 s         | no    |
 
 - skipped: absent is not installed: install absent
 `, "\n"+table(rows))
+}
+
+func TestMeasured(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "output")
+	require.NoError(t, os.WriteFile(file, []byte("measured\nmeasured p50 1.5e-05\nelse\nmeasured p99 many\nmeasured p99 2\n"), 0o644))
+	said, err := measured(file)
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"p50": 1.5e-5, "p99": 2}, said)
+
+	_, err = measured(filepath.Join(t.TempDir(), "absent"))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestWriteInto(t *testing.T) {
