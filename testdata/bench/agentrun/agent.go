@@ -44,7 +44,8 @@ func startAgent(piper, dir string, args ...string) (*agent, error) {
 	for said := ""; a.URL == ""; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return nil, fmt.Errorf("the agent ended: %s%s: %w", said, line, cmd.Wait())
+			cmd.Wait()
+			return nil, fmt.Errorf("the agent ended: %s%s", said, line)
 		}
 		_, url, _ := strings.Cut(line, "listening on ")
 		a.URL, said = strings.TrimSpace(url), said+line
