@@ -243,30 +243,37 @@ func TestStreamsThatBreak(t *testing.T) {
 	for i := range readers {
 		all.Go(func() {
 			c := &client.Client{URL: server.URL, Token: w.tokens[store.Read], HTTP: &http.Client{Transport: &breaking{http.DefaultTransport, 2000 + 500*i}}}
-			want := int64(1)
-			for m, err := range c.Watch(t.Context(), "", "build:"+ref(b)) {
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				var ev api.BuildEvent
-				if m.Kind != api.MessageEvent {
-					continue
-				}
-				if err := json.Unmarshal(m.Data, &ev); err != nil || ev.Seq != want {
-					t.Errorf("reader %d got event %d and not %d: %v", i, ev.Seq, want, err)
-					return
-				}
-				if want++; want > events {
-					return
-				}
-			}
+			readsAll(t, c, b, events)
 		})
 	}
 	for seq := int64(2); seq <= events; seq++ {
 		w.happens(b.ID, 1, seq, build.Event{Kind: build.CancelRequested})
 	}
 	all.Wait()
+}
+
+// readsAll reads the events of b as they come. Each has to come once, in order, up
+// to the last one.
+func readsAll(t *testing.T, c *client.Client, b store.Build, last int64) {
+	want := int64(1)
+	for m, err := range c.Watch(t.Context(), "", "build:"+ref(b)) {
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if m.Kind != api.MessageEvent {
+			continue
+		}
+		var ev api.BuildEvent
+		if err := json.Unmarshal(m.Data, &ev); err != nil || ev.Seq != want {
+			t.Errorf("event %d came and not %d: %v", ev.Seq, want, err)
+			return
+		}
+		if want++; want > last {
+			return
+		}
+	}
+	t.Errorf("it ended before event %d came", want)
 }
 
 // Many follow one build, and a quarter of them never reads: all the others get
@@ -287,24 +294,7 @@ func TestStreamsOfMany(t *testing.T) {
 	for range readers {
 		all.Go(func() {
 			c := &client.Client{URL: "http://" + address, Token: w.tokens[store.Read]}
-			want := int64(1)
-			for m, err := range c.Watch(t.Context(), "", "build:"+ref(b)) {
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				var ev api.BuildEvent
-				if m.Kind != api.MessageEvent {
-					continue
-				}
-				if err := json.Unmarshal(m.Data, &ev); err != nil || ev.Seq != want {
-					t.Errorf("event %d came and not %d: %v", ev.Seq, want, err)
-					return
-				}
-				if want++; want > events {
-					return
-				}
-			}
+			readsAll(t, c, b, events)
 		})
 	}
 	w.listening(readers + mute)
