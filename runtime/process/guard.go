@@ -50,13 +50,6 @@ func GuardMain() int {
 	io.Copy(io.Discard, os.Stdin)
 	deadline := time.Now().Add(20 * time.Second)
 	for clean := 0; clean < 2 && time.Now().Before(deadline); {
-		// A process that is another one all the time can be on no list. Its group
-		// is killed all at once.
-		for pid, start := range l.entries() {
-			if start == 0 {
-				syscall.Kill(-pid, syscall.SIGKILL)
-			}
-		}
 		all, err := processes()
 		if err != nil {
 			return 1
@@ -65,6 +58,13 @@ func GuardMain() int {
 		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 			for _, p := range left {
 				signalProc(p, sig)
+			}
+		}
+		// A process that is another one all the time may be on no list. Its group is
+		// killed all at once; not before, as who came from whom would be lost.
+		for pid, start := range l.entries() {
+			if start == 0 {
+				syscall.Kill(-pid, syscall.SIGKILL)
 			}
 		}
 		clean++
