@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -88,6 +89,22 @@ func (f *fleet) start(name string, flags ...string) *machine {
 var quick = []string{"--heartbeat", "200ms", "--lease", "5s"}
 
 func (m *machine) signal(sig syscall.Signal) { m.cmd.Process.Signal(sig) }
+
+// stop stops an agent, but not amid a write to the store: it would hold the lock
+// of the file, and everybody up, until it goes on.
+func (f *fleet) stop(m *machine) {
+	f.t.Helper()
+	f.await("the others can write though it is stopped", func() bool {
+		m.signal(syscall.SIGSTOP)
+		ctx, cancel := context.WithTimeout(f.t.Context(), time.Second)
+		defer cancel()
+		_, err := f.PutProject(ctx, api.Project{Name: "shop", Repo: f.repo.dir})
+		if err != nil {
+			m.signal(syscall.SIGCONT)
+		}
+		return err == nil
+	})
+}
 
 // kill ends it, and nothing that it started.
 func (m *machine) kill() {

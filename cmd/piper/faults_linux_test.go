@@ -118,7 +118,7 @@ pipeline(name = "build", params = {"harm": param.string(), "end": param.string()
 	stays := f.ask("build", map[string]string{"harm": filepath.Join(f.dir, "stays"), "end": filepath.Join(f.dir, "never")})
 	f.await("both run", func() bool { return f.wrote(ends.ID, "late", 1)+f.wrote(stays.ID, "late", 1) == "old\nold\n" })
 
-	one.signal(syscall.SIGSTOP)
+	f.stop(one)
 	write(t, f.dir, "end", "")
 	f.await("one has come to its end", func() bool { return exists(filepath.Join(f.dir, "ends", "over")) })
 	f.start("two", quick...)
