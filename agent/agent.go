@@ -59,6 +59,9 @@ type Agent struct {
 	// fence that the build has.
 	Record func(b store.Build) (Record, error)
 
+	// Live hears what steps write before the store has it; nil does not.
+	Live *logs.Live
+
 	// Secrets gives the values of those secrets of names that the build may have;
 	// nil gives none. The error is the reason that the build fails with, or the
 	// expand whose steps name them.

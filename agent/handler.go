@@ -103,6 +103,7 @@ func (h *handler) Output(node string, attempt int, at time.Time, p []byte) (err 
 		if w, err = h.record.Open(node, attempt); err != nil {
 			return h.noted(fmt.Errorf("open the log of %s: %w", node, err))
 		}
+		w = h.Live.Writer(store.ChunkKey{Build: h.of, Fence: h.fence(), Node: node, Attempt: attempt}, w)
 		h.writers[key] = w
 	}
 	if w == nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -15,6 +16,10 @@ import (
 type Server struct {
 	Store   store.Store
 	Sources Sources // nil: what is asked for is not looked into before an agent plans it
+
+	// Live is what the steps of builds in this process write; nil: the store is
+	// waited for.
+	Live *logs.Live
 
 	// Webhook says how a project's forge signs; nil, or false, is that it may
 	// not call.

@@ -19,6 +19,7 @@ import (
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/runner"
@@ -162,11 +163,12 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer stop()
 	ended := make(chan error, 3)
 	parts := 0
+	live := &logs.Live{}
 	if listener != nil {
 		if err := d.mintToken(ctx, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		server := &api.Server{Store: s, Sources: src, Webhook: webhooks(file, log), Hosts: d.hosts, Version: piperVersion(), Log: log}
+		server := &api.Server{Store: s, Sources: src, Live: live, Webhook: webhooks(file, log), Hosts: d.hosts, Version: piperVersion(), Log: log}
 		fmt.Fprintf(d.stderr, "piper: listening on %s\n", d.url(listener))
 		parts++
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
@@ -175,7 +177,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		command := &runner.Command{Env: allowed(d.environ, file)}
 		command.Prepare()
 		defer command.Close()
-		worker := d.agent(s, src, file, command, labels, log)
+		worker := d.agent(s, src, live, file, command, labels, log)
 		parts++
 		go func() {
 			err := worker.Run(ctx)
@@ -304,7 +306,7 @@ func webhooks(file *operator.File, log *slog.Logger) func(project string) (api.W
 }
 
 // agent is what runs builds.
-func (d *daemon) agent(s store.Store, src *sources, file *operator.File, command *runner.Command, labels map[string]string, log *slog.Logger) agent.Agent {
+func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *operator.File, command *runner.Command, labels map[string]string, log *slog.Logger) agent.Agent {
 	host, _ := os.Hostname()
 	name := d.name
 	if name == "" {
@@ -314,6 +316,7 @@ func (d *daemon) agent(s store.Store, src *sources, file *operator.File, command
 	return agent.Agent{
 		Store:   s,
 		Sources: src,
+		Live:    live,
 		Plan:    src.Plan,
 		Runner:  runners{command: command, parallel: goruntime.NumCPU(), machine: machine, log: log},
 		Record: func(b store.Build) (agent.Record, error) {

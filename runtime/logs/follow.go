@@ -15,6 +15,9 @@ type Watch struct {
 	Hints <-chan build.ID // of store.Builds.Watch: look now; nil, or closed, is none
 	Poll  time.Duration   // look at least as often; 0 is a second
 
+	// Live is heard before the store is asked; nil is not.
+	Live *Live
+
 	// Ended reports whether nothing more will come; nil never does.
 	Ended func(ctx context.Context) (bool, error)
 }
@@ -37,34 +40,52 @@ func (r *Reader) follow(ctx context.Context, l *lines, w Watch) error {
 	}
 	tick := time.NewTicker(w.Poll)
 	defer tick.Stop()
-	if err := l.find(ctx, r.logs); err != nil {
-		return err
-	}
-	for !l.done {
-		// What was there before it ended is there now.
-		ended, err := false, error(nil)
-		if w.Ended != nil {
-			ended, err = w.Ended(ctx)
+	ear := w.Live.listen(l.key)
+	defer ear.stop()
+	for due := true; !l.done && ctx.Err() == nil; {
+		more, heard := ear.hear(l)
+		if due || !heard {
+			if ended, err := r.look(ctx, l, w.Ended); err != nil || ended {
+				return err
+			}
+			more, heard = ear.hear(l)
 		}
-		if err == nil {
-			err = l.read(ctx, r.logs)
-		}
-		if err != nil {
-			return err
-		}
-		if ended {
-			l.end()
-			return nil
-		}
-		if l.done || !w.wait(ctx, r.id, tick.C) {
-			return nil
+		if heard {
+			due = within(ctx, tick.C, more)
+		} else {
+			due = w.hinted(ctx, tick.C, r.id)
 		}
 	}
 	return nil
 }
 
-// wait waits until it is time to look again; false says that ctx is done.
-func (w *Watch) wait(ctx context.Context, id build.ID, tick <-chan time.Time) bool {
+// look takes in what the store has, and reports whether that is all.
+func (r *Reader) look(ctx context.Context, l *lines, ended func(context.Context) (bool, error)) (all bool, err error) {
+	if ended != nil {
+		all, err = ended(ctx) // what was there before it ended is there now
+	}
+	if err == nil {
+		err = l.read(ctx, r.logs)
+	}
+	if err == nil && all {
+		l.end()
+	}
+	return all, err
+}
+
+// within waits for a tick or until there is more; it reports whether the tick came first.
+func within(ctx context.Context, tick <-chan time.Time, more <-chan struct{}) bool {
+	select {
+	case <-tick:
+		return true
+	case <-more:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// hinted waits until it is time to look again.
+func (w *Watch) hinted(ctx context.Context, tick <-chan time.Time, id build.ID) bool {
 	for {
 		select {
 		case <-ctx.Done():

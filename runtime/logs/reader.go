@@ -18,8 +18,9 @@ import (
 const (
 	// maxPiece is how many bytes of a line are handed out at once.
 	maxPiece = 64 << 10
-	// together is how many chunks are read at once.
-	together = 16
+	// together is how many chunks are read at once: whoever is slow to take
+	// lines has them in memory meanwhile.
+	together = 4
 )
 
 var newline = []byte{'\n'}
@@ -114,11 +115,7 @@ func (r *Reader) one(ctx context.Context, key store.ChunkKey) (store.Chunk, erro
 func (r *Reader) Lines(ctx context.Context, node string, attempt int, from, to int64) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		l := newLines(r.chunk(node, attempt), from, to, yield)
-		err := l.find(ctx, r.logs)
-		if err == nil {
-			err = l.read(ctx, r.logs)
-		}
-		if err != nil {
+		if err := l.read(ctx, r.logs); err != nil {
 			yield(Line{}, problem(node, attempt, err))
 			return
 		}
@@ -147,6 +144,8 @@ func (r *Reader) Tail(ctx context.Context, node string, attempt int, n int64) it
 // lines is one pass over some lines of an attempt.
 type lines struct {
 	key      store.ChunkKey // of the chunk to read next
+	lost     bool           // that chunk is further on, or from is
+	offset   int64          // of the byte to take next; chunks before it are passed over
 	from, to int64
 	yield    func(Line, error) bool
 
@@ -159,25 +158,31 @@ func newLines(key store.ChunkKey, from, to int64, yield func(Line, error) bool) 
 	if to < 1 {
 		to = math.MaxInt64
 	}
-	l := &lines{key: key, from: max(from, 1), to: to, yield: yield}
+	l := &lines{key: key, lost: true, from: max(from, 1), to: to, yield: yield}
 	l.line.Number = 1
 	l.done = l.from > l.to
 	return l
 }
 
-// find goes to the chunk at which reading begins: the line may begin at the end
-// of the one before the first that holds some of it.
+// find goes to the chunk at which reading begins, or goes on: the line may begin
+// at the end of the one before the first that holds some of it.
 func (l *lines) find(ctx context.Context, s store.Logs) error {
-	if l.from == 1 {
+	line := max(l.from, l.line.Number)
+	if !l.lost || line == 1 {
 		return nil
 	}
-	seq, err := s.ChunkAt(ctx, l.key, l.from-1)
-	l.key.Seq = max(seq-1, 0)
+	seq, err := s.ChunkAt(ctx, l.key, line-1)
+	if err == nil {
+		l.key.Seq, l.lost = max(seq-1, 0), false
+	}
 	return err
 }
 
 // read takes in the chunks that there are.
 func (l *lines) read(ctx context.Context, s store.Logs) error {
+	if err := l.find(ctx, s); err != nil {
+		return err
+	}
 	for !l.done {
 		chunks, err := s.Chunks(ctx, l.key, together)
 		if err != nil {
@@ -203,9 +208,13 @@ func (l *lines) end() {
 
 // chunk takes the lines that end in a chunk, and the beginning of another.
 func (l *lines) chunk(c *store.Chunk) {
+	if c = unread(c, l.offset); c == nil {
+		return
+	}
 	if c.Cut > 0 {
 		l.gap(c)
 	}
+	l.offset = c.Offset + int64(len(c.Data))
 	if !l.partial {
 		l.line.Number = c.Line + 1
 	}
@@ -221,6 +230,32 @@ func (l *lines) chunk(c *store.Chunk) {
 	if len(c.Times) == 0 {
 		l.take(data, time.Time{})
 	}
+}
+
+// unread is what of a chunk lies behind an offset; nil is nothing.
+func unread(c *store.Chunk, offset int64) *store.Chunk {
+	end := c.Offset + int64(len(c.Data))
+	if offset >= end {
+		return nil
+	}
+	if offset <= c.Offset-c.Cut {
+		return c
+	}
+	rest := *c
+	if rest.Cut = max(0, c.Offset-offset); rest.Cut > 0 {
+		return &rest // the beginning of the gap was heard
+	}
+	n := int(offset - c.Offset)
+	rest.Offset, rest.Data = offset, c.Data[n:]
+	rest.Line += int64(bytes.Count(c.Data[:n], newline))
+	rest.Times = nil
+	for i, stamp := range c.Times {
+		if i+1 < len(c.Times) && int(c.Times[i+1].Offset) <= n {
+			continue
+		}
+		rest.Times = append(rest.Times, store.Stamp{Offset: max(0, stamp.Offset-int32(n)), At: stamp.At})
+	}
+	return &rest
 }
 
 // gap hands out what was left out before a chunk.
