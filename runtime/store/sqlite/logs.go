@@ -303,15 +303,12 @@ func (s *Store) ChunkAt(ctx context.Context, key store.ChunkKey, line int64) (se
 	if err != nil || seq == 0 {
 		return 0, err
 	}
-	find, err := s.reads.PrepareContext(ctx, "SELECT seq, line, lines, size"+ofChunk+">= ? ORDER BY seq LIMIT 1")
-	if err != nil {
-		return 0, err
-	}
-	defer find.Close()
 	for low, high := int64(0), seq; low < high; {
 		middle := low + (high-low)/2
 		var at, first, lines, size int64
-		if err := find.QueryRowContext(ctx, key.Build, key.Fence, key.Node, key.Attempt, middle).Scan(&at, &first, &lines, &size); err != nil {
+		err := s.reads.QueryRowContext(ctx, "SELECT seq, line, lines, size"+ofChunk+">= ? ORDER BY seq LIMIT 1",
+			key.Build, key.Fence, key.Node, key.Attempt, middle).Scan(&at, &first, &lines, &size)
+		if err != nil {
 			return 0, err
 		}
 		if first+lines > line || first == line && size > 0 {
