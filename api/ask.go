@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -26,8 +27,8 @@ import (
 const doubt = 10 * time.Second
 
 var (
-	paramForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
-	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	paramForm  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`) })
+	digestForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha256:[0-9a-f]{64}$`) })
 )
 
 func (c *call) createBuild() (*answer, error) {
@@ -66,11 +67,11 @@ func (r *BuildRequest) check() error {
 	if r.Ref != "" && !validRef(r.Ref) {
 		add("ref", refRule)
 	}
-	if r.Commit != "" && !commitForm.MatchString(r.Commit) {
+	if r.Commit != "" && !commitForm().MatchString(r.Commit) {
 		add("commit", "wants all 40 (or 64) digits")
 	}
 	switch {
-	case r.Patch != "" && !digestForm.MatchString(r.Patch):
+	case r.Patch != "" && !digestForm().MatchString(r.Patch):
 		add("patch", "is no digest that POST /v1/patches answers with")
 	case r.Patch != "" && r.Commit == "":
 		add("commit", "is missing: what a patch changes must be named")
@@ -94,7 +95,7 @@ func (r *BuildRequest) check() error {
 func checkParams(params map[string]string) (errs []FieldError) {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		field := "params." + clip(name)
-		if !paramForm.MatchString(name) {
+		if !paramForm().MatchString(name) {
 			errs = append(errs, FieldError{Field: field, Message: "is no name of a parameter"})
 		}
 		if strings.IndexByte(params[name], 0) >= 0 || !utf8.ValidString(params[name]) {

@@ -7,17 +7,18 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
 
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
+var nameForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`) })
 
 const nameRule = "wants small letters, digits, '_', '.' and '-', a letter or digit first, 63 at most"
 
-func validName(s string) bool { return nameForm.MatchString(s) }
+func validName(s string) bool { return nameForm().MatchString(s) }
 
 func projectOf(p store.Project) Project {
 	return Project{Name: p.Name, Repo: p.Repo, Ref: p.Ref, Zone: p.Zone, Retention: p.Retention, Rev: p.Rev, Created: p.Created}
@@ -191,7 +192,7 @@ func validRef(ref string) bool {
 	return !strings.ContainsFunc(ref, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("~^:?*[\\`$'\"<>|;&(){}!", r) })
 }
 
-var commitForm = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+var commitForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`) })
 
 func (c *call) deleteProject() (*answer, error) {
 	name := c.param("name")

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -202,10 +203,10 @@ func (r *reader) secrets(n *yaml.Node) error {
 	return nil
 }
 
-var factKey = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var factKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) })
 
 func (r *reader) fact(key, n *yaml.Node) error {
-	if !factKey.MatchString(key.Value) {
+	if !factKey().MatchString(key.Value) {
 		return r.errorf(key, "write letters, digits and . _ -", "%q is not the key of a fact", key.Value)
 	}
 	if n.Kind == yaml.ScalarNode {

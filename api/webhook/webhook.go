@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/piper-build/piper/runtime/plan"
@@ -84,14 +85,14 @@ func Verify(kind string, secret []byte, header http.Header, body []byte) error {
 	return ErrSignature
 }
 
-var signature = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var signature = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}$`) })
 
 func verify(secret []byte, headers []string, prefix string, signed ...[]byte) error {
 	if len(headers) != 1 {
 		return ErrSignature
 	}
 	text, ok := strings.CutPrefix(headers[0], prefix)
-	if !ok || !signature.MatchString(text) {
+	if !ok || !signature().MatchString(text) {
 		return ErrSignature
 	}
 	got, err := hex.DecodeString(text)
@@ -146,14 +147,14 @@ func ignored(format string, args ...any) (Delivery, error) {
 	return Delivery{Ignored: fmt.Sprintf(format, args...)}, nil
 }
 
-var commitForm = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+var commitForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`) })
 
 // check refuses a commit that is none.
 func (d *Delivery) check() error {
-	if !commitForm.MatchString(d.Event.Commit) || zero(d.Event.Commit) {
+	if !commitForm().MatchString(d.Event.Commit) || zero(d.Event.Commit) {
 		return fmt.Errorf("%w: %q is no commit", ErrPayload, clip(d.Event.Commit))
 	}
-	if d.Base != "" && !commitForm.MatchString(d.Base) {
+	if d.Base != "" && !commitForm().MatchString(d.Base) {
 		return fmt.Errorf("%w: %q is no commit", ErrPayload, clip(d.Base))
 	}
 	return nil

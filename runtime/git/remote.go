@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // A remote is where a repository is, as CheckURL allows it.
@@ -24,11 +25,13 @@ type remote struct {
 const maxURL = 2000
 
 var (
-	hostPattern = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$`)
-	portPattern = regexp.MustCompile(`^[0-9]{1,5}$`)
-	userPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	hostPattern = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$`)
+	})
+	portPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,5}$`) })
+	userPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`) })
 	// The short form of an ssh address: git@host:path.
-	shortPattern = regexp.MustCompile(`^(?:([^@/:]+)@)?([^@/:\[\]]+|\[[^\]]*\]):([^:].*)$`)
+	shortPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:([^@/:]+)@)?([^@/:\[\]]+|\[[^\]]*\]):([^:].*)$`) })
 )
 
 // CheckURL reports whether a repository may be fetched from an address:
@@ -83,13 +86,13 @@ func readRemote(address string) (remote, error) {
 	}
 	scheme, _, long := strings.Cut(address, "://")
 	if !long {
-		m := shortPattern.FindStringSubmatch(address)
+		m := shortPattern().FindStringSubmatch(address)
 		if m == nil {
 			return remote{}, forms("it is not an address of a repository")
 		}
 		r := remote{url: address, transport: "ssh", host: m[2]}
 		switch {
-		case m[1] != "" && !userPattern.MatchString(m[1]), !isHost(r.host), m[3][0] == '-':
+		case m[1] != "" && !userPattern().MatchString(m[1]), !isHost(r.host), m[3][0] == '-':
 			return remote{}, forms("it is not an address of a repository")
 		}
 		return r, nil
@@ -112,11 +115,11 @@ func readRemote(address string) (remote, error) {
 		return remote{}, forms("%s is none of the protocols that are allowed", quote(scheme))
 	case password, scheme == "https" && u.User != nil:
 		return remote{}, invalid{&advised{errors.New("it holds a user or a password"), "leave it out; credentials are read from files that the operator of the agent names"}}
-	case u.User != nil && !userPattern.MatchString(u.User.Username()):
+	case u.User != nil && !userPattern().MatchString(u.User.Username()):
 		return remote{}, forms("its user is none")
 	case !isHost(r.host):
 		return remote{}, forms("its host is none")
-	case r.port != "" && !portPattern.MatchString(r.port):
+	case r.port != "" && !portPattern().MatchString(r.port):
 		return remote{}, forms("its port is none")
 	case u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") == "" || strings.HasPrefix(strings.TrimLeft(u.Path, "/"), "-"):
 		return remote{}, forms("its path is none of a repository")
@@ -127,7 +130,7 @@ func readRemote(address string) (remote, error) {
 // isHost reports whether s is a name, or an address as everybody reads it: to
 // some 0x7f.1 and 2130706433 are addresses, too.
 func isHost(s string) bool {
-	if !hostPattern.MatchString(s) {
+	if !hostPattern().MatchString(s) {
 		return false
 	}
 	last := s[strings.LastIndexByte(s, '.')+1:]
@@ -163,7 +166,7 @@ func quote(s string) string {
 
 // inner are the networks that nobody on the internet is in: those of this
 // machine and of those around it, which trust them.
-var inner = func() (list []netip.Prefix) {
+var inner = sync.OnceValue(func() (list []netip.Prefix) {
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
 		"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
@@ -172,11 +175,11 @@ var inner = func() (list []netip.Prefix) {
 		list = append(list, netip.MustParsePrefix(p))
 	}
 	return list
-}()
+})
 
 func isInner(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	for _, p := range inner {
+	for _, p := range inner() {
 		if p.Contains(a) {
 			return true
 		}
