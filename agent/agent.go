@@ -134,6 +134,7 @@ type Job struct {
 	Plan    *plan.Plan
 	Tree    Tree
 	Secrets map[string]string
+	Facts   map[string]string // that steps may require: what the build was placed by
 
 	// Cancels asks the build to end, each time with more force than before.
 	Cancels <-chan runtime.Cancel

@@ -10,6 +10,7 @@ import (
 
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -193,7 +194,8 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 		defer close(reports)
 		r.every(ctx, "report "+string(r.of), r.Timings.Report, h.report)
 	}()
-	err = r.Runner.Run(r.ctx, Job{Build: r.now(), Plan: p, Tree: tree, Secrets: secrets, Cancels: r.cancels}, h)
+	me := r.me()
+	err = r.Runner.Run(r.ctx, Job{Build: r.now(), Plan: p, Tree: tree, Secrets: secrets, Facts: placement.Values(&me), Cancels: r.cancels}, h)
 	stop()
 	<-reports
 	h.close()

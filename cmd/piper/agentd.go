@@ -318,7 +318,7 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 		Sources: src,
 		Live:    live,
 		Plan:    src.Plan,
-		Runner:  runners{command: command, parallel: goruntime.NumCPU(), machine: machine, log: log},
+		Runner:  runners{command: command, parallel: goruntime.NumCPU(), log: log},
 		Record: func(b store.Build) (agent.Record, error) {
 			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir, Limit: int64(d.maxLog) << 20}), nil
 		},

@@ -6,7 +6,6 @@ import (
 
 	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/runtime"
-	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/runner"
 )
@@ -16,7 +15,6 @@ import (
 type runners struct {
 	command  *runner.Command
 	parallel int
-	machine  *facts.Machine
 	log      *slog.Logger
 }
 
@@ -47,7 +45,7 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 	defer r.command.Prepare() // for the next build
 	_, err = r.command.Run(ctx, runner.Job{
 		Plan: j.Plan, Workspace: j.Tree.Dir, ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
-		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: r.machine.Static, Files: repo.Files,
+		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: j.Facts, Files: repo.Files,
 		Report:  func(message string) { r.log.Info(message, "build", j.Build.ID) },
 		Cancels: cancels,
 	}, h)
