@@ -33,7 +33,7 @@ import (
 type daemon struct {
 	*app
 	listen     string
-	store      *string
+	store      *place
 	dir        string
 	name       string
 	slots      int
@@ -65,6 +65,7 @@ a second one gives them back at once.`
 piper agentd                                              # everything in your own data directory
 piper agentd --slots 4 --label gpu=h100
 piper agentd --store sqlite:/srv/piper/piper.db --data-dir /srv/piper/a1 --name a1
+piper agentd --store rethinkdb://db1,db2,db3/piper --store-password-file /etc/piper/db
 piper agentd --no-worker --listen 127.0.0.1:7701          # only the API
 piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 `
@@ -107,12 +108,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 			return &usageError{message: "there is no home for an agent", hint: "--data-dir DIR names one"}
 		}
 	}
-	if *d.store == "" {
-		*d.store = "sqlite:" + filepath.Join(d.dir, "piper.db")
-	}
-	path, err := d.storePath(*d.store)
-	if err != nil {
-		return err
+	if d.store.url == "" {
+		d.store.url = "sqlite:" + filepath.Join(d.dir, "piper.db")
 	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return fmt.Errorf("make the agent's directory: %w", err)
@@ -134,7 +131,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := sqlite.Open(ctx, path, sqlite.Options{})
+	s, err := d.store.open(ctx, true)
 	if err != nil {
 		if listener != nil {
 			err = errors.Join(err, listener.Close())
@@ -191,15 +188,17 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		fmt.Fprintln(d.stderr, "piper: builds are given back")
 		os.Exit(signals.exitCode()) // runners end with this process, and what they run with them
 	})()
-	// All of a large file takes a while, which nobody has to wait for.
-	checking, checked := context.WithCancel(ctx)
-	defer checked()
-	go func() {
-		if err := s.Check(checking); errors.Is(err, sqlite.ErrDamaged) {
-			log.Error("the store is damaged", "error", err)
-			ended <- err
-		}
-	}()
+	if file, ok := s.(*sqlite.Store); ok {
+		// All of a large file takes a while, which nobody has to wait for.
+		checking, checked := context.WithCancel(ctx)
+		defer checked()
+		go func() {
+			if err := file.Check(checking); errors.Is(err, sqlite.ErrDamaged) {
+				log.Error("the store is damaged", "error", err)
+				ended <- err
+			}
+		}()
+	}
 	for range parts {
 		if failed := <-ended; failed != nil {
 			err = errors.Join(err, failed)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/piper-build/piper/runtime/store/sqlite"
 )
 
 func (a *app) backupCommand() *command {
@@ -22,13 +24,17 @@ piper backup /backup/monday --store sqlite:/srv/piper.db
 		if len(args) == 0 {
 			return &usageError{message: "piper backup needs a directory", hint: "usage: piper backup DIR"}
 		}
-		s, err := a.openStore(ctx, *where)
+		s, err := where.open(ctx, false)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 		dir := a.path(args[0])
-		if err := s.Backup(ctx, dir); err != nil {
+		file, ok := s.(*sqlite.Store)
+		if !ok {
+			return &usageError{message: "piper backup copies a store that is a file", hint: "rethinkdb dump copies a database"}
+		}
+		if err := file.Backup(ctx, dir); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.stderr, "piper: the store is copied to %s\n", dir)

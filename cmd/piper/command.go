@@ -55,6 +55,7 @@ func commands() []entry {
 		{"gc", "delete old builds now", (*app).gcCommand},
 		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
 		{"backup", "copy a store while it is used", (*app).backupCommand},
+		{"db", "make, update and check a database that machines share", (*app).dbCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},
 		{"completion", "print a completion script for a shell", (*app).completionCommand},
 		{"version", "print the version", (*app).versionCommand},
@@ -94,7 +95,7 @@ type command struct {
 	lists    map[string]lister // by long name, what completion offers as a flag's value
 	args     lister            // what it offers as an argument
 	max      int               // arguments it takes; -1 is any number
-	isolate  *bool             // the app's, for the flag
+	app      *app              // that it belongs to
 	settings bool              // flags left out take their values from the configuration
 	prepares bool              // what will evaluate may be started before Exec
 	raw      bool              // arguments are handed over unparsed
@@ -103,7 +104,7 @@ type command struct {
 // newCommand makes a command that has the flags every command has.
 func (a *app) newCommand(name, usage string) *command {
 	c := &command{letters: map[string]string{}, lists: map[string]lister{}}
-	c.Name, c.ShortUsage, c.isolate = name, usage, &a.isolate
+	c.Name, c.ShortUsage, c.app = name, usage, a
 	c.FlagSet = flag.NewFlagSet(name, flag.ContinueOnError)
 	c.FlagSet.SetOutput(io.Discard) // errors are worded here, not there
 	c.choice(&a.color, "color", "auto", "`WHEN` to use colours: auto, always or never", "auto", "always", "never")

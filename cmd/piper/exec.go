@@ -45,7 +45,7 @@ type execution struct {
 	secrets     []string
 	secretFiles []string
 	noRecord    bool
-	where       *string // --store
+	where       *place // --store
 
 	life    context.Context // of the evaluations, which expands ask while their builds run
 	project *project

@@ -21,7 +21,7 @@ piper fsck --store sqlite:/srv/piper.db --json
 	where := c.stores()
 	asJSON := c.FlagSet.Bool("json", false, "print the findings as a JSON array")
 	c.Exec = func(ctx context.Context, args []string) (err error) {
-		s, err := a.openStore(ctx, *where)
+		s, err := where.open(ctx, false)
 		if err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func (c *command) evaluates() *question {
 
 // isolates gives c the flag that says where it evaluates.
 func (c *command) isolates() {
-	c.FlagSet.BoolVar(c.isolate, "isolate", false, "evaluate in a process that can do no harm, for a PIPER.star of somebody else")
+	c.FlagSet.BoolVar(&c.app.isolate, "isolate", false, "evaluate in a process that can do no harm, for a PIPER.star of somebody else")
 }
 
 // asks gives c the flags that say what one pipeline is evaluated for, too.

@@ -239,10 +239,10 @@ func (e *execution) records(c *command) {
 // localStore is where this process records the builds that it runs; nil is
 // nowhere.
 func (e *execution) localStore() (*local, error) {
-	if e.noRecord || *e.where == "" && e.dataDir() == "" {
+	if e.noRecord || e.where.url == "" && e.dataDir() == "" {
 		return nil, nil
 	}
-	path, err := e.storePath(*e.where)
+	path, err := e.where.file()
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 type remote struct {
 	server    string
 	tokenFile string
-	store     *string
+	store     *place
 	make      bool // a store of this machine that is not there
 }
 
@@ -36,7 +36,7 @@ func (c *command) asksServer() *remote {
 // ask calls do with the one whom r names.
 func (a *app) ask(ctx context.Context, r *remote, do func(*client.Client) error) (err error) {
 	if r.server == "" {
-		return a.askHere(ctx, *r.store, r.make, do)
+		return a.askHere(ctx, r.store, r.make, do)
 	}
 	at, err := url.Parse(r.server)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
@@ -67,12 +67,8 @@ func (a *app) token(r *remote) (string, error) {
 }
 
 // askHere serves the routes over a store of this machine, to this process alone.
-func (a *app) askHere(ctx context.Context, where string, make bool, do func(*client.Client) error) (err error) {
-	open := a.openStore
-	if make {
-		open = a.makeStore
-	}
-	s, err := open(ctx, where)
+func (a *app) askHere(ctx context.Context, where *place, make bool, do func(*client.Client) error) (err error) {
+	s, err := where.open(ctx, make)
 	if err != nil {
 		return err
 	}

@@ -337,6 +337,6 @@ func (l *line) askQuietly(ctx context.Context, do func(*client.Client) error) {
 	if l.configure(l.command) != nil {
 		return
 	}
-	where := l.value("store")
-	l.ask(ctx, &remote{server: l.value("server"), tokenFile: l.value("token-file"), store: &where}, do)
+	where := &place{app: l.app, url: l.value("store"), passwordFile: l.value("store-password-file")}
+	l.ask(ctx, &remote{server: l.value("server"), tokenFile: l.value("token-file"), store: where}, do)
 }

@@ -1,0 +1,220 @@
+package rethinkdb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+// NextNumber implements store.Builds.
+func (s *Store) NextNumber(ctx context.Context) (int64, error) {
+	w, err := s.write(ctx, r.Table("counters").Get("builds").Replace(func(row r.Term) any {
+		return map[string]any{"id": "builds", "value": row.Field("value").Default(0).Add(1)}
+	}, r.ReplaceOpts{Durability: "hard", ReturnChanges: "always"}))
+	if err != nil {
+		return 0, fmt.Errorf("draw a number: %w", err)
+	}
+	var drawn struct {
+		Value int64 `json:"value"`
+	}
+	return drawn.Value, w.changed(&drawn)
+}
+
+// changed reads the document that a write left.
+func (w *written) changed(to any) error {
+	if len(w.Changes) != 1 {
+		return fmt.Errorf("%w: a write does not say what it left", store.ErrInDoubt)
+	}
+	return json.Unmarshal(w.Changes[0].New, to)
+}
+
+// Enqueue implements store.Builds.
+func (s *Store) Enqueue(ctx context.Context, b store.Build) (had store.Build, err error) {
+	b.Rev = 1
+	doc, err := document(b)
+	if err != nil {
+		return had, err
+	}
+	w, err := s.write(ctx, r.Table("builds").Insert(doc, r.InsertOpts{Durability: "hard", ReturnChanges: "always", Conflict: keep}))
+	if err == nil {
+		err = w.changed(&had)
+	}
+	switch {
+	case err != nil:
+		return store.Build{}, fmt.Errorf("enqueue build %s: %w", b.ID, err)
+	case had.Hash != b.Hash:
+		return store.Build{}, fmt.Errorf("enqueue build %s: it was asked for with other words, as number %d: %w", b.ID, had.Number, store.ErrConflict)
+	}
+	return had, nil
+}
+
+// keep leaves what is there as it is.
+func keep(_, had, _ r.Term) any { return had }
+
+// Build implements store.Builds.
+func (s *Store) Build(ctx context.Context, id build.ID) (store.Build, error) {
+	return one[store.Build](ctx, s, "build", id, r.Table("builds", majority).Get(string(id)))
+}
+
+// BuildNumbered implements store.Builds.
+func (s *Store) BuildNumbered(ctx context.Context, number int64) (store.Build, error) {
+	return one[store.Build](ctx, s, "build", number, r.Table("builds", majority).GetAllByIndex("number", number).Limit(1))
+}
+
+// Change implements store.Builds.
+func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.Build, error) {
+	for {
+		b, err := s.Build(ctx, id)
+		if err != nil {
+			return store.Build{}, err
+		}
+		after, differs, err := b.Changed(c)
+		if err != nil {
+			return store.Build{}, err
+		}
+		if !differs {
+			return after, nil
+		}
+		switch done, err := s.replace(ctx, r.Table("builds").Get(string(id)), after, b.Rev); {
+		case err != nil:
+			return store.Build{}, fmt.Errorf("change build %s: %w", id, err)
+		case done:
+			return after, nil
+		}
+	}
+}
+
+// replace puts v in the place of a document if that has the revision rev still;
+// 0 is that of none. Fields that this piper does not know stay: a newer one may
+// share the database.
+func (s *Store) replace(ctx context.Context, at r.Term, v any, rev int64) (done bool, err error) {
+	doc, err := document(v)
+	if err != nil {
+		return false, err
+	}
+	w, err := s.write(ctx, at.Replace(func(row r.Term) any {
+		rest := r.Branch(row.Eq(nil), map[string]any{}, row.Without(known(reflect.TypeOf(v))...))
+		return r.Branch(row.Field("rev").Default(0).Eq(rev), rest.Merge(doc), row)
+	}, r.ReplaceOpts{Durability: "hard"}))
+	return w.Replaced+w.Inserted == 1, err
+}
+
+var fields sync.Map // of known, by type
+
+// known are the fields of documents of a type.
+func known(of reflect.Type) []any {
+	if names, ok := fields.Load(of); ok {
+		return names.([]any)
+	}
+	var names []any
+	for i := range of.NumField() {
+		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	fields.Store(of, names)
+	return names
+}
+
+// List implements store.Builds. The cursor is the number of the last build of
+// the page before.
+func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Build, string, error) {
+	var before any = r.MaxVal
+	if cursor != "" {
+		number, err := strconv.ParseInt(cursor, 10, 64)
+		if err != nil || number <= 0 {
+			return nil, "", fmt.Errorf("list builds: %q: %w", cursor, store.ErrCursor)
+		}
+		before = number
+	}
+	found, err := many[store.Build](ctx, s, page(f, before).Limit(limit+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("list builds: %w", err)
+	}
+	if len(found) <= limit {
+		return found, "", nil
+	}
+	return found[:limit], strconv.FormatInt(found[limit-1].Number, 10), nil
+}
+
+// page are the builds with a number under before that f picks, newest first: those
+// that the narrowest index has, and of them those that it says nothing of.
+func page(f store.Filter, before any) r.Term {
+	index, prefix := "newest", []any{}
+	rest := map[string]func(row r.Term) r.Term{}
+	if f.State != "" {
+		index, prefix = "state", []any{string(f.State)}
+		rest["state"] = is(f.State)
+	}
+	if f.Project != "" {
+		index, prefix = "project", []any{f.Project}
+		rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
+	}
+	if f.Pipeline != "" {
+		index, prefix = "pipeline", []any{f.Project, f.Pipeline}
+		rest["pipeline"] = func(row r.Term) r.Term { return asked(row, "pipeline").Eq(f.Pipeline) }
+		delete(rest, "project")
+	}
+	if f.Owner != "" {
+		if index == "pipeline" {
+			rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
+		}
+		index, prefix = "owner", []any{string(f.Owner)}
+		rest["owner"] = func(row r.Term) r.Term { return row.Field("owner").Default("").Eq(string(f.Owner)) }
+	}
+	if f.Parent != "" {
+		if index == "pipeline" {
+			rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
+		}
+		index, prefix = "parent", []any{string(f.Parent)}
+	}
+	delete(rest, index)
+	low, high := any(r.MinVal), before
+	if len(prefix) > 0 {
+		low, high = append(prefix[:len(prefix):len(prefix)], r.MinVal), append(prefix[:len(prefix):len(prefix)], before)
+	}
+	term := r.Table("builds", near).Between(low, high, r.BetweenOpts{Index: index}).OrderBy(r.OrderByOpts{Index: r.Desc(index)})
+	for _, condition := range rest {
+		term = term.Filter(func(row r.Term) r.Term { return condition(row) })
+	}
+	return term
+}
+
+// Queue implements store.Builds.
+func (s *Store) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
+	term := r.Table("builds", majority)
+	if choice == "" {
+		term = term.OrderBy(r.OrderByOpts{Index: "queue"})
+	} else {
+		term = inOrder(term, "choice", string(choice))
+	}
+	return many[store.Build](ctx, s, term.Limit(limit))
+}
+
+// inOrder are the documents of a compound index that begins with first, in its
+// order.
+func inOrder(term r.Term, index, first string) r.Term {
+	return term.Between([]any{first, r.MinVal}, []any{first, r.MaxVal}, r.BetweenOpts{Index: index}).OrderBy(r.OrderByOpts{Index: index})
+}
+
+// Running implements store.Builds.
+func (s *Store) Running(ctx context.Context, owner store.AgentID) ([]store.Build, error) {
+	term := r.Table("builds", majority)
+	if owner == "" {
+		return many[store.Build](ctx, s, inOrder(term, "state", string(build.Running)))
+	}
+	return many[store.Build](ctx, s, inOrder(term, "owner", string(owner)))
+}
+
+// Unsettled implements store.Builds.
+func (s *Store) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
+	return many[store.Build](ctx, s, r.Table("builds", majority).OrderBy(r.OrderByOpts{Index: "pending"}).Limit(limit))
+}

@@ -1,0 +1,9 @@
+package rethinkdbtest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// bind has the kernel end the server with this process.
+func bind(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package rethinkdbtest
+
+import "os/exec"
+
+// bind does nothing: no other system ends a child with its parent.
+func bind(*exec.Cmd) {}

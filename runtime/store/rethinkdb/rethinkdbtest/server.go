@@ -1,0 +1,187 @@
+// Package rethinkdbtest gives tests a RethinkDB server: the one that
+// PIPER_TEST_RETHINKDB names as host:port, or else one of their own, started from
+// the rethinkdb on PATH. Where there is neither, tests that need one are skipped.
+package rethinkdbtest
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
+
+	"github.com/piper-build/piper/runtime/store/rethinkdb"
+)
+
+// Variable names the environment variable with a server's host:port.
+const Variable = "PIPER_TEST_RETHINKDB"
+
+// Main runs the tests of a package, and ends the server that they used. It is for
+// TestMain.
+func Main(m *testing.M) int {
+	defer shared.stop()
+	return m.Run()
+}
+
+var shared server
+
+// A server is started when it is first needed.
+type server struct {
+	once sync.Once
+	host string
+	err  error
+	end  func()
+}
+
+func (s *server) stop() {
+	if s.end != nil {
+		s.end()
+	}
+}
+
+var errNone = errors.New("no rethinkdb on PATH, and no " + Variable)
+
+// Host returns the host:port of the server that the tests of this process share.
+func Host(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.host = os.Getenv(Variable); shared.host != "" {
+			return
+		}
+		if _, err := exec.LookPath("rethinkdb"); err != nil {
+			shared.err = errNone
+			fmt.Fprintln(os.Stderr, "SKIPPED: tests on RethinkDB: "+errNone.Error())
+			return
+		}
+		dir, err := os.MkdirTemp("", "piper-rethinkdb-")
+		if err != nil {
+			shared.err = err
+			return
+		}
+		var one *Process
+		one, shared.err = Start(filepath.Join(dir, "data"))
+		shared.end = func() {
+			if one != nil {
+				one.Kill()
+			}
+			os.RemoveAll(dir)
+		}
+		if one != nil {
+			shared.host = one.Host
+		}
+	})
+	if errors.Is(shared.err, errNone) {
+		t.Skip(shared.err)
+	}
+	require.NoError(t, shared.err)
+	return shared.host
+}
+
+// Address returns the address of a database that no other test has, which is gone
+// after the test.
+func Address(t testing.TB) rethinkdb.Address {
+	t.Helper()
+	name := "test_" + strings.ToLower(rand.Text()[:12])
+	a, err := rethinkdb.ParseURL(rethinkdb.Scheme + "://" + Host(t) + "/" + name)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		session, err := r.Connect(r.ConnectOpts{Addresses: a.Hosts, NumRetries: 1})
+		require.NoError(t, err)
+		defer session.Close()
+		_, err = r.DBDrop(name).RunWrite(session)
+		if !errors.As(err, new(r.RQLOpFailedError)) { // which it is when the test made none
+			require.NoError(t, err)
+		}
+	})
+	return a
+}
+
+// Open returns an empty store in a database of its own.
+func Open(t testing.TB) *rethinkdb.Store {
+	t.Helper()
+	a := Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), a, rethinkdb.Options{}, rethinkdb.Layout{}))
+	return Reopen(t, a)
+}
+
+// Reopen returns a store in a database that is there.
+func Reopen(t testing.TB, a rethinkdb.Address) *rethinkdb.Store {
+	t.Helper()
+	s, err := rethinkdb.Open(t.Context(), a, rethinkdb.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// A Process is a server of a test's own.
+type Process struct {
+	Host string
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// Start starts a server whose data is in dir, on ports that nobody has.
+func Start(dir string) (*Process, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	return StartAt(dir, ports[0], ports[1])
+}
+
+// StartAt is Start with ports for drivers and for other servers.
+func StartAt(dir string, driver, cluster int) (*Process, error) {
+	var said strings.Builder
+	c := exec.Command("rethinkdb", "--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
+		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test")
+	c.Stdout, c.Stderr = &said, &said
+	bind(c)
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, ended: make(chan struct{})}
+	go func() {
+		defer close(p.ended)
+		c.Wait()
+	}()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", p.Host); err == nil {
+			conn.Close()
+			return p, nil
+		}
+		select {
+		case <-p.ended:
+			return nil, fmt.Errorf("rethinkdb ended: %s", said.String())
+		default:
+		}
+	}
+	p.Kill()
+	return nil, fmt.Errorf("rethinkdb does not answer on %s", p.Host)
+}
+
+// Kill ends the server at once, and waits for that.
+func (p *Process) Kill() {
+	p.Process.Kill()
+	<-p.ended
+}
+
+func freePorts(n int) (ports []int, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
