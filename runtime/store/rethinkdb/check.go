@@ -35,11 +35,14 @@ func (f Finding) String() string {
 // trusted with builds. It changes nothing. What the user may not look at is a
 // finding, too.
 func Check(ctx context.Context, address Address, o Options) ([]Finding, error) {
-	s, err := Open(ctx, address, o)
+	s, err := connect(ctx, address, o)
 	if err != nil {
-		return nil, err
+		return nil, address.failed("check", err)
 	}
 	defer s.Close()
+	if err := s.current(ctx); err != nil {
+		return nil, address.failed("check", err)
+	}
 	var found []Finding
 	for _, look := range []func(context.Context) ([]Finding, error){s.checkServers, s.checkTables, s.checkPassword} {
 		some, err := look(ctx)

@@ -205,7 +205,7 @@ func doubtful(ctx context.Context, err error) error {
 		return nil
 	case errors.As(err, new(r.RQLAuthError)):
 		return fmt.Errorf("%w: is the password the one of this user?", err)
-	case strings.Contains(err.Error(), "does not exist"), strings.Contains(err.Error(), "No such"):
+	case strings.Contains(err.Error(), "does not exist"), strings.Contains(err.Error(), "is ambiguous"):
 		return err
 	case broken(err), errors.Is(err, errUnreachable), errors.Is(err, r.ErrQueryTimeout), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, new(r.RQLTimeoutError)), errors.As(err, new(r.RQLOpFailedError)), errors.As(err, new(r.RQLOpIndeterminateError)), errors.As(err, new(r.RQLAvailabilityError)):

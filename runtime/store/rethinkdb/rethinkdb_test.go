@@ -1,17 +1,285 @@
 package rethinkdb_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/require"
+	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
+
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/store"
+	"github.com/piper-build/piper/runtime/store/rethinkdb"
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
 	"github.com/piper-build/piper/runtime/store/storetest"
 )
 
 func TestMain(m *testing.M) { os.Exit(rethinkdbtest.Main(m)) }
 
+// at is a time like any other.
+var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func TestStore(t *testing.T) {
 	rethinkdbtest.Host(t)
 	storetest.Run(t, func(t *testing.T) store.Store { return rethinkdbtest.Open(t) })
+}
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Benchmark(b, func(b *testing.B) store.Store { return rethinkdbtest.Open(b) })
+}
+
+// Two agents are two stores.
+func TestTwoClaimTheSame(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	stores := []*rethinkdb.Store{rethinkdbtest.Reopen(t, address), rethinkdbtest.Reopen(t, address)}
+	const builds, racers = 20, 8
+	for i := range builds {
+		_, err := stores[0].Enqueue(t.Context(), store.NewBuild(build.ID(fmt.Sprint(i)), int64(i+1), store.Request{Project: "p"}, at))
+		require.NoError(t, err)
+	}
+	won := make([][]int, builds)
+	var mu sync.Mutex
+	var done sync.WaitGroup
+	for racer := range racers {
+		done.Go(func() {
+			for i := range builds {
+				agent := store.AgentID(fmt.Sprint("agent", racer))
+				_, err := stores[racer%2].Change(t.Context(), build.ID(fmt.Sprint(i)), store.Claim{Agent: agent, Nonce: string(agent), Max: 3, At: at})
+				if err == nil {
+					mu.Lock()
+					won[i] = append(won[i], racer)
+					mu.Unlock()
+				} else if !errors.Is(err, store.ErrConflict) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	for i := range builds {
+		require.Len(t, won[i], 1, "build %d", i)
+		b, err := stores[1].Build(t.Context(), build.ID(fmt.Sprint(i)))
+		require.NoError(t, err)
+		require.Equal(t, store.AgentID(fmt.Sprint("agent", won[i][0])), b.Owner)
+	}
+}
+
+func TestInitMayBeRepeated(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{})
+	require.ErrorContains(t, err, "there is no piper database "+address.Database+": make one with piper db init --store "+address.String())
+	require.ErrorContains(t, rethinkdb.Migrate(t.Context(), address, rethinkdb.Options{}), "there is no piper database")
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	s := rethinkdbtest.Reopen(t, address)
+	_, err = s.PutProject(t.Context(), store.Project{Name: "shop"})
+	require.NoError(t, err)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	require.NoError(t, rethinkdb.Migrate(t.Context(), address, rethinkdb.Options{}))
+	_, err = s.Project(t.Context(), "shop")
+	require.NoError(t, err)
+}
+
+// admin runs a term in the test's database, as whoever looks after it would.
+func admin(t *testing.T, a rethinkdb.Address, term r.Term) {
+	t.Helper()
+	session, err := r.Connect(r.ConnectOpts{Addresses: a.Hosts, Database: a.Database, NumRetries: 1})
+	require.NoError(t, err)
+	defer session.Close()
+	cursor, err := term.Run(session)
+	require.NoError(t, err)
+	require.NoError(t, cursor.Close())
+}
+
+func TestTablesOfANewerPiper(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	admin(t, address, r.Table("meta").Get("schema").Update(map[string]any{"version": 99}))
+	_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{})
+	require.ErrorIs(t, err, rethinkdb.ErrNewer)
+	require.ErrorContains(t, err, "its tables have version 99, this piper knows 1: use the newer one")
+	require.ErrorIs(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}), rethinkdb.ErrNewer)
+	require.ErrorIs(t, rethinkdb.Migrate(t.Context(), address, rethinkdb.Options{}), rethinkdb.ErrNewer)
+}
+
+func TestCheckFindsWhatIsUnsafe(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	found := func() (lines []string) {
+		all, err := rethinkdb.Check(t.Context(), address, rethinkdb.Options{})
+		require.NoError(t, err)
+		for _, f := range all {
+			lines = append(lines, f.String())
+		}
+		return lines
+	}
+	const password = `warning: the user admin has no password: whoever reaches the server may do anything: r.db("rethinkdb").table("users").get("admin").update({password: "..."})`
+	require.Equal(t, []string{password}, found())
+	admin(t, address, r.Table("builds").Config().Update(map[string]any{"durability": "soft", "write_acks": "single"}))
+	admin(t, address, r.Table("builds").IndexDrop("queue"))
+	require.Equal(t, []string{
+		`error: table builds has durability soft: what was acknowledged may be lost: r.table("builds").config().update({durability: "hard"})`,
+		`error: table builds acknowledges writes of single: they may be lost with one server: r.table("builds").config().update({write_acks: "majority"})`,
+		`error: table builds has no index queue: piper db init makes it`,
+		password,
+	}, found())
+	_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{})
+	require.ErrorContains(t, err, "table builds has durability soft: what was acknowledged may be lost")
+}
+
+func TestWhoIsNotLetIn(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{Password: "wrong"})
+	require.ErrorContains(t, err, "open store "+address.String())
+	require.ErrorContains(t, err, "is the password the one of this user?")
+	require.NotErrorIs(t, err, store.ErrInDoubt, "to try again is of no use")
+
+	// A user of its own needs to read and write, and no more.
+	user := address
+	user.User = address.Database
+	admin(t, address, r.DB("rethinkdb").Table("users").Insert(map[string]any{"id": user.User, "password": "s3cret"}))
+	t.Cleanup(func() { admin(t, address, r.DB("rethinkdb").Table("users").Get(user.User).Delete()) })
+	_, err = rethinkdb.Open(t.Context(), user, rethinkdb.Options{Password: "s3cret"})
+	require.ErrorContains(t, err, "permission")
+	admin(t, address, r.DB(address.Database).Grant(user.User, map[string]bool{"read": true, "write": true}))
+	s, err := rethinkdb.Open(t.Context(), user, rethinkdb.Options{Password: "s3cret"})
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = s.NextNumber(t.Context())
+	require.NoError(t, err)
+	found, err := rethinkdb.Check(t.Context(), user, rethinkdb.Options{Password: "s3cret"})
+	require.NoError(t, err)
+	for _, f := range found {
+		require.False(t, f.Fatal, f)
+		require.Equal(t, "check as admin", f.Hint)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	address, err := rethinkdb.ParseURL("rethinkdb://127.0.0.1:1/piper")
+	require.NoError(t, err)
+	_, err = rethinkdb.Open(t.Context(), address, rethinkdb.Options{})
+	require.ErrorContains(t, err, "open store rethinkdb://127.0.0.1:1/piper: in doubt: no server is reached: 127.0.0.1:1")
+}
+
+// behind opens a store of a new database through a proxy.
+func behind(t *testing.T) (*rethinkdb.Store, *rethinkdbtest.Proxy) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	proxy := rethinkdbtest.NewProxy(t, address.Hosts[0])
+	address.Hosts = []string{proxy.Host}
+	s, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{Timeout: time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s, proxy
+}
+
+func TestConnectionsAreMadeAnew(t *testing.T) {
+	s, proxy := behind(t)
+	var last int64
+	for range 5 {
+		var number int64
+		require.NoError(t, store.Insist(t.Context(), func() (err error) { number, err = s.NextNumber(t.Context()); return err }))
+		require.Greater(t, number, last)
+		last = number
+		proxy.Cut()
+	}
+}
+
+func TestAServerThatIsSilent(t *testing.T) {
+	s, proxy := behind(t)
+	b := store.NewBuild("b", 1, store.Request{Project: "p"}, at)
+	_, err := s.Enqueue(t.Context(), b)
+	require.NoError(t, err)
+	proxy.Stall()
+	_, err = s.Build(t.Context(), "b")
+	require.ErrorIs(t, err, store.ErrInDoubt)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	gone, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err = s.Change(gone, "b", store.Offer{To: "a"})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, store.ErrInDoubt)
+	proxy.Resume()
+	require.NoError(t, store.Insist(t.Context(), func() error {
+		_, err := s.Change(t.Context(), "b", store.Offer{To: "a"})
+		return err
+	}))
+	got, err := s.Build(t.Context(), "b")
+	require.NoError(t, err)
+	require.Equal(t, store.AgentID("a"), got.FirstChoice)
+}
+
+func TestAFeedIsMadeAnew(t *testing.T) {
+	s, proxy := behind(t)
+	hints, err := s.Watch(t.Context())
+	require.NoError(t, err)
+	wait := func(want build.ID) {
+		t.Helper()
+		for hint := range hints {
+			if hint == want {
+				return
+			}
+		}
+		t.Fatal("hints ended")
+	}
+	wait("") // it begins
+	for i := range 3 {
+		id := build.ID(fmt.Sprint("b", i))
+		_, err := s.Enqueue(t.Context(), store.NewBuild(id, int64(i), store.Request{Project: "p"}, at))
+		require.NoError(t, err)
+		wait(id)
+		proxy.Cut()
+		wait("")
+		wait("") // once it is broken, and once there is another one
+		require.NoError(t, store.Insist(t.Context(), func() error { _, err := s.NextNumber(t.Context()); return err }))
+	}
+}
+
+// What was acknowledged is there after the server was killed.
+func TestTheServerIsKilled(t *testing.T) {
+	rethinkdbtest.Host(t) // skips
+	dir := filepath.Join(t.TempDir(), "data")
+	server, err := rethinkdbtest.Start(dir)
+	require.NoError(t, err)
+	defer func() { server.Kill() }()
+	address, err := rethinkdb.ParseURL("rethinkdb://" + server.Host + "/piper")
+	require.NoError(t, err)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	s := rethinkdbtest.Reopen(t, address)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	acknowledged := make(chan int64, 10000)
+	go func() {
+		defer close(acknowledged)
+		for n := int64(1); n <= 200 && ctx.Err() == nil; n++ {
+			id := build.ID(fmt.Sprint("b", n))
+			if store.Insist(ctx, func() error {
+				_, err := s.Enqueue(ctx, store.NewBuild(id, n, store.Request{Project: "p"}, at))
+				return err
+			}) == nil {
+				acknowledged <- n
+			}
+		}
+	}()
+	count := 0
+	for n := range acknowledged {
+		count++
+		if n == 50 {
+			server.Kill()
+			server, err = rethinkdbtest.StartAgain(server)
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, 200, count)
+	all, _, err := s.List(ctx, store.Filter{}, "", 1000)
+	require.NoError(t, err)
+	require.Len(t, all, 200)
 }

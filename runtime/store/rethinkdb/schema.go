@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
 
@@ -89,6 +90,7 @@ type Layout struct {
 }
 
 // Init makes the database, its tables and indexes, as far as they are not there.
+// It is for one at a time: the server lets two make two tables of one name.
 func Init(ctx context.Context, address Address, o Options, l Layout) (err error) {
 	defer func() {
 		if err != nil {
@@ -126,7 +128,7 @@ func Migrate(ctx context.Context, address Address, o Options) (err error) {
 	case err != nil:
 		return err
 	case got == 0:
-		return s.ready(ctx) // which says that there is none
+		return s.current(ctx) // which says that there is none
 	case got == version:
 		return nil
 	}
@@ -139,24 +141,35 @@ func Migrate(ctx context.Context, address Address, o Options) (err error) {
 // make makes what is not there, and says then that the tables are of this version.
 func (s *Store) make(ctx context.Context, l Layout) error {
 	l.Shards, l.Replicas = max(l.Shards, 1), max(l.Replicas, 1)
-	for _, t := range schema {
-		create := r.TableCreate(t.name, r.TableCreateOpts{PrimaryKey: t.key, Durability: "hard", Shards: l.Shards, Replicas: l.Replicas})
-		if err := s.unless(ctx, r.TableList(), t.name, create); err != nil {
-			return err
-		}
-		if _, err := s.ask(ctx, r.Table(t.name).Wait(r.WaitOpts{WaitFor: "all_replicas_ready"})); err != nil {
-			return err
-		}
-		for _, i := range t.indexes {
-			if err := s.unless(ctx, r.Table(t.name).IndexList(), i.name, r.Table(t.name).IndexCreateFunc(i.name, func(row r.Term) any { return i.of(row) })); err != nil {
-				return err
-			}
-		}
-		if _, err := s.ask(ctx, r.Table(t.name).IndexWait()); err != nil {
+	errs := make([]error, len(schema))
+	var done sync.WaitGroup
+	for i := range schema {
+		done.Go(func() { errs[i] = s.makeTable(ctx, &schema[i], l) })
+	}
+	done.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	_, err := s.write(ctx, r.Table("meta").Insert(map[string]any{"id": "schema", "version": version}, r.InsertOpts{Conflict: "replace", Durability: "hard"}))
+	return err
+}
+
+// makeTable makes a table and its indexes.
+func (s *Store) makeTable(ctx context.Context, t *table, l Layout) error {
+	create := r.TableCreate(t.name, r.TableCreateOpts{PrimaryKey: t.key, Durability: "hard", Shards: l.Shards, Replicas: l.Replicas})
+	if err := s.unless(ctx, r.TableList(), t.name, create); err != nil {
+		return err
+	}
+	table := r.Table(t.name)
+	if _, err := s.ask(ctx, table.Wait(r.WaitOpts{WaitFor: "all_replicas_ready"})); err != nil {
+		return err
+	}
+	for _, i := range t.indexes {
+		if err := s.unless(ctx, table.IndexList(), i.name, table.IndexCreateFunc(i.name, func(row r.Term) any { return i.of(row) })); err != nil {
 			return err
 		}
 	}
-	_, err := s.write(ctx, r.Table("meta").Insert(map[string]any{"id": "schema", "version": version}, r.InsertOpts{Conflict: "replace", Durability: "hard"}))
+	_, err := s.ask(ctx, table.IndexWait())
 	return err
 }
 
@@ -207,8 +220,8 @@ func (s *Store) newer(ctx context.Context) error {
 	return err
 }
 
-// ready sees whether the tables are what this piper works with.
-func (s *Store) ready(ctx context.Context) error {
+// current sees whether the tables have the version that this piper works with.
+func (s *Store) current(ctx context.Context) error {
 	got, err := s.tableVersion(ctx)
 	switch {
 	case err != nil:
@@ -219,6 +232,20 @@ func (s *Store) ready(ctx context.Context) error {
 		return fmt.Errorf("its tables have version %d, this piper needs %d: bring them up to date with piper db migrate --store %s", got, version, s.address)
 	}
 	return s.newer(ctx)
+}
+
+// ready sees whether builds are safe in the tables.
+func (s *Store) ready(ctx context.Context) error {
+	if err := s.current(ctx); err != nil {
+		return err
+	}
+	found, err := s.checkTables(ctx)
+	for _, f := range found {
+		if f.Fatal {
+			err = errors.Join(err, errors.New(f.What+": "+f.Hint))
+		}
+	}
+	return err
 }
 
 // majority is how a read that decides something is made.

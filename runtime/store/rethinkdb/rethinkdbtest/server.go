@@ -126,7 +126,9 @@ func Reopen(t testing.TB, a rethinkdb.Address) *rethinkdb.Store {
 type Process struct {
 	Host string
 	*exec.Cmd
-	ended chan struct{}
+	dir             string
+	driver, cluster int // ports
+	ended           chan struct{}
 }
 
 // Start starts a server whose data is in dir, on ports that nobody has.
@@ -135,11 +137,13 @@ func Start(dir string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return StartAt(dir, ports[0], ports[1])
+	return start(dir, ports[0], ports[1])
 }
 
-// StartAt is Start with ports for drivers and for other servers.
-func StartAt(dir string, driver, cluster int) (*Process, error) {
+// StartAgain starts a server that has ended, with the same data on the same ports.
+func StartAgain(p *Process) (*Process, error) { return start(p.dir, p.driver, p.cluster) }
+
+func start(dir string, driver, cluster int) (*Process, error) {
 	var said strings.Builder
 	c := exec.Command("rethinkdb", "--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
 		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test")
@@ -148,7 +152,7 @@ func StartAt(dir string, driver, cluster int) (*Process, error) {
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, ended: make(chan struct{})}
+	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, dir: dir, driver: driver, cluster: cluster, ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
 		c.Wait()
