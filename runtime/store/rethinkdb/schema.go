@@ -63,6 +63,14 @@ var schema = []table{
 	}},
 }
 
+// Tables are the names of all tables.
+func Tables() (names []string) {
+	for _, t := range schema {
+		names = append(names, t.name)
+	}
+	return names
+}
+
 // when is of where the condition holds: a document for which an index has an
 // error is not in it.
 func when(condition func(row r.Term) r.Term, of func(row r.Term) any) func(row r.Term) any {

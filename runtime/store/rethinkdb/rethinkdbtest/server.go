@@ -39,14 +39,28 @@ type server struct {
 	once sync.Once
 	host string
 	err  error
-	end  func()
+	end  func() // of our own
+
+	mu   sync.Mutex
+	free []rethinkdb.Address // of databases that are empty
 }
 
 func (s *server) stop() {
 	if s.end != nil {
-		s.end()
+		s.end() // the databases go with it
+		return
+	}
+	for _, a := range s.free {
+		drop(failing{}, a)
 	}
 }
+
+// failing is a test that is over.
+type failing struct{ testing.TB }
+
+func (failing) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func (failing) FailNow()                          { os.Exit(1) }
+func (failing) Helper()                           {}
 
 var errNone = errors.New("no rethinkdb on PATH, and no " + Variable)
 
@@ -87,30 +101,75 @@ func Host(t testing.TB) string {
 }
 
 // Address returns the address of a database that no other test has, which is gone
-// after the test.
+// after the test. It is not made yet.
 func Address(t testing.TB) rethinkdb.Address {
 	t.Helper()
-	name := "test_" + strings.ToLower(rand.Text()[:12])
-	a, err := rethinkdb.ParseURL(rethinkdb.Scheme + "://" + Host(t) + "/" + name)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		session, err := r.Connect(r.ConnectOpts{Addresses: a.Hosts, NumRetries: 1})
-		require.NoError(t, err)
-		defer session.Close()
-		_, err = r.DBDrop(name).RunWrite(session)
-		if !errors.As(err, new(r.RQLOpFailedError)) { // which it is when the test made none
-			require.NoError(t, err)
-		}
-	})
+	a := newAddress(t, Host(t))
+	t.Cleanup(func() { drop(t, a) })
 	return a
 }
 
-// Open returns an empty store in a database of its own.
+func newAddress(t testing.TB, host string) rethinkdb.Address {
+	a, err := rethinkdb.ParseURL(rethinkdb.Scheme + "://" + host + "/test_" + strings.ToLower(rand.Text()[:12]))
+	require.NoError(t, err)
+	return a
+}
+
+func drop(t testing.TB, a rethinkdb.Address) {
+	session := connect(t, a)
+	defer session.Close()
+	_, err := r.DBDrop(a.Database).RunWrite(session)
+	if !errors.As(err, new(r.RQLOpFailedError)) { // which it is when the test made none
+		require.NoError(t, err)
+	}
+}
+
+func connect(t testing.TB, a rethinkdb.Address) *r.Session {
+	session, err := r.Connect(r.ConnectOpts{Addresses: a.Hosts, Database: a.Database, NumRetries: 1})
+	require.NoError(t, err)
+	return session
+}
+
+// Open returns an empty store, in a database that tests use one after the other: to
+// make one takes a second.
 func Open(t testing.TB) *rethinkdb.Store {
 	t.Helper()
-	a := Address(t)
-	require.NoError(t, rethinkdb.Init(t.Context(), a, rethinkdb.Options{}, rethinkdb.Layout{}))
+	a := shared.take(t)
+	t.Cleanup(func() { shared.giveBack(t, a) })
 	return Reopen(t, a)
+}
+
+// take returns the address of an empty database.
+func (s *server) take(t testing.TB) rethinkdb.Address {
+	t.Helper()
+	host := Host(t)
+	s.mu.Lock()
+	if last := len(s.free) - 1; last >= 0 {
+		defer s.mu.Unlock()
+		a := s.free[last]
+		s.free = s.free[:last]
+		return a
+	}
+	s.mu.Unlock()
+	a := newAddress(t, host)
+	require.NoError(t, rethinkdb.Init(t.Context(), a, rethinkdb.Options{}, rethinkdb.Layout{}))
+	return a
+}
+
+// giveBack empties a database.
+func (s *server) giveBack(t testing.TB, a rethinkdb.Address) {
+	session := connect(t, a)
+	defer session.Close()
+	for _, table := range rethinkdb.Tables() {
+		if table == "meta" {
+			continue
+		}
+		_, err := r.Table(table).Delete().RunWrite(session)
+		require.NoError(t, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, a)
 }
 
 // Reopen returns a store in a database that is there.
