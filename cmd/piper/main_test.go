@@ -19,6 +19,7 @@ import (
 
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/runner"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
 	"github.com/piper-build/piper/starlark/isolate"
 )
 
@@ -35,11 +36,16 @@ func TestMain(m *testing.M) {
 	if runner.IsChild() {
 		os.Exit(runner.ChildMain())
 	}
-	testscript.Main(m, map[string]func(){"piper": func() {
+	testscript.Main(tests{m}, map[string]func(){"piper": func() {
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
 	}, "listen": listen})
 }
+
+// tests are those of this package. They may share a database server.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return rethinkdbtest.Main(t.M) }
 
 var update = flag.Bool("update", false, "rewrite the files that scripts compare output with")
 
@@ -47,6 +53,9 @@ var update = flag.Bool("update", false, "rewrite the files that scripts compare 
 //
 //	status N command...      run the command, which exits with N
 //	await PATTERN command... run the command until PATTERN matches a line of what it prints
+//	database VARIABLE        put the address of a database that is not made yet into the variable
+//
+// and the condition [rethinkdb], that there is a server for that.
 func TestScripts(t *testing.T) {
 	runScripts(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
 }
@@ -69,10 +78,17 @@ func TestScriptsIsolated(t *testing.T) {
 
 func runScripts(t *testing.T, p testscript.Params) {
 	setup := p.Setup
-	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": status, "await": await}
+	p.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": status, "await": await, "database": database}
 	p.Condition = func(name string) (bool, error) {
-		if name == "race" {
+		switch name {
+		case "race":
 			return raceEnabled, nil
+		case "rethinkdb":
+			_, err := rethinkdbtest.Find()
+			if errors.Is(err, rethinkdbtest.ErrNone) {
+				return false, nil
+			}
+			return true, err
 		}
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
@@ -115,6 +131,17 @@ func freePort() int {
 			return port
 		}
 	}
+}
+
+func database(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: database VARIABLE")
+	}
+	host, err := rethinkdbtest.Find()
+	ts.Check(err)
+	a, err := rethinkdbtest.New(host)
+	ts.Check(err)
+	ts.Setenv(args[0], a.String())
 }
 
 func status(ts *testscript.TestScript, neg bool, args []string) {

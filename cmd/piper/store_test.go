@@ -58,8 +58,8 @@ func TestFsck(t *testing.T) {
 	require.Equal(t, "request", findings[0].Code)
 
 	for where, want := range map[string]string{
-		"piper.db":      "piper: --store \"piper.db\": want sqlite:PATH\n",
-		"postgres://db": "piper: --store \"postgres://db\": want sqlite:PATH\n",
+		"piper.db":      "piper: --store \"piper.db\": want sqlite:PATH or rethinkdb://HOST/DATABASE\n",
+		"postgres://db": "piper: --store \"postgres://db\": want sqlite:PATH or rethinkdb://HOST/DATABASE\n",
 		"sqlite:":       "piper: --store \"sqlite:\" names no file\n",
 	} {
 		code, _, stderr := piper(t, home, "fsck", "--store", where)

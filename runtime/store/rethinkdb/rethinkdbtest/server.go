@@ -43,6 +43,7 @@ type server struct {
 
 	mu   sync.Mutex
 	free []rethinkdb.Address // of databases that are empty
+	made []rethinkdb.Address // by New
 }
 
 func (s *server) stop() {
@@ -50,7 +51,7 @@ func (s *server) stop() {
 		s.end() // the databases go with it
 		return
 	}
-	for _, a := range s.free {
+	for _, a := range s.made {
 		drop(failing{}, a)
 	}
 }
@@ -62,18 +63,30 @@ func (failing) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, forma
 func (failing) FailNow()                          { os.Exit(1) }
 func (failing) Helper()                           {}
 
-var errNone = errors.New("no rethinkdb on PATH, and no " + Variable)
+// ErrNone says that there is no server to be had.
+var ErrNone = errors.New("no rethinkdb on PATH, and no " + Variable)
 
 // Host returns the host:port of the server that the tests of this process share.
 func Host(t testing.TB) string {
 	t.Helper()
+	host, err := Find()
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	return host
+}
+
+// Find is Host for what is no test of its own. The error is ErrNone where a test
+// would be skipped.
+func Find() (string, error) {
 	shared.once.Do(func() {
 		if shared.host = os.Getenv(Variable); shared.host != "" {
 			return
 		}
 		if _, err := exec.LookPath("rethinkdb"); err != nil {
-			shared.err = errNone
-			fmt.Fprintln(os.Stderr, "SKIPPED: tests on RethinkDB: "+errNone.Error())
+			shared.err = ErrNone
+			fmt.Fprintln(os.Stderr, "SKIPPED: tests on RethinkDB: "+ErrNone.Error())
 			return
 		}
 		dir, err := os.MkdirTemp("", "piper-rethinkdb-")
@@ -93,24 +106,25 @@ func Host(t testing.TB) string {
 			shared.host = one.Host
 		}
 	})
-	if errors.Is(shared.err, errNone) {
-		t.Skip(shared.err)
-	}
-	require.NoError(t, shared.err)
-	return shared.host
+	return shared.host, shared.err
 }
 
-// Address returns the address of a database that no other test has, which is gone
-// after the test. It is not made yet.
+// New returns the address of a database that nobody else has, which is gone after
+// the tests. It is not made yet.
+func New(host string) (rethinkdb.Address, error) {
+	a, err := rethinkdb.ParseURL(rethinkdb.Scheme + "://" + host + "/test_" + strings.ToLower(rand.Text()[:12]))
+	if err == nil {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		shared.made = append(shared.made, a)
+	}
+	return a, err
+}
+
+// Address is New for one test.
 func Address(t testing.TB) rethinkdb.Address {
 	t.Helper()
-	a := newAddress(t, Host(t))
-	t.Cleanup(func() { drop(t, a) })
-	return a
-}
-
-func newAddress(t testing.TB, host string) rethinkdb.Address {
-	a, err := rethinkdb.ParseURL(rethinkdb.Scheme + "://" + host + "/test_" + strings.ToLower(rand.Text()[:12]))
+	a, err := New(Host(t))
 	require.NoError(t, err)
 	return a
 }
@@ -151,7 +165,8 @@ func (s *server) take(t testing.TB) rethinkdb.Address {
 		return a
 	}
 	s.mu.Unlock()
-	a := newAddress(t, host)
+	a, err := New(host)
+	require.NoError(t, err)
 	require.NoError(t, rethinkdb.Init(t.Context(), a, rethinkdb.Options{}, rethinkdb.Layout{}))
 	return a
 }
