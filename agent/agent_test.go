@@ -243,6 +243,23 @@ func TestFactsAreFoundWhenABuildAsksForThem(t *testing.T) {
 	})))
 }
 
+func TestALabelIsNothingToBeFoundOut(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		asked := 0
+		w.host("one", func(a *Agent) {
+			a.Facts = func(ctx context.Context, keys []string) (map[string]string, error) {
+				asked++
+				require.Empty(t, keys)
+				<-ctx.Done() // a tool that does not answer
+				return nil, ctx.Err()
+			}
+		}).start()
+		w.ask("x", store.Request{Pipeline: "odd"})
+		w.wait(20*time.Second, "it is handed over", func() bool { b := w.see("build-x"); return b.State == build.Queued && b.Plan != "" })
+		require.Equal(t, 1, asked, "once for all")
+	}, pipeline("odd", step("x", requireLabel("gpu"))))
+}
+
 func TestWhatNobodyCanRunIsRejectedInTheEnd(t *testing.T) {
 	patient := pipeline("patient", step("train", requireLabel("gpu")))
 	patient.QueueTimeout = plan.Duration(5 * time.Minute)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/facts"
+	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -149,11 +150,12 @@ func (l *life) facts(ctx context.Context, keys []string) (map[string]string, err
 }
 
 // asks reports whether requires asks for a fact that nobody has looked for yet.
+// What this agent was told of itself is not looked for.
 func (l *life) asks(requires []plan.Requirement) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(facts.Keys(requires), func(key string) bool {
 		_, known := l.self.Facts[key]
-		return !known && !slices.Contains(l.keys, key)
+		return !known && !slices.Contains(l.keys, key) && !placement.Told(key)
 	})
 }

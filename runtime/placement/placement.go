@@ -15,11 +15,22 @@ import (
 	"errors"
 	"hash/fnv"
 	"maps"
+	"strings"
 
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
+
+// What an agent is told of itself.
+const (
+	labelPrefix = "labels."
+	nameKey     = "agent.name"
+)
+
+// Told reports whether a fact is one that an agent is told of itself: there is
+// nothing to be found out about it.
+func Told(key string) bool { return key == nameKey || strings.HasPrefix(key, labelPrefix) }
 
 // Values are the facts that a requirement is held against: those of the
 // machine, labels.KEY for each label, and agent.name.
@@ -27,9 +38,9 @@ func Values(a *store.Agent) map[string]string {
 	values := make(map[string]string, len(a.Facts)+len(a.Labels)+1)
 	maps.Copy(values, a.Facts)
 	for key, value := range a.Labels {
-		values["labels."+key] = value
+		values[labelPrefix+key] = value
 	}
-	values["agent.name"] = a.Name
+	values[nameKey] = a.Name
 	return values
 }
 
