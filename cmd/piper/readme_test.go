@@ -6,12 +6,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
 )
 
 // TestReadmeTesting follows the README's chapter on testing word by word: it
@@ -87,25 +90,56 @@ func TestReadmePipelines(t *testing.T) {
 }
 
 // TestReadmeMachines follows the README's chapter on build machines word by word,
-// with an agent. Its port is another one, as anybody may have the README's.
+// with an agent.
 func TestReadmeMachines(t *testing.T) {
 	for _, tool := range []string{"git", "curl", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("THE CHAPTER ON BUILD MACHINES IS NOT FOLLOWED: %s is not installed", tool)
 		}
 	}
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	_, chapter, _ := strings.Cut(string(readme), "<!-- machines -->\n")
-	chapter, _, found := strings.Cut(chapter, "<!-- /machines -->")
-	require.True(t, found)
+	r := newReader(t)
 	address := "127.0.0.1:" + strconv.Itoa(freePort())
-	chapter = strings.ReplaceAll(chapter, "127.0.0.1:7700", address)
-	chapter = strings.ReplaceAll(chapter, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n")
+	r.reads("machines", "127.0.0.1:7700", address, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n")
+	require.Equal(t, 25, r.commands)
+}
 
+// TestReadmeManyMachines follows the chapter on many machines, with a database
+// server that is there already.
+func TestReadmeManyMachines(t *testing.T) {
+	for _, tool := range []string{"git", "pkill"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("THE CHAPTER ON MANY MACHINES IS NOT FOLLOWED: %s is not installed", tool)
+		}
+	}
+	const starts = "$ rethinkdb --no-http-admin --directory database > database.log &\n"
+	changes := []string{"rethinkdb://127.0.0.1:28015/piper", rethinkdbtest.Address(t).String(), starts, ""}
+	for _, port := range []string{"7701", "7702", "7703"} {
+		changes = append(changes, "127.0.0.1:"+port, "127.0.0.1:"+strconv.Itoa(freePort()))
+	}
+	r := newReader(t)
+	r.reads("many", changes...)
+	require.Equal(t, 12, r.commands)
+}
+
+func newReader(t *testing.T) *reader {
 	r := &reader{T: t, dir: t.TempDir(), home: t.TempDir()}
 	r.environ = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.home, "GIT_AUTHOR_NAME=Ann", "GIT_AUTHOR_EMAIL=ann@example.org",
 		"GIT_COMMITTER_NAME=Ann", "GIT_COMMITTER_EMAIL=ann@example.org", "GORACE=atexit_sleep_ms=0"}
+	return r
+}
+
+// reads follows what stands between two marks of the README, with some of it
+// changed, as anybody may have the README's ports.
+func (r *reader) reads(mark string, changes ...string) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(r, err)
+	_, chapter, _ := strings.Cut(string(readme), "<!-- "+mark+" -->\n")
+	chapter, _, found := strings.Cut(chapter, "<!-- /"+mark+" -->")
+	require.True(r, found)
+	for pair := range slices.Chunk(changes, 2) {
+		require.Contains(r, chapter, pair[0])
+		chapter = strings.ReplaceAll(chapter, pair[0], pair[1])
+	}
 	for _, block := range regexp.MustCompile("(?s)(?:`([^`\n]+)`:\n\n)?```(\\w+)\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
 		switch name, kind, text := block[1], block[2], block[3]; kind {
 		case "sh":
@@ -115,7 +149,7 @@ func TestReadmeMachines(t *testing.T) {
 		case "console":
 			parts := strings.Split("\n"+text, "\n$ ")
 			if more := strings.TrimPrefix(parts[0], "\n"); more != "" {
-				r.follows(more)
+				r.follows(strings.TrimSuffix(more, "\n") + "\n")
 			}
 			for _, part := range parts[1:] {
 				r.types(strings.TrimSuffix(part, "\n") + "\n")
@@ -125,11 +159,10 @@ func TestReadmeMachines(t *testing.T) {
 			if rest, ok := strings.CutPrefix(name, "~/"); ok {
 				file = filepath.Join(r.home, rest)
 			}
-			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-			require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+			require.NoError(r, os.MkdirAll(filepath.Dir(file), 0o755))
+			require.NoError(r, os.WriteFile(file, []byte(text), 0o644))
 		}
 	}
-	require.Equal(t, 25, r.commands)
 }
 
 // A reader types what a README shows, and looks at what comes.
