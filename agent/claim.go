@@ -43,6 +43,9 @@ func (l *life) claims(ctx context.Context) {
 		if busy := c.poll(ctx, whole); busy || l.holds() > 0 {
 			pause = l.Timings.Busy
 		}
+		if c.owes {
+			pause = min(pause, wholeAgain)
+		}
 	}
 }
 
@@ -51,6 +54,7 @@ type claimer struct {
 	*life
 	sights map[build.ID]sight
 	looked time.Time     // at the whole queue
+	owes   bool          // a look at it, as it was called too soon after the last one
 	agents []store.Agent // at the time
 	full   string        // why nothing is claimed
 }
@@ -69,13 +73,15 @@ func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
 		return false
 	}
 	c.agents = c.everybody()
+	soon := !whole && time.Since(c.looked) < wholeAgain
+	c.owes = soon
 	for _, look := range []struct {
 		choice store.AgentID
 		limit  int
 		skip   bool
 	}{
 		{c.id, ownQueue, false},
-		{"", wholeQueue, !whole && time.Since(c.looked) < wholeAgain},
+		{"", wholeQueue, soon},
 	} {
 		if look.skip || !c.slots.any() {
 			continue
