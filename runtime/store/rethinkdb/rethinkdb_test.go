@@ -2,8 +2,15 @@ package rethinkdb_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -282,4 +289,49 @@ func TestTheServerIsKilled(t *testing.T) {
 	all, _, err := s.List(ctx, store.Filter{}, "", 1000)
 	require.NoError(t, err)
 	require.Len(t, all, 200)
+}
+
+func TestTheNextHostIsTried(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	proxy := rethinkdbtest.NewProxy(t, address.Hosts[0])
+	address.Hosts = []string{"127.0.0.1:1", proxy.Host, address.Hosts[0]}
+	s := rethinkdbtest.Reopen(t, address)
+	proxy.Close()
+	for range 8 { // every connection had the proxy
+		require.NoError(t, store.Insist(t.Context(), func() error { _, err := s.NextNumber(t.Context()); return err }))
+	}
+}
+
+func TestTLS(t *testing.T) {
+	rethinkdbtest.Host(t) // skips
+	dir := t.TempDir()
+	cert, key := certificate(t, dir)
+	server, err := rethinkdbtest.Start(filepath.Join(dir, "data"), "--driver-tls-key", key, "--driver-tls-cert", cert)
+	require.NoError(t, err)
+	defer server.Kill()
+	open := func(options string) error {
+		address, err := rethinkdb.ParseURL("rethinkdb://" + server.Host + "/piper" + options)
+		require.NoError(t, err)
+		return rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{})
+	}
+	require.NoError(t, open("?ca="+cert))
+	require.ErrorContains(t, open("?tls=true"), "certificate signed by unknown authority")
+	require.ErrorContains(t, open(""), "no server is reached")
+}
+
+// certificate makes a certificate for this machine, signed by itself.
+func certificate(t *testing.T, dir string) (cert, key string) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	return cert, key
 }

@@ -28,12 +28,15 @@ func NewProxy(t testing.TB, to string) *Proxy {
 	p := &Proxy{Host: l.Addr().String(), to: to, listener: l, conns: map[net.Conn]bool{}, flow: make(chan struct{})}
 	close(p.flow)
 	go p.accept()
-	t.Cleanup(func() {
-		l.Close()
-		p.Resume()
-		p.Cut()
-	})
+	t.Cleanup(p.Close)
 	return p
+}
+
+// Close ends the proxy, and all connections.
+func (p *Proxy) Close() {
+	p.listener.Close()
+	p.Resume()
+	p.Cut()
 }
 
 func (p *Proxy) accept() {

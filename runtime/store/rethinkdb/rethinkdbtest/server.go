@@ -202,31 +202,32 @@ type Process struct {
 	*exec.Cmd
 	dir             string
 	driver, cluster int // ports
+	flags           []string
 	ended           chan struct{}
 }
 
 // Start starts a server whose data is in dir, on ports that nobody has.
-func Start(dir string) (*Process, error) {
+func Start(dir string, flags ...string) (*Process, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	return start(dir, ports[0], ports[1])
+	return start(dir, ports[0], ports[1], flags)
 }
 
 // StartAgain starts a server that has ended, with the same data on the same ports.
-func StartAgain(p *Process) (*Process, error) { return start(p.dir, p.driver, p.cluster) }
+func StartAgain(p *Process) (*Process, error) { return start(p.dir, p.driver, p.cluster, p.flags) }
 
-func start(dir string, driver, cluster int) (*Process, error) {
+func start(dir string, driver, cluster int, flags []string) (*Process, error) {
 	var said strings.Builder
-	c := exec.Command("rethinkdb", "--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
-		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test")
+	c := exec.Command("rethinkdb", append([]string{"--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
+		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test"}, flags...)...)
 	c.Stdout, c.Stderr = &said, &said
 	bind(c)
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, dir: dir, driver: driver, cluster: cluster, ended: make(chan struct{})}
+	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, dir: dir, driver: driver, cluster: cluster, flags: flags, ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
 		c.Wait()
