@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	seeds      = flag.Int("simulation.seeds", 150, "how many worlds the simulation makes")
+	seeds      = flag.Int("simulation.seeds", 1000, "how many worlds the simulation makes")
 	oneSeed    = flag.Uint64("simulation.seed", 0, "the one world to make; 0 makes as many as there are to be")
 	withRecord = flag.Bool("simulation.record", false, "use the real record, with which a world is not quite the same again")
 	faultFor   = faults{lost: 20, unanswered: 20, late: 15, doubled: 15, delay: 30 * time.Millisecond}
