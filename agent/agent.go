@@ -178,6 +178,7 @@ var ErrRejected = errors.New("rejected")
 type Timings struct {
 	Heartbeat time.Duration // 5s
 	Lease     time.Duration // 30s without a heartbeat, and an agent is thought dead
+	Answer    time.Duration // a third of Lease for the store to answer, or it is asked again
 	GiveUp    time.Duration // 10m without a store, and builds are killed
 	Busy      time.Duration // 2s between two looks at the queue while something happens
 	Idle      time.Duration // 5s while nothing does
@@ -203,6 +204,7 @@ func (t Timings) withDefaults() Timings {
 	} {
 		*field = cmp.Or(*field, value)
 	}
+	t.Answer = cmp.Or(t.Answer, t.Lease/3) // or a heartbeat that stalls would be the last
 	return t
 }
 
@@ -220,6 +222,7 @@ func (a Agent) Run(ctx context.Context) error {
 		a.Free = diskFree
 	}
 	a.Timings = a.Timings.withDefaults()
+	a.Store = bounded{a.Store, a.Timings.Answer}
 	a.Slots = max(a.Slots, 1)
 	a.MaxAttempts = cmp.Or(a.MaxAttempts, store.MaxAttempts)
 	dir, err := openDirectory(a.Dir)

@@ -131,4 +131,5 @@ func TestTimings(t *testing.T) {
 	require.Equal(t, time.Minute, got.Lease)
 	require.Equal(t, time.Duration(-1), got.Drain)
 	require.Equal(t, 5*time.Second, got.Heartbeat)
+	require.Equal(t, 20*time.Second, got.Answer)
 }

@@ -10,8 +10,12 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// inFlight is how many segments are sent together at most.
-const inFlight = 4
+// inFlight is how many segments are sent together at most, and patience how long
+// the store has for that before it is asked again.
+const (
+	inFlight = 4
+	patience = time.Minute
+)
 
 // A sender turns segments into what is sent.
 type sender struct {
@@ -146,19 +150,32 @@ func (s *sender) send(ctx context.Context, r *Record, batch []*segment) error {
 		s.events = append(s.events, segment.events...)
 	}
 	if len(s.chunks) > 0 {
-		if err := store.Insist(ctx, func() error { return r.store.AppendChunks(ctx, s.chunks) }); err != nil {
+		if err := insist(ctx, func(ctx context.Context) error { return r.store.AppendChunks(ctx, s.chunks) }); err != nil {
 			return err
 		}
 	}
 	for events := s.events; len(events) > 0; {
 		part := events[:min(len(events), segmentEvents)]
 		key := store.EventKey{Build: r.id, Fence: r.fence, Seq: part[0].Seq}
-		if err := store.Insist(ctx, func() error { return r.store.AppendEvents(ctx, key, part) }); err != nil {
+		if err := insist(ctx, func(ctx context.Context) error { return r.store.AppendEvents(ctx, key, part) }); err != nil {
 			return err
 		}
 		events = events[len(part):]
 	}
 	return nil
+}
+
+// insist is store.Insist with a store that may stall.
+func insist(ctx context.Context, do func(ctx context.Context) error) error {
+	return store.Insist(ctx, func() error {
+		limited, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		err := do(limited)
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("the store has not answered for %s (%w): %w", patience, err, store.ErrInDoubt)
+		}
+		return err
+	})
 }
 
 // cut makes chunks of a segment: of each attempt in order, each as long as it
