@@ -83,6 +83,8 @@ var errCut = errors.New("the runner died")
 
 func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 	h = oneByOne{h, make(turn, 1)}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	cut := r.host.cutting()
 	cancels := make(chan runtime.Cancel, 4)
 	over := make(chan struct{})
@@ -109,7 +111,7 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 		case <-cut:
 			return errCut
 		default:
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	var secrets sync.Map
@@ -120,8 +122,14 @@ func (r runner) Run(ctx context.Context, j Job, h Handler) error {
 	}
 	hold(j.Secrets)
 	e := runtime.Engine{
-		Executor:  executor{r.host, j},
-		Recorder:  recorder(func(ev build.Event) error { return cmp.Or(gone(), h.Event(ev)) }),
+		Executor: executor{r.host, j},
+		Recorder: recorder(func(ev build.Event) error {
+			err := cmp.Or(gone(), h.Event(ev))
+			if err != nil {
+				end(err) // and not as nobody asks any more
+			}
+			return err
+		}),
 		Workspace: j.Tree.Dir, Temp: j.Tree.Dir, Parallel: 2, ID: j.Build.ID, Cancels: cancels,
 		Output: func(n *plan.Node, attempt int) (runtime.Output, error) { return output2{h, n.Name, attempt}, nil },
 		Trigger: func(ctx context.Context, n *plan.Node, params map[string]string, made func(build.ID)) (build.State, error) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -127,8 +128,52 @@ type link struct {
 
 	mu    sync.Mutex
 	calls map[string]uint64
+	order []call // all so far
+	blow  *blow  // nil is none
 	dead  bool
 	cut   time.Time // until then nothing gets through
+}
+
+// A call is the nth of those that ask the same.
+type call struct {
+	op  string
+	nth uint64
+}
+
+// A blow is what goes wrong with one call.
+type blow struct {
+	call
+	how string // one of blows
+	hit bool
+}
+
+var blows = []string{"fails", "request lost", "answer lost", "stalls"}
+
+var errBroken = errors.New("input/output error")
+
+// strike has the blow hit, if this is the call that it is for.
+func strike[T any](ctx context.Context, l *link, c call, do func(ctx context.Context) (T, error)) (answer T, hit bool, err error) {
+	l.mu.Lock()
+	b := l.blow
+	l.order = append(l.order, c)
+	hit = b != nil && b.call == c
+	if hit {
+		b.hit = true
+	}
+	l.mu.Unlock()
+	if !hit {
+		return answer, false, nil
+	}
+	switch b.how {
+	case "fails":
+		return answer, true, errBroken
+	case "answer lost":
+		do(ctx)
+	case "stalls":
+		<-ctx.Done()
+		return answer, true, ctx.Err()
+	}
+	return answer, true, store.ErrInDoubt
 }
 
 // Faults are in how many of a thousand calls what goes wrong.
@@ -156,19 +201,23 @@ func (l *link) part(d time.Duration) {
 }
 
 // throw makes the dice of one call: the same for the same calls in the same order.
-func (l *link) throw(op string) (*rand.Rand, bool, time.Time) {
+func (l *link) throw(op string) (c call, r *rand.Rand, dead bool, cut time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls[op]++
-	return dice(l.seed, op, l.calls[op]), l.dead, l.cut
+	c = call{op, l.calls[op]}
+	return c, dice(l.seed, c.op, c.nth), l.dead, l.cut
 }
 
 // through has do reach the store, or not, and its answer come back, or not.
 func through[T any](ctx context.Context, l *link, op string, writes bool, do func(ctx context.Context) (T, error)) (answer T, err error) {
 	var none T
-	dice, dead, cut := l.throw(op)
+	c, dice, dead, cut := l.throw(op)
 	if dead {
 		return none, fmt.Errorf("%s: %w", op, store.ErrNotFound)
+	}
+	if answer, hit, err := strike(ctx, l, c, do); hit {
+		return answer, err
 	}
 	if l.faults == (faults{}) && cut.IsZero() {
 		return do(ctx)
@@ -206,7 +255,7 @@ func through[T any](ctx context.Context, l *link, op string, writes bool, do fun
 	}
 	answer, err = do(context.WithoutCancel(ctx))
 	pause()
-	if _, dead, _ := l.throw("alive"); dead {
+	if _, _, dead, _ := l.throw("alive"); dead {
 		return none, fmt.Errorf("%s: %w", op, store.ErrNotFound)
 	}
 	return answer, err
