@@ -103,7 +103,7 @@ func (l *life) begin(ctx context.Context) error {
 	}
 	if last != "" {
 		// The lock is ours, so it is dead, and its runners with it.
-		if err := persist(ctx, func() error { return l.inherit(ctx, last) }); err != nil {
+		if err := persist(ctx, func() error { return l.warn("take over", l.inherit(ctx, last)) }); err != nil {
 			return fmt.Errorf("take over from agent %s: %w", last, err)
 		}
 	}
@@ -119,12 +119,21 @@ func (l *life) begin(ctx context.Context) error {
 			return nil // the answer was lost
 		}
 		asked = true
-		return err
+		return l.warn("join", err)
 	})
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	return nil
+}
+
+// warn passes on why the agent has not begun yet: it is tried again, and people
+// wonder.
+func (l *life) warn(what string, err error) error {
+	if err != nil && !refused(err) {
+		l.log.Warn(what, "error", err)
+	}
+	return err
 }
 
 // now is a time as the store keeps it.

@@ -282,7 +282,14 @@ func (d *daemon) mintToken(ctx context.Context, s store.Store) error {
 		return nil
 	}
 	secret, t := api.NewToken(store.Token{Name: "first-" + strings.ToLower(rand.Text()[:8]), Role: store.Admin, Created: now()})
-	if err := store.Insist(ctx, func() error { return s.AddToken(ctx, t) }); err != nil {
+	err := store.Insist(ctx, func() error {
+		err := s.AddToken(ctx, t)
+		if errors.Is(err, store.ErrInDoubt) {
+			fmt.Fprintln(d.stderr, "piper: make the first token:", err)
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("make the first token: %w", err)
 	}
 	return api.WriteToken(path, secret)

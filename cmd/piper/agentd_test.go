@@ -122,9 +122,11 @@ func TestMintToken(t *testing.T) {
 // A store that does not answer, as when another process holds its file, is asked
 // again: an agent that has started is not to end for that.
 func TestMintTokenInsists(t *testing.T) {
-	d := &daemon{app: &app{}, dir: t.TempDir()}
+	var stderr strings.Builder
+	d := &daemon{app: &app{stderr: &stderr}, dir: t.TempDir()}
 	s := &silent{Store: store.NewMemory(), losses: 3}
 	require.NoError(t, d.mintToken(t.Context(), s))
+	require.Equal(t, 3, strings.Count(stderr.String(), "piper: make the first token: in doubt\n"))
 	require.FileExists(t, filepath.Join(d.dir, "token"))
 	tokens, err := s.Tokens(t.Context())
 	require.NoError(t, err)

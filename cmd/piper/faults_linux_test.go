@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -360,6 +361,46 @@ pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
 		_, err := f.Cancel(t.Context(), string(other.ID), api.CancelRequest{})
 		require.NoError(t, err)
 	}
+	f.sound()
+}
+
+// Another process keeps the file of the store locked, longer than a write waits
+// for it: the agent says so, the step runs on, and nothing is lost.
+func TestTheStoreIsLocked(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, `
+def _talk(ctx):
+    return [step("talk", env = {"GO": ctx.params.go}, run = """
+        echo begun
+        until [ -e "$GO" ]; do sleep 0.05; done
+        seq 100000; : >"$GO.said" """)]
+pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
+`)
+	one := f.start("one")
+	b := f.ask("talk", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it begins", func() bool { return f.wrote(b.ID, "talk", 0) == "begun\n" })
+	db, err := sql.Open("sqlite", f.store)
+	require.NoError(t, err)
+	defer db.Close()
+	other, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	f.await("the file is free", func() bool {
+		_, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+		return err == nil
+	})
+	write(t, f.dir, "go", "")
+	f.await("the step ends", func() bool { return exists(filepath.Join(f.dir, "go.said")) })
+	f.await("the agent says so", func() bool {
+		return strings.Contains(one.log.String(), "another process keeps the file locked")
+	})
+	require.Equal(t, build.Running, f.see(b.ID).State, "what is there can be read")
+	require.Equal(t, "begun\n", f.wrote(b.ID, "talk", 0))
+	_, err = other.ExecContext(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	b = f.ended(b.ID)
+	require.Equal(t, build.Success, b.State, b.Reason)
+	require.Equal(t, 1, b.Attempt)
+	require.Equal(t, 100_001, strings.Count(f.wrote(b.ID, "talk", 0), "\n"))
 	f.sound()
 }
 

@@ -45,7 +45,7 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 	}
 	// A connection of its own: those for reads may write nothing, not even
 	// elsewhere. It is a copy of one moment, without what is in free pages.
-	from, err := open(s.path)
+	from, err := open(s.path, defaultBusy)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 	if err := from.Close(); err != nil {
 		return err
 	}
-	copied, err := open(path)
+	copied, err := open(path, defaultBusy)
 	if err != nil {
 		return err
 	}

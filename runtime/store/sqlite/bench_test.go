@@ -28,7 +28,7 @@ func BenchmarkStore(b *testing.B) {
 // BenchmarkPool is the peer of BenchmarkStore/Claim: the same claims by as many
 // goroutines, each in a transaction of its own on a connection from a pool.
 func BenchmarkPool(b *testing.B) {
-	db, err := open(filepath.Join(b.TempDir(), "pool.db"), "journal_mode(WAL)", "synchronous(FULL)")
+	db, err := open(filepath.Join(b.TempDir(), "pool.db"), defaultBusy, "journal_mode(WAL)", "synchronous(FULL)")
 	require.NoError(b, err)
 	defer db.Close()
 	for _, m := range migrations {

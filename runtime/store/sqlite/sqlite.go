@@ -13,6 +13,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite" // SQLite itself, without cgo
 	codes "modernc.org/sqlite/lib"
@@ -42,7 +44,15 @@ type Options struct {
 	// disk. It survives this process however that ends, but not the machine: then
 	// the newest may be missing, and the rest is sound.
 	Relaxed bool
+
+	// Busy is how long a write waits for another process that has the file
+	// locked, before it is in doubt and says why; 0 is 5 seconds.
+	Busy time.Duration
 }
+
+// defaultBusy is longer than any write of ours, and shorter than agents wait for
+// an answer.
+const defaultBusy = 5 * time.Second
 
 // A Store is an open database. It implements store.Store.
 type Store struct {
@@ -80,23 +90,24 @@ func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 
 	// Who opens the database after the last one that had it was killed reads
 	// the write-ahead log anew, so it is kept short where that is to be expected.
+	o.Busy = cmp.Or(o.Busy, defaultBusy)
 	synchronous, checkpoint := "FULL", 1000
 	if o.Relaxed {
 		synchronous, checkpoint = "NORMAL", 256
 	}
-	db, err := open(path, "journal_mode(WAL)", "synchronous("+synchronous+")", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint))
+	db, err := open(path, o.Busy, "journal_mode(WAL)", "synchronous("+synchronous+")", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(damaged(err), db.Close())
+		return nil, errors.Join(explained(err), db.Close())
 	}
 	if err := prepare(ctx, conn, o); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
-	reads, err := open(path, "query_only(1)")
+	reads, err := open(path, o.Busy, "query_only(1)")
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
@@ -122,9 +133,9 @@ func create(path string) error {
 }
 
 // open returns the database with the pragmas that every connection needs.
-func open(path string, pragmas ...string) (*sql.DB, error) {
+func open(path string, busy time.Duration, pragmas ...string) (*sql.DB, error) {
 	query := url.Values{"_txlock": {"immediate"}}
-	for _, p := range append(pragmas, "busy_timeout(10000)", "foreign_keys(1)") {
+	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "foreign_keys(1)") {
 		query.Add("_pragma", p)
 	}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
@@ -140,20 +151,20 @@ func prepare(ctx context.Context, conn *sql.Conn, o Options) error {
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": synchronous} {
 		var got string
 		if err := conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
-			return damaged(err)
+			return explained(err)
 		}
 		if got != want {
 			return fmt.Errorf("%s is %s, want %s: does the file system support shared memory? (a network file system does not)", pragma, got, want)
 		}
 	}
-	return damaged(migrate(ctx, conn))
+	return explained(migrate(ctx, conn))
 }
 
 // Check looks through the whole database, which takes time for all of it.
 func (s *Store) Check(ctx context.Context) error {
 	var verdict string
 	if err := s.reads.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return fmt.Errorf("check store: %w", damaged(err))
+		return fmt.Errorf("check store: %w", explained(err))
 	}
 	if verdict != "ok" {
 		return fmt.Errorf("check store: %w: %s: restore a backup, or move the file away to start anew", ErrDamaged, verdict)
@@ -161,11 +172,18 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// damaged tells a file that is no sound database from other errors.
-func damaged(err error) error {
+// explained says what to do about a file that is no sound database, or that
+// another process does not let go of.
+func explained(err error) error {
 	var e *sqlite.Error
-	if errors.As(err, &e) && (e.Code()&0xff == codes.SQLITE_NOTADB || e.Code()&0xff == codes.SQLITE_CORRUPT) {
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case codes.SQLITE_NOTADB, codes.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w: restore a backup, or move the file away to start anew", ErrDamaged, err)
+	case codes.SQLITE_BUSY:
+		return fmt.Errorf("another process keeps the file locked: let it end its write, or end it if it is stopped: %w", err)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,6 +226,106 @@ func TestRelaxedIsAStoreToo(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		return s
 	})
+}
+
+// lock takes the lock of a file, as another process would that writes to it.
+func lock(t *testing.T, path string) (unlock func()) {
+	other, err := open(path, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, other.Close()) })
+	tx, err := other.BeginTx(context.Background(), nil) // at once, see open
+	require.NoError(t, err)
+	return func() { require.NoError(t, tx.Rollback()) }
+}
+
+// Another process has the file locked for longer than a write waits: it says so,
+// what is there can be read, and whoever insists gets what he wants.
+func TestLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "piper.db")
+	s, err := Open(t.Context(), path, Options{Busy: time.Millisecond})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	unlock := lock(t, path)
+	ctx := t.Context()
+	const each = 20
+	said := make(chan error, each)
+	var writing sync.WaitGroup
+	for i := range int64(each) {
+		writing.Go(func() {
+			var once sync.Once
+			id := build.ID(fmt.Sprint(i))
+			tell := func(err error) error {
+				once.Do(func() { said <- err })
+				return err
+			}
+			assert.NoError(t, store.Insist(ctx, func() error {
+				_, err := s.Enqueue(ctx, store.NewBuild(id, i+1, store.Request{Project: "p"}, at))
+				return tell(err)
+			}))
+			assert.NoError(t, store.Insist(ctx, func() error {
+				return s.AppendChunks(ctx, []store.Chunk{chunkOf(id, "text\n")})
+			}))
+		})
+	}
+	for range each {
+		err := <-said
+		require.ErrorIs(t, err, store.ErrInDoubt)
+		require.ErrorContains(t, err, "another process keeps the file locked")
+	}
+	_, err = s.Build(ctx, "0")
+	require.ErrorIs(t, err, store.ErrNotFound, "it can be read")
+	opened, err := Open(ctx, path, Options{Busy: time.Millisecond})
+	require.NoError(t, err, "to open it takes no lock")
+	require.NoError(t, opened.Close())
+	unlock()
+	writing.Wait()
+	all, _, err := s.List(ctx, store.Filter{}, "", 100)
+	require.NoError(t, err)
+	require.Len(t, all, each)
+	for _, b := range all {
+		chunks, err := s.Chunks(ctx, chunkOf(b.ID, "").Key, 10)
+		require.NoError(t, err)
+		require.Equal(t, []store.Chunk{chunkOf(b.ID, "text\n")}, chunks)
+	}
+}
+
+// Who opens a file that another process makes, or brings up to date, waits for
+// that, and says so when it takes too long.
+func TestLockedWhileItsTablesAreMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "piper.db")
+	require.NoError(t, create(path))
+	wal, err := open(path, 0, "journal_mode(WAL)")
+	require.NoError(t, err)
+	require.NoError(t, wal.Ping())
+	defer wal.Close()
+	unlock := lock(t, path)
+	_, err = Open(t.Context(), path, Options{Busy: time.Millisecond})
+	require.ErrorContains(t, err, "open store "+path+": another process keeps the file locked")
+	opened := make(chan error)
+	go func() {
+		s, err := Open(t.Context(), path, Options{Busy: time.Hour})
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	unlock()
+	require.NoError(t, <-opened)
+}
+
+// Many processes open a file that is not there yet.
+func TestOpenedByManyAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "piper.db")
+	var opening sync.WaitGroup
+	for range 8 {
+		opening.Go(func() {
+			s, err := Open(t.Context(), path, Options{Busy: time.Hour})
+			if assert.NoError(t, err) {
+				assert.NoError(t, s.Close())
+			}
+		})
+	}
+	opening.Wait()
 }
 
 // A write that breaks its transaction fails alone.

@@ -212,10 +212,10 @@ func doubtful(what string, err error) error {
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff {
 		case codes.SQLITE_FULL, codes.SQLITE_READONLY, codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB:
-			return fmt.Errorf("%s: %w", what, damaged(err))
+			return fmt.Errorf("%s: %w", what, explained(err))
 		}
 	}
-	return fmt.Errorf("%w: %s: %w", store.ErrInDoubt, what, err)
+	return fmt.Errorf("%w: %s: %w", store.ErrInDoubt, what, explained(err))
 }
 
 // full tells a disk that has no room left from other errors.
