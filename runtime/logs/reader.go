@@ -15,13 +15,8 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-const (
-	// maxPiece is how many bytes of a line are handed out at once.
-	maxPiece = 64 << 10
-	// together is how many chunks are read at once: whoever is slow to take
-	// lines has them in memory meanwhile.
-	together = 4
-)
+// maxPiece is how many bytes of a line are handed out at once.
+const maxPiece = 64 << 10
 
 var newline = []byte{'\n'}
 
@@ -141,11 +136,36 @@ func (r *Reader) Tail(ctx context.Context, node string, attempt int, n int64) it
 	}
 }
 
+// A batch is how many chunks are read at once. Those that are small are, but not
+// large ones: whoever is slow to take lines has them in memory meanwhile. 0 is 1.
+type batch int
+
+// mostTogether bounds a batch: the next chunks may be larger than the last ones.
+const mostTogether = 16
+
+// read reads the chunks from key on. false says that there are no more by now.
+func (b *batch) read(ctx context.Context, s store.Logs, key *store.ChunkKey) (chunks []store.Chunk, more bool, err error) {
+	n := max(int(*b), 1)
+	chunks, err = s.Chunks(ctx, *key, n)
+	key.Seq += int64(len(chunks))
+	*b = 1
+	if err != nil || len(chunks) < n {
+		return chunks, false, err
+	}
+	size := 1
+	for i := range chunks {
+		size += len(chunks[i].Data)
+	}
+	*b = batch(min(2*n, n*store.MaxChunk/size, mostTogether))
+	return chunks, true, nil
+}
+
 // lines is one pass over some lines of an attempt.
 type lines struct {
 	key      store.ChunkKey // of the chunk to read next
-	lost     bool           // that chunk is further on, or from is
-	offset   int64          // of the byte to take next; chunks before it are passed over
+	batch    batch
+	lost     bool  // that chunk is further on, or from is
+	offset   int64 // of the byte to take next; chunks before it are passed over
 	from, to int64
 	yield    func(Line, error) bool
 
@@ -183,18 +203,15 @@ func (l *lines) read(ctx context.Context, s store.Logs) error {
 	if err := l.find(ctx, s); err != nil {
 		return err
 	}
-	for !l.done {
-		chunks, err := s.Chunks(ctx, l.key, together)
+	for more := true; more && !l.done; {
+		chunks, rest, err := l.batch.read(ctx, s, &l.key)
 		if err != nil {
 			return err
 		}
 		for i := range chunks {
 			l.chunk(&chunks[i])
 		}
-		l.key.Seq += int64(len(chunks))
-		if len(chunks) < together {
-			return nil
-		}
+		more = rest
 	}
 	return nil
 }
@@ -324,19 +341,15 @@ func (r *Reader) Raw(ctx context.Context, node string, attempt int, from, to int
 		to = math.MaxInt64
 	}
 	key, err := r.at(ctx, r.chunk(node, attempt), from)
-	for err == nil && from < to {
+	var b batch
+	for more := true; more && err == nil && from < to; {
 		var chunks []store.Chunk
-		if chunks, err = r.logs.Chunks(ctx, key, together); err != nil {
-			break
-		}
+		chunks, more, err = b.read(ctx, r.logs, &key)
 		for _, c := range chunks {
-			if err = raw(w, &c, from, to); err != nil {
+			if err := raw(w, &c, from, to); err != nil {
 				return err // the writer's own
 			}
 			from = max(from, c.Offset+int64(len(c.Data)))
-		}
-		if key.Seq += int64(len(chunks)); len(chunks) < together {
-			break
 		}
 	}
 	if err != nil {

@@ -196,6 +196,58 @@ func TestLinesOfAnyChunks(t *testing.T) {
 	}
 }
 
+// A counted store notes how many chunks are read at once.
+type counted struct {
+	store.Logs
+	batches []int
+}
+
+func (c *counted) Chunks(ctx context.Context, key store.ChunkKey, limit int) ([]store.Chunk, error) {
+	found, err := c.Logs.Chunks(ctx, key, limit)
+	c.batches = append(c.batches, len(found))
+	return found, err
+}
+
+// Small chunks are read many at once, and large ones are not, as they stay in
+// memory until whoever reads has taken them.
+func TestBatches(t *testing.T) {
+	k := newKeeper()
+	large := strings.Repeat("0123456\n", store.MaxChunk/8)
+	for i := range 50 {
+		k.chunk(t, i, "small\n")
+	}
+	for i := range 4 {
+		k.chunk(t, i, large)
+	}
+	for range 2 {
+		k.chunk(t, 60, "small\n")
+	}
+	want := []int{1, 2, 4, 8, 16, 16, 9}
+	c := &counted{Logs: k.store}
+	r := NewReader(c, "b", 1)
+	var raw bytes.Buffer
+	require.NoError(t, r.Raw(t.Context(), "n", 1, 0, 0, &raw))
+	require.Equal(t, string(k.text), raw.String())
+	require.Equal(t, want, c.batches)
+
+	c.batches = nil
+	n := 0
+	for _, err := range r.Lines(t.Context(), "n", 1, 0, 0) {
+		require.NoError(t, err)
+		n++
+	}
+	require.Equal(t, bytes.Count(k.text, newline), n)
+	require.Equal(t, want, c.batches)
+
+	k, c.batches = newKeeper(), nil
+	for range 5 {
+		k.chunk(t, 0, large)
+	}
+	c.Logs = k.store
+	require.NoError(t, r.Raw(t.Context(), "n", 1, 0, 0, &raw))
+	require.Equal(t, []int{1, 1, 1, 1, 1, 0}, c.batches)
+}
+
 func TestLongLinesComeInPieces(t *testing.T) {
 	k := newKeeper()
 	for range 5 {
