@@ -113,11 +113,14 @@ func (m *machine) kill() {
 }
 
 // peak is how much memory it has had at most, in bytes.
-func (m *machine) peak(t *testing.T) (n int64) {
+func (m *machine) peak(t *testing.T) int64 { return m.status(t, "VmHWM:") }
+
+// status is a number of bytes that the kernel tells of it.
+func (m *machine) status(t *testing.T, what string) (n int64) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid))
 	require.NoError(t, err)
-	_, after, found := strings.Cut(string(status), "VmHWM:")
+	_, after, found := strings.Cut(string(status), what)
 	require.True(t, found)
 	_, err = fmt.Sscan(after, &n)
 	require.NoError(t, err)

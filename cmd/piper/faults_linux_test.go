@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -429,5 +431,41 @@ pipeline(name = "small", steps = [step("small", run = "echo small")])
 	require.Equal(t, build.Failed, b.State)
 	require.Contains(t, f.wrote(b.ID, "fill", 0), "No space left on device")
 	require.Equal(t, build.Success, f.ended(next.ID).State)
+	f.sound()
+}
+
+// A hundred clients follow a step that writes much, and never read: the build
+// goes on, and the agent holds little for each.
+func TestManyWhoFollowAndDoNotRead(t *testing.T) {
+	f := newFleet(t, `
+def _talk(ctx):
+    return [step("talk", env = {"GO": ctx.params.go}, run = """
+        echo begun
+        until [ -e "$GO" ]; do sleep 0.05; done
+        yes 123456789012345678901234567890123456789012345678901234567890123 | head -c 64M""")]
+pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
+`)
+	one := f.start("one")
+	b := f.ask("talk", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it begins", func() bool { return f.wrote(b.ID, "talk", 0) == "begun\n" })
+	const clients = 100
+	for range clients {
+		c, err := net.Dial("tcp", strings.TrimPrefix(one.url, "http://"))
+		require.NoError(t, err)
+		defer c.Close()
+		fmt.Fprintf(c, "GET /v1/builds/%s/log?step=talk&follow=true HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", b.ID, strings.TrimPrefix(one.url, "http://"), f.Token)
+		line := make([]byte, len("HTTP/1.1 200 OK"))
+		_, err = io.ReadFull(c, line)
+		require.NoError(t, err)
+		require.Equal(t, "HTTP/1.1 200 OK", string(line))
+	}
+	before := one.status(t, "VmRSS:")
+	write(t, f.dir, "go", "")
+	b = f.ended(b.ID)
+	require.Equal(t, build.Success, b.State, b.Reason)
+	t.Logf("%d KiB before; %d KiB after, %d KiB at most", before>>10, one.status(t, "VmRSS:")>>10, one.peak(t)>>10)
+	if !raceEnabled {
+		require.Less(t, one.peak(t)-before, int64(128<<20))
+	}
 	f.sound()
 }
