@@ -225,7 +225,7 @@ func (a Agent) Run(ctx context.Context) error {
 	a.Store = bounded{a.Store, a.Timings.Answer}
 	a.Slots = max(a.Slots, 1)
 	a.MaxAttempts = cmp.Or(a.MaxAttempts, store.MaxAttempts)
-	dir, err := openDirectory(a.Dir)
+	dir, err := openDirectory(a.Dir, a.Log)
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
 	}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/remove"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -25,10 +27,11 @@ import (
 type directory struct {
 	path     string
 	lock     *os.File
+	log      *slog.Logger
 	removing sync.WaitGroup
 }
 
-func openDirectory(path string) (*directory, error) {
+func openDirectory(path string, log *slog.Logger) (*directory, error) {
 	for _, dir := range []string{"work", "kept"} {
 		if err := os.MkdirAll(filepath.Join(path, dir), 0o700); err != nil {
 			return nil, err
@@ -42,7 +45,7 @@ func openDirectory(path string) (*directory, error) {
 		lock.Close()
 		return nil, fmt.Errorf("lock %s: another agent works there (%w): stop it, or choose another directory", path, err)
 	}
-	d := &directory{path: path, lock: lock}
+	d := &directory{path: path, lock: lock, log: log}
 	left, err := os.ReadDir(filepath.Join(path, "work"))
 	if err != nil {
 		lock.Close()
@@ -97,16 +100,8 @@ func (d *directory) keep(workspace string) (string, error) {
 // by whoever opens the directory next.
 func (d *directory) remove(path string) {
 	d.removing.Go(func() {
-		if os.RemoveAll(path) == nil {
-			return
+		if err := remove.Tree(path); err != nil {
+			d.log.Warn("something is left of a workspace: see to it, or it is tried again when the agent starts", "dir", path, "error", err)
 		}
-		// Steps leave directories that not even their owner may write to.
-		filepath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
-			if e != nil && e.IsDir() {
-				os.Chmod(name, 0o700)
-			}
-			return nil
-		})
-		os.RemoveAll(path)
 	})
 }

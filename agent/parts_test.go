@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,14 +56,14 @@ func TestSlots(t *testing.T) {
 
 func TestADirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent")
-	d, err := openDirectory(path)
+	d, err := openDirectory(path, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	last, err := d.last()
 	require.NoError(t, err)
 	require.Empty(t, last)
 	require.NoError(t, d.remember("a much longer name than the next one"))
 	require.NoError(t, d.remember("abc"))
-	_, err = openDirectory(path)
+	_, err = openDirectory(path, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "another agent works there")
 
 	// What steps leave may be read-only.
@@ -75,7 +76,7 @@ func TestADirectory(t *testing.T) {
 	require.Empty(t, kept, "there was none")
 	require.NoError(t, d.Close())
 
-	d, err = openDirectory(path)
+	d, err = openDirectory(path, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	last, err = d.last()
 	require.NoError(t, err)
@@ -85,7 +86,7 @@ func TestADirectory(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err = openDirectory(file)
+	_, err = openDirectory(file, slog.New(slog.DiscardHandler))
 	require.Error(t, err)
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/remove"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -53,7 +53,7 @@ func (r *run) checkOut(ctx context.Context) (tree Tree, err error) {
 		}
 	}
 	err = r.try(ctx, "check out", func() (err error) {
-		if err := os.RemoveAll(r.dir); err != nil { // what a try before left
+		if err := remove.Tree(r.dir); err != nil { // what a try before left
 			return err
 		}
 		tree, err = r.Sources.Checkout(ctx, project, b.Request, commit, r.dir)

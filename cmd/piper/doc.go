@@ -53,6 +53,7 @@
 // tree of processes, of which nothing survives. No other package starts one.
 // [github.com/piper-build/piper/runtime/environment] stands before it and makes
 // the temporary copy, virtual environment or container that a step asks for.
+// [github.com/piper-build/piper/runtime/remove] takes away what steps leave.
 //
 // [github.com/piper-build/piper/runtime/facts] and
 // [github.com/piper-build/piper/runtime/git] say what a machine has and what a

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/remove"
 )
 
 // A tempDir is a copy of the tree.
@@ -31,7 +31,7 @@ func (e *Executor) makeTempDir(ctx context.Context, env *plan.Environment) (plac
 		return nil, machineError{err}
 	}
 	if err := copyTree(ctx, dir, e.Workspace, e.Files); err != nil {
-		return nil, machineError{errors.Join(fmt.Errorf("copy the tree: %w", err), RemoveTree(dir))}
+		return nil, machineError{errors.Join(fmt.Errorf("copy the tree: %w", err), remove.Tree(dir))}
 	}
 	return &tempDir{dir: dir, keep: e.Keep || env.Keep, report: func(format string, args ...any) {
 		e.report("environment "+env.Name+": "+format, args...)
@@ -49,7 +49,7 @@ func (d *tempDir) remove() error {
 		d.report("kept in %s", d.dir)
 		return nil
 	}
-	return RemoveTree(d.dir)
+	return remove.Tree(d.dir)
 }
 
 // copyTree copies the files that list names from one directory into another:
@@ -209,37 +209,4 @@ func (c *copying) finish() error {
 		}
 	}
 	return nil
-}
-
-// RemoveTree removes a directory, whatever the modes of what is inside. Links
-// are removed, never followed; that holds for dir too.
-func RemoveTree(dir string) error {
-	first := os.RemoveAll(dir)
-	if !errors.Is(first, fs.ErrPermission) {
-		return first
-	}
-	parent, err := os.OpenRoot(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	base := filepath.Base(dir)
-	if info, err := parent.Lstat(base); err != nil || !info.IsDir() {
-		return first
-	}
-	if err := parent.Chmod(base, 0o700); err != nil {
-		return err
-	}
-	root, err := parent.OpenRoot(base)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return err
-		}
-		return root.Chmod(path, 0o700) // before its entries are read
-	})
-	return errors.Join(err, os.RemoveAll(dir))
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/remove"
 )
 
 // A Checkout is a tree to build. It is a clone as a developer has one: with all
@@ -47,7 +48,7 @@ func (m *Mirror) Checkout(ctx context.Context, c Checkout) error {
 		}
 		if err != nil {
 			if made {
-				return errors.Join(err, removeAll(c.Dir))
+				return errors.Join(err, remove.Tree(c.Dir))
 			}
 			return errors.Join(err, emptyOut(c.Dir))
 		}
@@ -73,7 +74,7 @@ func emptyDir(dir string) (made bool, err error) {
 func emptyOut(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		err = errors.Join(err, removeAll(filepath.Join(dir, e.Name())))
+		err = errors.Join(err, remove.Tree(filepath.Join(dir, e.Name())))
 	}
 	return err
 }

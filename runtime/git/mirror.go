@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/remove"
 )
 
 var (
@@ -170,19 +171,19 @@ func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
 
 // make makes the mirror, in place of what may be there.
 func (m *Mirror) make(ctx context.Context, r remote, d door) error {
-	if err := removeAll(m.fresh()); err != nil {
+	if err := remove.Tree(m.fresh()); err != nil {
 		return err
 	}
 	_, err := m.reach(ctx, m.Dir, d, "clone", "--quiet", "--bare", "--template=", "--no-local", "--", r.url, m.fresh())
 	if err != nil {
-		return errors.Join(err, removeAll(m.fresh()))
+		return errors.Join(err, remove.Tree(m.fresh()))
 	}
 	unlock, err := lock(ctx, m.using(), exclusive)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := removeAll(m.repository()); err != nil {
+	if err := remove.Tree(m.repository()); err != nil {
 		return err
 	}
 	if err := os.Rename(m.fresh(), m.repository()); err != nil {
@@ -370,19 +371,4 @@ func (m *Mirror) watchSize(ctx context.Context, cancel context.CancelCauseFunc) 
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// removeAll removes a tree, of which parts may not be writable.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
-	if errors.Is(err, fs.ErrPermission) {
-		filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
-			if d != nil && d.IsDir() {
-				os.Chmod(path, 0o700)
-			}
-			return nil
-		})
-		err = os.RemoveAll(path)
-	}
-	return err
 }

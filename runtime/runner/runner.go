@@ -47,6 +47,7 @@ import (
 	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/remove"
 	"github.com/piper-build/piper/runtime/secret"
 )
 
@@ -126,7 +127,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if err != nil {
 		return b, fmt.Errorf("make temporary directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, environment.RemoveTree(temp)) }()
+	defer func() { err = errors.Join(err, remove.Tree(temp)) }()
 
 	kept := []logs.Sink{o.Sink}
 	if o.LogDir != "" {
