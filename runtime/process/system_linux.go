@@ -3,6 +3,7 @@ package process
 import (
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -105,4 +106,15 @@ func sharedFile() (*os.File, error) {
 // leaving a core file. It holds until the process starts another program.
 func Protect() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+}
+
+// Expendable has the system kill this process, and those that it starts, before
+// others when memory runs out. It is for before Protect, which closes the file.
+// Where the system does not let us, it is as likely to kill something else.
+func Expendable() {
+	const file, score = "/proc/self/oom_score_adj", 900
+	text, _ := os.ReadFile(file)
+	if now, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && now < score {
+		os.WriteFile(file, []byte(strconv.Itoa(score)), 0)
+	}
 }

@@ -34,6 +34,8 @@ const childPatience = 5 * time.Second
 
 // ChildMain is the whole life of a child. It returns the exit code.
 func ChildMain() int {
+	process.Expendable() // its parent, which has other builds, is not
+
 	if err := process.Protect(); err != nil { // before anything secret is read
 		fmt.Fprintf(os.Stderr, "piper: %v\n", err)
 		return 1

@@ -230,6 +230,24 @@ func TestKillOfAStoppedRunner(t *testing.T) {
 	h.gone(t, pid)
 }
 
+// TestExpendable: when memory runs out a step is killed, and not who started its
+// runner.
+func TestExpendable(t *testing.T) {
+	const file = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Skip("the system cannot be told")
+	}
+	w := &world{output: map[string]string{}}
+	b, err := run(t, t.Context(), &runner.Command{}, w, "cat "+file)()
+	require.NoError(t, err)
+	require.Equal(t, build.Success, b.State())
+	require.Equal(t, map[string]string{"s1 #1": "900\n"}, w.output)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
 // TestPanic: what a child says when it breaks is in the error.
 func TestPanic(t *testing.T) {
 	h := newThicket(t)
