@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,4 +139,38 @@ func TestLeftBehind(t *testing.T) {
 	e.Drain = 10 * time.Millisecond
 	r := e.Execute(t.Context(), tk)
 	require.Equal(t, `success exit=0: killed 2 processes that it left behind: sleep, sleep`, show(r))
+}
+
+// Of many steps nothing is left: no process, no open file, no goroutine.
+func TestManyStepsLeaveNothing(t *testing.T) {
+	if goruntime.GOOS != "linux" {
+		t.Skip("open files are only known on Linux")
+	}
+	e, tk := executor(t), script(t, &meter{}, ":")
+	run := func(n int) {
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() {
+				tk := tk
+				tk.Output = &meter{}
+				for range n / 4 {
+					if r := e.Execute(t.Context(), tk); r.State != build.Success {
+						t.Error(show(r))
+					}
+				}
+			})
+		}
+		running.Wait()
+	}
+	run(40)
+	open, goroutines := files("/proc/self/fd"), goruntime.NumGoroutine()
+	run(2000)
+	require.LessOrEqual(t, files("/proc/self/fd"), open)
+	eventually(t, "the end of all goroutines", func() bool { return goruntime.NumGoroutine() <= goroutines })
+	threads, err := filepath.Glob("/proc/self/task/*/children") // which not every kernel has
+	require.NoError(t, err)
+	for _, thread := range threads {
+		children, _ := os.ReadFile(thread)
+		require.Empty(t, string(children))
+	}
 }
