@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -431,6 +432,31 @@ pipeline(name = "small", steps = [step("small", run = "echo small")])
 	require.Equal(t, build.Failed, b.State)
 	require.Contains(t, f.wrote(b.ID, "fill", 0), "No space left on device")
 	require.Equal(t, build.Success, f.ended(next.ID).State)
+	f.sound()
+}
+
+// A step keeps every core busy for longer than the lease of its agent, which goes
+// on saying that it lives.
+func TestEveryCoreIsBusy(t *testing.T) {
+	f := newFleet(t, `
+def _spin(ctx):
+    return [step("spin", env = {"GO": ctx.params.go}, run = """
+        for i in $(seq $((4*$(nproc)))); do while :; do :; done & done
+        until [ -e "$GO" ]; do sleep 0.05; done""")]
+pipeline(name = "spin", params = {"go": param.string()}, impl = _spin)
+`)
+	one, two := f.start("one", quick...), f.start("two", quick...)
+	b := f.ask("spin", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it runs", func() bool { return f.see(b.ID).State == build.Running })
+	begun := f.idle("one").Seen
+	f.await("they go on", func() bool {
+		return f.idle("one").Seen.Sub(begun) > 6*time.Second && f.idle("two").Seen.Sub(begun) > 6*time.Second
+	})
+	write(t, f.dir, "go", "")
+	b = f.ended(b.ID)
+	require.Equal(t, build.Success, b.State, b.Reason)
+	require.Equal(t, 1, b.Attempt)
+	require.NotContains(t, one.log.String()+two.log.String(), "is thought dead")
 	f.sound()
 }
 
