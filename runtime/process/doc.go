@@ -34,6 +34,14 @@
 // process that starts a session of its own and loses its parent before the end
 // of the step escapes.
 //
+// # What is not bounded
+//
+// How many processes a step has, how much memory and processor they take, what
+// they read and whom they speak to: they are processes of the same user. Bounds
+// take another user, cgroups or namespaces, which are for whoever starts Piper
+// to give it. When memory runs out the system is told to kill steps first, see
+// Expendable.
+//
 // # What a step costs
 //
 // As little as a process can: one fork by way of package vfork, one pipe, one
