@@ -435,6 +435,45 @@ pipeline(name = "small", steps = [step("small", run = "echo small")])
 	f.sound()
 }
 
+// A step plants what git and shells would run, and makes links of its workspace.
+// The next build obeys nothing of it, has a directory of its own, and nothing is
+// left of either.
+func TestWhatAStepPlants(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, `
+pipeline(name = "plant", steps = [step("plant", run = """
+    : >planted
+    mkdir $HOME/hooks
+    for hook in post-checkout reference-transaction post-index-change; do
+        printf '#!/bin/sh\\n: >$HOME/ran\\n' >$HOME/hooks/$hook
+    done
+    chmod +x $HOME/hooks/*
+    git config --global core.hooksPath $HOME/hooks
+    git config --global core.fsmonitor ': >$HOME/ran; false'
+    for rc in .profile .bashrc .shrc; do echo ': >$HOME/ran' >$HOME/$rc; done
+    rm -rf .git; ln -s / .git
+    mkdir ../elsewhere; mv "$PIPER_WORKSPACE" ../elsewhere; ln -s $HOME/hooks "$PIPER_WORKSPACE"
+    """)])
+pipeline(name = "next", steps = [step("next", run = "[ ! -e planted ]; [ -d .git ]; cat new")])
+`)
+	one := f.start("one")
+	b := f.ended(f.ask("plant", nil).ID)
+	require.Equal(t, build.Success, b.State, f.wrote(b.ID, "plant", 0))
+	require.FileExists(t, filepath.Join(one.dir, ".gitconfig"))
+	f.repo.write(f.repo.dir, "new", "text\n")
+	f.repo.commit("two")
+	b = f.ended(f.ask("next", nil).ID)
+	require.Equal(t, build.Success, b.State, f.wrote(b.ID, "next", 0))
+	require.Equal(t, "text\n", f.wrote(b.ID, "next", 0))
+	require.NoFileExists(t, filepath.Join(one.dir, "ran"))
+	require.FileExists(t, filepath.Join(one.dir, "hooks", "post-checkout"), "a link is not followed")
+	f.await("nothing is left of either", func() bool {
+		left, err := filepath.Glob(filepath.Join(one.dir, "work", "*-1"))
+		require.NoError(t, err)
+		return len(left) == 0
+	})
+}
+
 // A step keeps every core busy for longer than the lease of its agent, which goes
 // on saying that it lives.
 func TestEveryCoreIsBusy(t *testing.T) {
