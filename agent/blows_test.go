@@ -108,3 +108,23 @@ func ordeal(t *testing.T, b *blow) []call {
 	require.Empty(t, w.broken)
 	return h.link.order
 }
+
+// A heartbeat that stalls is followed by another one before the others think the
+// agent dead.
+func TestAStalledHeartbeatIsNobodysDeath(t *testing.T) {
+	for nth := range uint64(4) {
+		bubble(t, func(t *testing.T, w *world) {
+			w.takes = func(build.ID, string) time.Duration { return 2 * time.Minute }
+			b := &blow{call: call{"heartbeat", 2 + nth}, how: "stalls"}
+			w.host("one", func(a *Agent) { a.Store.(*link).blow = b }).start()
+			of := w.ask("x", store.Request{Pipeline: "unit"})
+			w.wait(10*time.Second, "it runs", func() bool { return len(w.ran(of.ID)) > 0 })
+			w.host("two", nil).start()
+			of = w.ended(5*time.Minute, of.ID)
+			require.True(t, b.hit)
+			require.Equal(t, build.Success, of.State)
+			require.Equal(t, 1, of.Attempt)
+			require.Zero(t, w.rescues)
+		}, pipeline("unit", step("test")))
+	}
+}
