@@ -357,6 +357,52 @@ func TestKillsItsPiper(t *testing.T) {
 	eventually(t, "the end of all processes", func() bool { return len(living(t, token)) == 0 })
 }
 
+// TestUnkillable has a step that leaves a process behind which outlives SIGKILL,
+// as here one of another user does. It is said, and the next step waits for
+// nothing.
+func TestUnkillable(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: it takes root to make such a process")
+	}
+	dir, err := os.MkdirTemp("", "unkillable")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	pids := filepath.Join(dir, "pids")
+	require.NoError(t, os.Mkdir(pids, 0o777))
+	program, err := os.ReadFile(self())
+	require.NoError(t, err)
+	exe, root := filepath.Join(dir, "test"), filepath.Join(dir, "root")
+	require.NoError(t, os.WriteFile(exe, program, 0o755))
+	require.NoError(t, os.WriteFile(root, program, 0o755))
+	for path, mode := range map[string]os.FileMode{dir: 0o755, pids: 0o777, root: 0o755 | os.ModeSetuid} {
+		require.NoError(t, os.Chmod(path, mode))
+	}
+	cmd := exec.Command(exe, "helper", "unkillable", dir, root)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err = <-done:
+	case <-time.After(patience):
+		cmd.Process.Kill()
+		err = fmt.Errorf("it waits: %w", <-done)
+	}
+	left, _ := os.ReadDir(pids)
+	for _, entry := range left {
+		if entry.Name() == "none" {
+			t.Skip("SKIPPED: no program becomes root here")
+		}
+		pid, _ := strconv.Atoi(entry.Name())
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	require.NoError(t, err, out.String())
+	require.Len(t, left, 1)
+	require.Equal(t, fmt.Sprintf("failed exit=0 infra: processes cannot be killed: root (%s)\nsuccess exit=0\n", left[0].Name()), out.String())
+}
+
 // TestProtect has a step that looks into the process that runs it.
 func TestProtect(t *testing.T) {
 	if goruntime.GOOS != "linux" {

@@ -56,6 +56,15 @@ func helper(mode string, args []string) int {
 		return piper(args)
 	case "step": // ARGV: run it as a step and write what it wrote
 		return asStep(args)
+	case "unkillable": // DIR PROGRAM: run a step that leaves a process behind which nobody can kill, and another step
+		return unkillable(args[0], args[1])
+	case "root": // DIR: be root altogether, and stay
+		if err := unix.Setresuid(0, 0, 0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		ready(args[0])
+		wait()
 	case "protected": // run a step that looks into this process
 		return protected()
 	case "interactive": // run a shell that waits for Ctrl-C, and say whether the terminal came back
@@ -208,6 +217,18 @@ func asStep(argv []string) int {
 	if err := e.Close(); err != nil {
 		return 3
 	}
+	return 0
+}
+
+func unkillable(dir, program string) int {
+	e := &process.Executor{Patience: 50 * time.Millisecond, Drain: time.Millisecond}
+	run := func(text string) {
+		r := e.Execute(context.Background(), runtime.Task{
+			Argv: []string{"sh", "-e", "-c", text}, Env: []string{"PATH=" + os.Getenv("PATH"), "PIPER_OUTPUT=" + dir}, Workspace: dir, Output: &keeper{}})
+		fmt.Println(show(r))
+	}
+	run("{ " + program + " helper root " + dir + "/pids || echo >pids/none; } & until [ \"$(ls pids)\" ]; do sleep 0.01; done")
+	run(":")
 	return 0
 }
 
