@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,8 +61,8 @@ func TestFollowHearsBeforeTheStoreDoes(t *testing.T) {
 		k, live := newKeeper(), &Live{}
 		first := k.next.Key
 		to := &late{keeper: k}
-		over := false
-		watch := Watch{Live: live, Ended: func(context.Context) (bool, error) { return over, nil }}
+		var over atomic.Bool
+		watch := Watch{Live: live, Ended: func(context.Context) (bool, error) { return over.Load(), nil }}
 		early, ended := heard(t, k.reader().Follow(t.Context(), "n", 1, 1, watch), func() {})
 		synctest.Wait()
 		w := live.Writer(first, to)
@@ -72,7 +73,7 @@ func TestFollowHearsBeforeTheStoreDoes(t *testing.T) {
 		require.Equal(t, []string{"1@1:a$", "2@1:bc$", "3@2:d$"}, *early)
 
 		// Who comes later hears what is remembered.
-		later, _ := heard(t, k.reader().Follow(t.Context(), "n", 1, 2, watch), func() {})
+		later, endedToo := heard(t, k.reader().Follow(t.Context(), "n", 1, 2, watch), func() {})
 		synctest.Wait()
 		require.NoError(t, w.Write(ms(3), []byte("e\n")))
 		synctest.Wait()
@@ -87,9 +88,9 @@ func TestFollowHearsBeforeTheStoreDoes(t *testing.T) {
 		require.NoError(t, w.Close())
 		require.True(t, to.closed)
 		to.keep(t)
-		over = true
-		time.Sleep(time.Second)
+		over.Store(true)
 		<-ended
+		<-endedToo
 		require.Equal(t, "5@9:f", (*early)[4])
 		require.Equal(t, "5@9:f", (*later)[3])
 		require.Len(t, *early, 5)
@@ -133,20 +134,23 @@ func TestHeardAndReadAreTheSame(t *testing.T) {
 			k, live := newKeeper(), &Live{}
 			first := k.next.Key
 			to := &late{keeper: k}
-			over := false
-			watch := Watch{Live: live, Poll: 100 * time.Millisecond, Ended: func(context.Context) (bool, error) { return over, nil }}
+			var over atomic.Bool
+			watch := Watch{Live: live, Poll: 100 * time.Millisecond, Ended: func(context.Context) (bool, error) { return over.Load(), nil }}
 			w := live.Writer(first, to)
 			from := []int64{1, 1 + random.Int64N(40), 1 + random.Int64N(400)}
 			var got []*[]string
 			var ended []<-chan struct{}
-			slow := func() {
-				if random.IntN(4) == 0 {
-					time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+			slow := func(who int) func() {
+				random := rand.New(rand.NewPCG(seed, uint64(1+who)))
+				return func() {
+					if random.IntN(4) == 0 {
+						time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+					}
 				}
 			}
 			for i, n := 0, 100+random.IntN(200); i < n; i++ {
 				if len(got) < len(from) && random.IntN(30) == 0 {
-					all, done := heard(t, k.reader().Follow(t.Context(), "n", 1, from[len(got)], watch), slow)
+					all, done := heard(t, k.reader().Follow(t.Context(), "n", 1, from[len(got)], watch), slow(len(got)))
 					got, ended = append(got, all), append(ended, done)
 				}
 				var text strings.Builder
@@ -168,7 +172,7 @@ func TestHeardAndReadAreTheSame(t *testing.T) {
 			}
 			require.NoError(t, w.Close())
 			to.keep(t)
-			over = true
+			over.Store(true)
 			for i, done := range ended {
 				<-done
 				require.Equal(t, shown(t, k.reader().Lines(t.Context(), "n", 1, from[i], 0)), *got[i], "seed %d", seed)
