@@ -502,14 +502,18 @@ pipeline(name = "spin", params = {"go": param.string()}, impl = _spin)
 // A hundred clients follow a step that writes much, and never read: the build
 // goes on, and the agent holds little for each.
 func TestManyWhoFollowAndDoNotRead(t *testing.T) {
-	f := newFleet(t, `
+	size := "64M"
+	if raceEnabled {
+		size = "4M"
+	}
+	f := newFleet(t, strings.Replace(`
 def _talk(ctx):
     return [step("talk", env = {"GO": ctx.params.go}, run = """
         echo begun
         until [ -e "$GO" ]; do sleep 0.05; done
-        yes 123456789012345678901234567890123456789012345678901234567890123 | head -c 64M""")]
+        yes 123456789012345678901234567890123456789012345678901234567890123 | head -c SIZE""")]
 pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
-`)
+`, "SIZE", size, 1))
 	one := f.start("one")
 	b := f.ask("talk", map[string]string{"go": filepath.Join(f.dir, "go")})
 	f.await("it begins", func() bool { return f.wrote(b.ID, "talk", 0) == "begun\n" })
