@@ -175,7 +175,7 @@ func TestShowRequest(t *testing.T) {
 	r := b.Request
 	require.Equal(t, api.Asked{Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment, Params: r.Params, Ref: r.Ref, Commit: b.Commit,
 		Patch: digest, Select: r.Select, Event: event, Trust: "fork"}, asked)
-	patch, err := w.admin.Patch(t.Context(), string(b.ID))
+	patch, err := w.admin.Patch(t.Context(), string(b.ID), digest)
 	require.NoError(t, err)
 	require.Equal(t, "a patch", string(patch))
 
@@ -187,7 +187,7 @@ func TestShowRequest(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, w.do("GET", "/v1/builds/999/"+of, "").StatusCode)
 	}
 	lost := w.started(example(), func(r *store.Request) { r.Patch = "sha256:lost" })
-	_, err = w.admin.Patch(t.Context(), string(lost.ID))
+	_, err = w.admin.Patch(t.Context(), string(lost.ID), "sha256:lost")
 	require.Error(t, err)
 }
 

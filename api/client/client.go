@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -242,8 +243,9 @@ func (c *Client) Request(ctx context.Context, ref string) (api.Asked, error) {
 	return get[api.Asked](ctx, c, path("builds", ref, "request"), nil)
 }
 
-// Patch returns the uncommitted changes of a build that has some.
-func (c *Client) Patch(ctx context.Context, ref string) ([]byte, error) {
+// Patch returns the uncommitted changes of a build that has some. Those that do
+// not have the digest, which is told of the build, are an error.
+func (c *Client) Patch(ctx context.Context, ref, digest string) ([]byte, error) {
 	res, err := c.send(ctx, http.MethodGet, path("builds", ref, "patch"), nil, nil)
 	if err != nil {
 		return nil, err
@@ -252,6 +254,9 @@ func (c *Client) Patch(ctx context.Context, ref string) ([]byte, error) {
 	patch, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", c.URL, err)
+	}
+	if got := fmt.Sprintf("sha256:%x", sha256.Sum256(patch)); got != digest {
+		return nil, fmt.Errorf("read the answer of %s: the uncommitted changes of build %s came as %s, and are %s: they are cut off, or its store is broken", c.URL, ref, got, digest)
 	}
 	return patch, nil
 }

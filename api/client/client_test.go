@@ -172,6 +172,23 @@ func TestErrors(t *testing.T) {
 	require.Error(t, err)
 }
 
+// Uncommitted changes are those that were asked for, or none.
+func TestPatchIsWhole(t *testing.T) {
+	const digest = "sha256:ef875a1705a5fdac206be996f4dc1f726ea6b68861eb741c37def7277f179e37"
+	for sent, wrong := range map[string]bool{"junk": false, "jun": true, "Junk": true, "": true} {
+		c := client.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, sent) }))
+		patch, err := c.Patch(t.Context(), "7", digest)
+		if wrong {
+			require.ErrorContains(t, err, "the uncommitted changes of build 7 came as sha256:")
+			require.ErrorContains(t, err, "and are "+digest)
+			require.Nil(t, patch)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, sent, string(patch))
+	}
+}
+
 // A handler in this process is left when nobody reads, and what it breaks off is
 // seen to be broken off.
 func TestInProcess(t *testing.T) {

@@ -155,7 +155,7 @@ func lookBack(ctx context.Context, s *client.Client, ref string) (w was, err err
 		return w, err
 	}
 	if w.asked.Patch != "" {
-		if w.patch, err = s.Patch(ctx, ref); err != nil {
+		if w.patch, err = s.Patch(ctx, ref, w.asked.Patch); err != nil {
 			return w, err
 		}
 	}
