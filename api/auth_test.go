@@ -113,7 +113,9 @@ func TestGuessesAreCounted(t *testing.T) {
 func TestScopes(t *testing.T) {
 	w := newWorld(t)
 	w.project("secret")
-	mine, other := w.started(example()), w.started(example(), func(r *store.Request) { r.Project = "secret" })
+	digest, err := w.admin.PutPatch(t.Context(), strings.NewReader("a patch"))
+	require.NoError(t, err)
+	mine, other := w.started(example()), w.started(example(), func(r *store.Request) { r.Project, r.Patch = "secret", digest })
 	require.NoError(t, w.Join(t.Context(), store.Agent{ID: agent, Name: "a", Slots: 4, Running: map[build.ID]int64{mine.ID: 1, other.ID: 1}}))
 	c := w.as(w.token(store.Token{Name: "scoped", Role: store.Admin, Projects: []string{"sh*"}}))
 	ctx := t.Context()
@@ -133,6 +135,11 @@ func TestScopes(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"build":   func() error { _, err := c.Build(ctx, ref(other)); return err },
 		"log":     func() error { _, err := c.Log(ctx, ref(other), api.LogQuery{Step: "unit"}); return err },
+		"plan":    func() error { _, err := c.Plan(ctx, ref(other)); return err },
+		"request": func() error { _, err := c.Request(ctx, ref(other)); return err },
+		"patch":   func() error { _, err := c.Patch(ctx, ref(other), digest); return err },
+		"events":  func() error { _, err := c.Events(ctx, ref(other), 0, 0, 0); return err },
+		"why":     func() error { _, err := c.Why(ctx, ref(other), ""); return err },
 		"cancel":  func() error { _, err := c.Cancel(ctx, ref(other), api.CancelRequest{}); return err },
 		"rerun":   func() error { _, err := c.Rerun(ctx, ref(other), api.RerunRequest{}, ""); return err },
 		"project": func() error { _, err := c.Project(ctx, "secret"); return err },
@@ -151,6 +158,7 @@ func TestScopes(t *testing.T) {
 			var p *api.Problem
 			require.ErrorAs(t, ask(), &p)
 			require.Equal(t, http.StatusNotFound, p.Status)
+			require.Contains(t, p.Error(), "there is no ")
 			require.NotContains(t, p.Error(), "did you mean")
 		})
 	}
