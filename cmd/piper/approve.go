@@ -31,17 +31,26 @@ func (e *execution) approve(ctx context.Context, display progress.Display, j *jo
 	if prompt == "" {
 		prompt = "go on?"
 	}
-	fmt.Fprintf(e.stderr, "%s: %s [y/N] ", node.Name, prompt)
+	yes, err := e.confirm(ctx, node.Name+": "+prompt)
+	if err != nil {
+		return runtime.Approval{}, err
+	}
+	return runtime.Approval{Approved: yes, By: by}, nil
+}
+
+// confirm asks the person at the terminal whether to go on.
+func (e *execution) confirm(ctx context.Context, question string) (yes bool, err error) {
+	fmt.Fprintf(e.stderr, "%s [y/N] ", question)
 	answer, err := e.readLine(ctx)
 	if err != nil {
 		fmt.Fprintln(e.stderr)
-		return runtime.Approval{}, err
+		return false, err
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
-		return runtime.Approval{Approved: true, By: by}, nil
+		return true, nil
 	}
-	return runtime.Approval{By: by}, nil
+	return false, nil
 }
 
 // readLine reads a line of standard input, and not a byte more: what follows

@@ -15,11 +15,13 @@ import (
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/cmd/piper/progress"
+	"github.com/piper-build/piper/runtime/environment"
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/store"
+	"github.com/piper-build/piper/starlark"
 )
 
 // A reproduction is one call of piper reproduce. It runs as piper exec does, in a
@@ -52,8 +54,10 @@ differs. The commit is taken from the repository that you are in if it has it,
 or else from that of the project. A build that fails here too leaves its
 directory behind, to look at.
 
-It exits with 1 when the plan is another one, or the build fails; a plan that
-differs only in what was read for it is run, and that is said.`
+It exits with 1 when the plan is another one, or the build fails, and with 2 when
+a secret is missing; a plan that differs only in what was read for it is run, and
+that is said. --dry-run exits in the same way, and with 1 when a step cannot run
+here. A build of a fork is run only after you say so.`
 	c.examples = `
 piper reproduce 41
 piper reproduce 41 --dry-run                 # only say what differs here
@@ -68,7 +72,7 @@ piper reproduce 41 --secret-file .env        # the agent's secrets stay where th
 	c.choice(&r.progress, "progress", "auto", "how to show progress: `MODE` is "+strings.Join(progress.Modes(), ", "), progress.Modes()...)
 	c.FlagSet.BoolVar(&r.dryRun, "dry-run", false, "only compare, and run nothing")
 	c.FlagSet.BoolVar(&r.shellOnFail, "shell-on-fail", false, "open a shell where a step failed, with its environment")
-	c.FlagSet.BoolVar(&r.yes, "yes", false, "approve whatever asks for it")
+	c.FlagSet.BoolVar(&r.yes, "yes", false, "approve whatever asks for it, and run the steps of a fork")
 	c.letter("y", "yes")
 	c.FlagSet.BoolVar(&r.force, "force", false, "run the plan that there is here, also when it is another one")
 	c.FlagSet.BoolVar(&r.keep, "keep", false, "leave the directory behind also when the build succeeds")
@@ -94,6 +98,13 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	}
 	r.source = secret.Remember(source)
 
+	// What an expand asks goes on while a build that is cancelled ends.
+	var end context.CancelFunc
+	r.life, end = context.WithCancel(ctx)
+	defer end()
+	ctx, r.signals = catch(ctx) // or what was made would stay behind
+	defer func() { go r.signals.stop() }()
+
 	dir, err := os.MkdirTemp("", fmt.Sprintf("piper-reproduce-%d-", r.was.build.Number))
 	if err != nil {
 		return fmt.Errorf("make a directory for it: %w", err)
@@ -101,32 +112,22 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	kept := false
 	defer func() {
 		if !kept {
-			err = errors.Join(err, os.RemoveAll(dir))
+			err = errors.Join(err, environment.RemoveTree(dir))
 		}
 	}()
-	if err := r.checkOut(ctx, dir); err != nil {
-		return err
+	result, err := r.prepared(ctx, end, dir)
+	if ctx.Err() != nil {
+		fmt.Fprintf(r.stderr, "piper: %v: nothing was run\n", context.Cause(ctx))
+		return exitStatus(r.signals.exitCode())
 	}
-	var end context.CancelFunc
-	r.life, end = context.WithCancel(ctx)
-	defer end()
-	result, err := r.planned(r.life, r.execution.project, r.question, r.words())
-	if err != nil {
+	if err != nil || r.dryRun {
 		return err
-	}
-	if err := r.compare(ctx, result.Plan); err != nil {
-		return err
-	}
-	if r.dryRun {
-		return nil
 	}
 	r.widen(result.Plan)
-	ctx, r.signals = catch(ctx)
-	defer func() { go r.signals.stop() }()
 	code, err := r.runAll(ctx, &job{plan: result.Plan, expand: result.Expand, question: r.question, args: r.words()})
 	if err != nil || code != exitOK || r.keep {
 		kept = true
-		fmt.Fprintf(r.stderr, "piper: it is in %s\n", r.dir)
+		fmt.Fprintf(r.stderr, "piper: it is in %s\nhint: chmod -R u+rwX %[2]s; rm -r %[2]s removes it\n", r.dir, quoted(dir))
 	}
 	if err != nil {
 		return err
@@ -137,14 +138,38 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	return nil
 }
 
+// prepared makes the tree of the build and its plan. The error is nil when that
+// can be run here, and may be. A signal calls end, as long as it is planned.
+func (r *reproduction) prepared(ctx context.Context, end func(), dir string) (starlark.Result, error) {
+	if err := r.checkOut(ctx, dir); err != nil {
+		return starlark.Result{}, err
+	}
+	stop := context.AfterFunc(ctx, end)
+	result, err := r.planned(r.life, r.execution.project, r.question, r.words())
+	stop()
+	if err != nil {
+		return result, err
+	}
+	if err := r.compare(ctx, result.Plan); err != nil {
+		return result, err
+	}
+	return result, r.trust(ctx)
+}
+
 // lookBack asks for all that there is to know of a build that was planned.
 func lookBack(ctx context.Context, s *client.Client, ref string) (w was, err error) {
 	if w.build, err = s.Build(ctx, ref); err != nil {
 		return w, err
 	}
+	if w.build.PlanDigest == "" && !ended(w.build.State) {
+		return w, &usageError{
+			message: fmt.Sprintf("build %d is %s and was not planned yet: there is nothing to run again", w.build.Number, w.build.State),
+			hint:    fmt.Sprintf("piper why %d says what it waits for", w.build.Number),
+		}
+	}
 	if w.build.PlanDigest == "" {
 		return w, &usageError{
-			message: fmt.Sprintf("build %d was never planned: there is nothing to run again", w.build.Number),
+			message: fmt.Sprintf("build %d is %s and was never planned: there is nothing to run again", w.build.Number, w.build.State),
 			hint:    fmt.Sprintf("piper show %d says why", w.build.Number),
 		}
 	}
@@ -220,10 +245,10 @@ func (r *reproduction) checkOut(ctx context.Context, dir string) error {
 
 	here := *r.app
 	here.dir = tree.Dir
-	here.isolate = here.isolate || asked.Trust == "fork" // a stranger's file
+	here.isolate = here.isolate || r.fork() // a stranger's file
 	r.app = &here
 	r.execution.project = &project{root: tree.Dir, file: pipelineFile}
-	r.execution.project.openRepository(ctx)
+	r.execution.project.openRepository(r.life)
 	event = asked.Event
 	event.Kind, event.Commit = cmp.Or(event.Kind, "manual"), asked.Commit
 	if event.Branch == "" && event.Tag == "" && r.execution.project.repo != nil {
@@ -261,25 +286,15 @@ func (r *reproduction) holder(ctx context.Context, commit string) *git.Repo {
 	}
 }
 
-// compare says what is not here as it was there, and whether p can be run for
-// what was run there.
+// compare says what is not here as it was there. The error is that of a run that
+// could not begin; in place of a run also that of one that could not succeed.
 func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
 	was := r.was.plan
-	for _, in := range was.Inputs {
-		i := slices.IndexFunc(p.Inputs, func(other plan.Input) bool { return other.Kind == in.Kind && other.Key == in.Key })
-		if i < 0 || p.Inputs[i].Digest != in.Digest {
-			fmt.Fprintf(r.stderr, "piper: differs: %s %s\n", in.Kind, in.Key)
-		}
+	if r.fork() {
+		r.warn(p)
 	}
-	machine := &facts.Machine{Environ: r.environ}
-	for _, n := range p.Nodes {
-		if n.Step == nil {
-			continue
-		}
-		if err := facts.Check(ctx, machine, n.Step.Requires); err != nil {
-			fmt.Fprintf(r.stderr, "piper: differs: %s cannot run here: %v\n", n.Name, err)
-		}
-	}
+	r.compareInputs(was.Inputs, p.Inputs)
+	met := r.meets(ctx, p)
 	missing := r.haveSecrets(p)
 	digest := p.Digest()
 	if digest == was.Digest() {
@@ -297,11 +312,94 @@ func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
 			return exitStatus(exitFailed)
 		}
 	}
-	if r.dryRun {
-		return nil
+	if r.dryRun && missing == nil && !met {
+		return exitStatus(exitFailed)
 	}
 	return missing
 }
+
+// compareInputs says what was read for the one plan and not, or not as it was,
+// for the other.
+func (r *reproduction) compareInputs(there, here []plan.Input) {
+	type read struct{ kind, key string }
+	left := map[read]string{}
+	for _, in := range here {
+		left[read{in.Kind, in.Key}] = in.Digest
+	}
+	for _, in := range there {
+		digest, ok := left[read{in.Kind, in.Key}]
+		delete(left, read{in.Kind, in.Key})
+		switch {
+		case !ok:
+			fmt.Fprintf(r.stderr, "piper: differs: %s %s was read there only\n", in.Kind, in.Key)
+		case digest != in.Digest:
+			fmt.Fprintf(r.stderr, "piper: differs: %s %s\n", in.Kind, in.Key)
+		}
+	}
+	for _, in := range here {
+		if _, ok := left[read{in.Kind, in.Key}]; ok {
+			fmt.Fprintf(r.stderr, "piper: differs: %s %s was read here only\n", in.Kind, in.Key)
+		}
+	}
+}
+
+// meets says which steps of p this machine cannot run, and whether p can succeed
+// without them.
+func (r *reproduction) meets(ctx context.Context, p *plan.Plan) bool {
+	met := true
+	machine := &facts.Machine{Environ: r.environ}
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		if n.Step == nil {
+			continue
+		}
+		needs := n.Step.Requires
+		if where := p.EnvironmentOf(n.Step); where != nil {
+			needs = slices.Concat(where.Requires, needs)
+		}
+		if err := facts.Check(ctx, machine, needs); err != nil {
+			fmt.Fprintf(r.stderr, "piper: differs: %s cannot run here: %v\n", n.Name, err)
+			met = met && (n.AllowFailure() != "" || n.RunOn() == plan.Failure)
+		}
+	}
+	return met
+}
+
+// warn says what it is to run the steps of a fork.
+func (r *reproduction) warn(p *plan.Plan) {
+	with := ""
+	if names := p.Secrets(); expands(p) {
+		with = ", with each secret that they come to ask for"
+	} else if len(names) > 0 {
+		with = ", with secrets: " + strings.Join(names, ", ")
+	}
+	fmt.Fprintf(r.stderr, "piper: build %d is of a fork: the steps of a stranger run here as you%s\n", r.was.build.Number, with)
+}
+
+// trust asks whether the steps of a fork may run: its file was evaluated where it
+// can do no harm, they are not.
+func (r *reproduction) trust(ctx context.Context) error {
+	if !r.fork() || r.yes || r.dryRun {
+		return nil
+	}
+	if !isTerminal(r.stdin) {
+		return &usageError{
+			message: fmt.Sprintf("build %d is of a fork, and there is nobody to ask whether it may run, as standard input is no terminal", r.was.build.Number),
+			hint:    "read what it changes first; --yes runs it",
+		}
+	}
+	yes, err := r.confirm(ctx, "run them?")
+	if err != nil {
+		return fmt.Errorf("nothing was run: %w", err)
+	}
+	if !yes {
+		fmt.Fprintln(r.stderr, "piper: nothing was run")
+		return exitStatus(exitFailed)
+	}
+	return nil
+}
+
+func (r *reproduction) fork() bool { return r.was.asked.Trust == "fork" }
 
 // haveSecrets says of all secrets that p names and that were not given how to
 // give them.
