@@ -117,7 +117,7 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	}()
 	result, err := r.prepared(ctx, end, dir)
 	if ctx.Err() != nil {
-		fmt.Fprintf(r.stderr, "piper: %v: nothing was run\n", context.Cause(ctx))
+		fmt.Fprintf(r.stderr, "piper: nothing was run: %v\n", context.Cause(ctx))
 		return exitStatus(r.signals.exitCode())
 	}
 	if err != nil || r.dryRun {
@@ -388,15 +388,15 @@ func (r *reproduction) trust(ctx context.Context) error {
 			hint:    "read what it changes first; --yes runs it",
 		}
 	}
-	yes, err := r.confirm(ctx, "run them?")
-	if err != nil {
-		return fmt.Errorf("nothing was run: %w", err)
-	}
-	if !yes {
+	switch yes, err := r.confirm(ctx, "run them?"); {
+	case yes || ctx.Err() != nil:
+		return err
+	case err != nil:
+		fmt.Fprintf(r.stderr, "piper: nothing was run: %v\n", err)
+	default:
 		fmt.Fprintln(r.stderr, "piper: nothing was run")
-		return exitStatus(exitFailed)
 	}
-	return nil
+	return exitStatus(exitFailed)
 }
 
 func (r *reproduction) fork() bool { return r.was.asked.Trust == "fork" }
