@@ -184,6 +184,14 @@ func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request
 	if err := s.have(ctx, m, commit); err != nil {
 		return agent.Tree{}, err
 	}
+	if r.Event.Tag != "" {
+		// Its commit may have been here before anybody tagged it.
+		if at, err := m.Resolve(ctx, "refs/tags/"+r.Event.Tag); err != nil || at != commit {
+			if err := m.Fetch(ctx); err != nil {
+				return agent.Tree{}, err
+			}
+		}
+	}
 	branch, err := branchOf(ctx, m, p, r)
 	if err != nil {
 		return agent.Tree{}, err

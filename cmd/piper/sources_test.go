@@ -208,6 +208,20 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 	})
 }
 
+// A tag of a commit that was built before is there when it is built for the tag.
+func TestTagOfABuiltCommit(t *testing.T) {
+	s := newShop(t)
+	topic := s.git(s.dir, "rev-parse", "topic")
+	_, _, _, err := s.build(store.Request{Commit: topic, Pipeline: "build"})
+	require.NoError(t, err)
+	s.git(s.dir, "tag", "v2.0", "topic")
+	_, made, _, err := s.build(store.Request{Commit: topic, Pipeline: "build", Event: plan.Event{Kind: "tag", Tag: "v2.0"}})
+	require.NoError(t, err)
+	require.Equal(t, "v2.0", made.Project.Version)
+	s.git(s.dir, "checkout", "-q", "v2.0")
+	require.Equal(t, s.asDeveloper(s.dir, "build", "--tag", "v2.0"), made.Digest())
+}
+
 func TestPlanOfABadFile(t *testing.T) {
 	s := newShop(t)
 	s.write(s.dir, "PIPER.star", "pipeline(name = 'build', steps = [step('a', run = 'x', depends_on = ['b'])])\n")
