@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 // user who has all evaluated in other processes: they see no difference.
 func TestScriptsIsolated(t *testing.T) {
 	var scripts []string
-	for _, name := range []string{"again", "check", "dry-run", "event", "exec", "list", "plan", "repl", "secrets", "service", "test", "triggers"} {
+	for _, name := range []string{"again", "check", "dry-run", "event", "exec", "list", "plan", "repl", "reproduce", "reproduce-odd", "secrets", "service", "test", "triggers"} {
 		scripts = append(scripts, filepath.Join("testdata/script", name+".txtar"))
 	}
 	runScripts(t, testscript.Params{Files: scripts, Setup: func(env *testscript.Env) error {
