@@ -99,7 +99,7 @@ func TestReadmeMachines(t *testing.T) {
 	}
 	r := newReader(t)
 	address := "127.0.0.1:" + strconv.Itoa(freePort())
-	r.reads("machines", "127.0.0.1:7700", address, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n")
+	r.reads("machines", "127.0.0.1:7700", address, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n", "/home/ann/", r.dir+"/")
 	require.Equal(t, 25, r.commands)
 }
 
@@ -129,7 +129,7 @@ func newReader(t *testing.T) *reader {
 }
 
 // reads follows what stands between two marks of the README, with some of it
-// changed, as anybody may have the README's ports.
+// changed, as anybody may have the README's ports, and nobody its directory.
 func (r *reader) reads(mark string, changes ...string) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(r, err)
@@ -182,7 +182,7 @@ type background struct {
 }
 
 // changing is what is not the same each time.
-var changing = regexp.MustCompile(`\b(([0-9]+m)?[0-9.]+m?s|[0-9a-f]{12}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|first-[a-z0-9]{8})\b`)
+var changing = regexp.MustCompile(`\b(([0-9]+m)?[0-9.]+m?s|[0-9a-f]{12}|[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|first-[a-z0-9]{8})\b`)
 
 func settled(s string) string { return changing.ReplaceAllString(s, "…") }
 
