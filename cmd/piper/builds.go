@@ -32,6 +32,8 @@ piper builds --limit 200 --json
 	limit := 20
 	c.FlagSet.StringVar(&f.Project, "project", "", "only those of `PROJECT`")
 	c.FlagSet.StringVar(&f.Pipeline, "pipeline", "", "only those of `PIPELINE` of the project")
+	c.lists["project"] = builtWords(func(b api.Build) string { return b.Project })
+	c.lists["pipeline"] = builtWords(func(b api.Build) string { return b.Pipeline })
 	c.choice(&state, "state", "", "only those that are in `STATE`", "queued", "running", "success", "failed", "cancelled", "timed_out", "lost", "rejected")
 	c.FlagSet.StringVar(&agent, "agent", "", "only those that the agent with this `ID` has")
 	c.FlagSet.StringVar(&parent, "parent", "", "only those that the build with this `ID` triggered")

@@ -71,7 +71,7 @@ piper approve 41 --refuse --reason "not on a Friday"
 		return b, &usageError{message: fmt.Sprintf("build %d waits at %s", b.Number, strings.Join(waiting, ", ")), hint: "name one: piper approve BUILD NODE"}
 	})
 	exec := c.Exec
-	c.max = 2
+	c.max, c.args = 2, approvalWords
 	c.Exec = func(ctx context.Context, args []string) error {
 		if len(args) == 2 {
 			q.Node = args[1]

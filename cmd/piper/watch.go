@@ -301,6 +301,36 @@ func buildWords(ctx context.Context, l *line) []candidate {
 	return found
 }
 
+// builtWords offers a word of each of the newest builds of the project that was
+// named, or of any.
+func builtWords(word func(api.Build) string) lister {
+	return func(ctx context.Context, l *line) (found []candidate) {
+		l.askQuietly(ctx, func(s *client.Client) error {
+			page, _, err := s.Builds(ctx, api.BuildFilter{Project: l.value("project")}, "", 200)
+			for _, b := range page {
+				if c := (candidate{value: word(b)}); c.value != "" && !slices.Contains(found, c) {
+					found = append(found, c)
+				}
+			}
+			return err
+		})
+		return found
+	}
+}
+
+// approvalWords offers builds, and then the nodes of one that wait for a person.
+func approvalWords(ctx context.Context, l *line) (found []candidate) {
+	if len(l.args) != 1 {
+		return buildWords(ctx, l)
+	}
+	for _, p := range l.theBuild(ctx).Approvals {
+		if p.State == api.ApprovalWaiting {
+			found = append(found, candidate{p.Node, p.Prompt})
+		}
+	}
+	return found
+}
+
 // theBuild is the build that was named.
 func (l *line) theBuild(ctx context.Context) (b api.Build) {
 	if len(l.args) > 0 {
