@@ -22,6 +22,9 @@ func (e *execution) rerun(j *job, p *plan.Plan, node *plan.Node) string {
 	if e.configFile != "" {
 		words = append(words, "--config", e.configFile)
 	}
+	if e.isolate && e.settings.made("isolate") != "true" {
+		words = append(words, "--isolate")
+	}
 	words = append(words, j.question.flags()...)
 	words = append(words, repeated("--pass-env", e.passEnv...)...)
 	words = append(words, repeated("--secret-file", e.secretFiles...)...)
