@@ -52,7 +52,10 @@ func NewMemory() *Memory {
 	}
 }
 
-var _ Store = (*Memory)(nil)
+var (
+	_ Store    = (*Memory)(nil)
+	_ Portable = (*Memory)(nil)
+)
 
 // Close implements Store.
 func (m *Memory) Close() error { return nil }
@@ -89,7 +92,7 @@ func (m *Memory) Enqueue(ctx context.Context, b Build) (Build, error) {
 		return had.clone(), nil
 	}
 	b = b.clone()
-	b.Rev = 1
+	b.Rev = max(b.Rev, 1)
 	m.put(b)
 	return b, nil
 }
@@ -365,6 +368,56 @@ func (m *Memory) Purge(ctx context.Context, id build.ID) error {
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.events, func(s stream, _ map[int64][]build.Event) bool { return s.build == id })
 	maps.DeleteFunc(m.chunks, func(k ChunkKey, _ Chunk) bool { return k.Build == id })
+	return nil
+}
+
+// AllBuilds implements Portable.
+func (m *Memory) AllBuilds(ctx context.Context, after build.ID, limit int) ([]Build, error) {
+	byID := func(a, b Build) int { return cmp.Compare(a.ID, b.ID) }
+	return m.pick(ctx, limit, byID, func(b *Build) bool { return b.ID > after })
+}
+
+// Written implements Portable.
+func (m *Memory) Written(ctx context.Context, id build.ID) (fences []int64, attempts []ChunkKey, err error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer m.mu.Unlock()
+	for s := range m.events {
+		if s.build == id {
+			fences = append(fences, s.fence)
+		}
+	}
+	for k := range m.chunks {
+		if k.Build == id {
+			k.Seq = 0
+			attempts = append(attempts, k)
+		}
+	}
+	slices.Sort(fences)
+	slices.SortFunc(attempts, ChunkKey.Compare)
+	return fences, slices.Compact(attempts), nil
+}
+
+// AllGroups implements Portable.
+func (m *Memory) AllGroups(ctx context.Context) (all []Group, err error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(m.groups)) {
+		all = append(all, m.group(key))
+	}
+	return all, nil
+}
+
+// SkipNumbers implements Portable.
+func (m *Memory) SkipNumbers(ctx context.Context, last int64) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	m.number = max(m.number, last)
 	return nil
 }
 

@@ -27,6 +27,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -52,6 +53,26 @@ type Purger interface {
 	Purge(ctx context.Context, id build.ID) error
 }
 
+// A Portable is a Store that can be taken elsewhere whole. It tells what a Store
+// need not list, and draws no number twice that came with a build from elsewhere.
+// What else there is to take is named by builds, or listed by a Store.
+type Portable interface {
+	// AllBuilds returns builds by ID, also those that were collected: the ones
+	// after the ID after, "" being before all, at most limit.
+	AllBuilds(ctx context.Context, after build.ID, limit int) ([]Build, error)
+
+	// Written returns of what there is anything of a build: the fences under which
+	// there are events, and the attempts of which there are chunks, by fence, node
+	// and attempt, with 0 as Seq.
+	Written(ctx context.Context, id build.ID) (fences []int64, attempts []ChunkKey, err error)
+
+	// AllGroups returns the groups that were ever asked for, by key.
+	AllGroups(ctx context.Context) ([]Group, error)
+
+	// SkipNumbers has NextNumber draw none up to and including last any more.
+	SkipNumbers(ctx context.Context, last int64) error
+}
+
 // A Store keeps what agents share. Its methods are safe for many goroutines,
 // and as far as the store says so for many processes and machines. A write has
 // happened for good once it returned without an error.
@@ -74,7 +95,8 @@ type Builds interface {
 	NextNumber(ctx context.Context) (int64, error)
 
 	// Enqueue inserts b, which is as NewBuild made it, or what Changes made of
-	// that: who runs what he asked for has claimed it already. When there is a
+	// that: who runs what he asked for has claimed it already, and one that comes
+	// from another store has its Rev of there, which is 1 at least. When there is a
 	// build of that ID it is returned instead if it was asked for with the same
 	// words (Hash), collected or not; ErrConflict if it was not.
 	Enqueue(ctx context.Context, b Build) (Build, error)
@@ -155,6 +177,12 @@ type ChunkKey struct {
 	Node    string
 	Attempt int
 	Seq     int64 // from 0, without gaps
+}
+
+// Compare orders keys by build, fence, node, attempt and seq.
+func (k ChunkKey) Compare(l ChunkKey) int {
+	return cmp.Or(cmp.Compare(k.Build, l.Build), cmp.Compare(k.Fence, l.Fence), cmp.Compare(k.Node, l.Node),
+		cmp.Compare(k.Attempt, l.Attempt), cmp.Compare(k.Seq, l.Seq))
 }
 
 // A Chunk is a piece of what an attempt of a node wrote, at most MaxChunk bytes.

@@ -39,7 +39,7 @@ func (w *written) changed(to any) error {
 
 // Enqueue implements store.Builds.
 func (s *Store) Enqueue(ctx context.Context, b store.Build) (had store.Build, err error) {
-	b.Rev = 1
+	b.Rev = max(b.Rev, 1)
 	doc, err := document(b)
 	if err != nil {
 		return had, err

@@ -16,6 +16,7 @@
 //	connection.go  connections, and the one way to ask something
 //	schema.go      tables and indexes, and how they come to be
 //	builds.go, events.go, logs.go, documents.go, agents.go: the parts of the contract
+//	portable.go    what it takes to move elsewhere
 //	watch.go       the feed that hints at changes
 package rethinkdb
 
@@ -46,7 +47,7 @@ const (
 	defaultLinks   = 4
 )
 
-// A Store is an open database. It implements store.Store.
+// A Store is an open database. It implements store.Store and store.Portable.
 type Store struct {
 	address Address
 	o       Options
@@ -58,7 +59,10 @@ type Store struct {
 	done    sync.WaitGroup
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Portable = (*Store)(nil)
+)
 
 // Open opens the database that address names. It must have been made by Init.
 func Open(ctx context.Context, address Address, o Options) (*Store, error) {

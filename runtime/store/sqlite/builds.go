@@ -34,7 +34,7 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error)
 			return had, nil
 		}
 		made := b
-		made.Rev = 1
+		made.Rev = max(made.Rev, 1)
 		return made, put(ctx, tx, made)
 	})
 	if err != nil {

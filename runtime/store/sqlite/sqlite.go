@@ -54,7 +54,7 @@ type Options struct {
 // an answer.
 const defaultBusy = 5 * time.Second
 
-// A Store is an open database. It implements store.Store.
+// A Store is an open database. It implements store.Store and store.Portable.
 type Store struct {
 	path   string
 	dir    string // of the log files
@@ -67,7 +67,10 @@ type Store struct {
 	done   sync.WaitGroup
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Portable = (*Store)(nil)
+)
 
 // Open opens the database at path, and makes it if there is none, with all the
 // directories above it. Nobody else may read what it makes.

@@ -143,6 +143,75 @@ func purged(s suite) {
 	}
 }
 
+func portable(s suite) {
+	p, ok := s.Store.(store.Portable)
+	if !ok {
+		return // it is optional
+	}
+	for _, word := range []string{"c", "a", "b"} {
+		s.enqueue(word)
+	}
+	s.change("b", store.RequestCancel{At: at})
+	s.change("b", store.Collect{})
+	for after, want := range map[build.ID][]store.Build{
+		"":            {s.read("a"), s.read("b"), s.read("c")},
+		id("a"):       {s.read("b"), s.read("c")},
+		id("b") + "0": {s.read("c")},
+		id("c"):       nil,
+	} {
+		got, err := p.AllBuilds(s.ctx, after, 10)
+		require.NoError(s.t, err)
+		require.Equal(s.t, want, got, "after %q", after)
+	}
+	got, err := p.AllBuilds(s.ctx, id("a"), 1)
+	require.NoError(s.t, err)
+	require.Equal(s.t, []store.Build{s.read("b")}, got)
+
+	// One that comes from elsewhere keeps its revision.
+	moved := s.read("b")
+	moved.ID, moved.Number, moved.Rev = id("moved"), 99, 7
+	made, err := s.Enqueue(s.ctx, moved)
+	require.NoError(s.t, err)
+	require.Equal(s.t, moved, made)
+	s.stands(moved)
+
+	fences, attempts, err := p.Written(s.ctx, id("a"))
+	require.NoError(s.t, err)
+	require.Empty(s.t, fences)
+	require.Empty(s.t, attempts)
+	key := func(word string, fence int64, node string, attempt int) store.ChunkKey {
+		return store.ChunkKey{Build: id(word), Fence: fence, Node: node, Attempt: attempt}
+	}
+	all := []store.ChunkKey{key("a", 1, "unit", 1), key("a", 1, "unit", 2), key("a", 17, "lint", 1), key("a", 17, "unit", 1), key("aa", 1, "unit", 1)}
+	for _, k := range all {
+		for k.Seq = range 2 {
+			require.NoError(s.t, s.AppendEvents(s.ctx, store.EventKey{Build: k.Build, Fence: k.Fence, Seq: k.Seq + 1}, []build.Event{{Seq: k.Seq + 1, Time: at, Kind: build.CancelRequested}}))
+			require.NoError(s.t, s.AppendChunks(s.ctx, []store.Chunk{{Key: k, Line: k.Seq, Lines: 1, Offset: 2 * k.Seq, Data: []byte("x\n")}}))
+		}
+	}
+	fences, attempts, err = p.Written(s.ctx, id("a"))
+	require.NoError(s.t, err)
+	require.Equal(s.t, []int64{1, 17}, fences)
+	require.Equal(s.t, all[:4], attempts)
+
+	for _, word := range []string{"y", "x"} {
+		_, err := s.ChangeGroup(s.ctx, word, store.Acquire{Waiter: store.Waiter{Number: 1, Build: id("a")}})
+		require.NoError(s.t, err)
+	}
+	_, err = s.ChangeGroup(s.ctx, "y", store.Leave{Waiter: store.Waiter{Number: 1, Build: id("a")}})
+	require.NoError(s.t, err)
+	groups, err := p.AllGroups(s.ctx)
+	require.NoError(s.t, err)
+	require.Equal(s.t, []store.Group{{Key: "x", Rev: 1, Holder: id("a")}, {Key: "y", Rev: 2}}, groups)
+
+	for _, last := range []int64{1000, 5} {
+		require.NoError(s.t, p.SkipNumbers(s.ctx, last))
+	}
+	number, err := s.NextNumber(s.ctx)
+	require.NoError(s.t, err)
+	require.Equal(s.t, int64(1001), number)
+}
+
 func groups(s suite) {
 	waiter := func(n int64) store.Waiter { return store.Waiter{Number: n, Build: id(fmt.Sprint(n))} }
 	acquire := func(n int64) bool {

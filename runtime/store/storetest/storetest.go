@@ -87,6 +87,7 @@ var themes = []theme{
 	{"events are appended once and read in order", events},
 	{"chunks are appended once and found by line", chunks},
 	{"what is purged is gone, and nothing else", purged},
+	{"all there is can be found", portable},
 	{"a group is served in order", groups},
 	{"an agent that was buried is not there", agents},
 	{"a project changes by revision", projects},
