@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"runtime/store/rethinkdb/rethinkdbtest": {"runtime/store/rethinkdb"},
 	"runtime/store/fsck":                    {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/record":                        {"runtime/logs", "runtime/store", "runtime/build"},
+	"runtime/store/transfer":                {"runtime/store", "runtime/build"},
 	"runtime/store/storetest":               {"runtime/store", "runtime/plan", "runtime/build"},
 	"runtime/runner": {"runtime", "runtime/environment", "runtime/facts", "runtime/logs", "runtime/process",
 		"runtime/remove", "runtime/secret", "runtime/stream", "runtime/plan", "runtime/build"},
