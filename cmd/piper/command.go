@@ -55,7 +55,7 @@ func commands() []entry {
 		{"gc", "delete old builds now", (*app).gcCommand},
 		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
 		{"backup", "copy a store while it is used", (*app).backupCommand},
-		{"db", "make, update and check a database that machines share", (*app).dbCommand},
+		{"db", "make, update, check and fill a database that machines share", (*app).dbCommand},
 		{"config", "show the settings and where they come from", (*app).configCommand},
 		{"completion", "print a completion script for a shell", (*app).completionCommand},
 		{"version", "print the version", (*app).versionCommand},

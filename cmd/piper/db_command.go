@@ -8,29 +8,42 @@ import (
 )
 
 func (a *app) dbCommand() *command {
-	c := a.newCommand("db", "init | migrate | check [flags]")
-	c.ShortHelp = "Make, update and check a database that machines share."
+	c := a.newCommand("db", "init | migrate | check | copy FROM TO [flags]")
+	c.ShortHelp = "Make, update, check and fill a database that machines share."
 	c.LongHelp = `init makes the database, its tables and indexes as far as they are not there.
 migrate brings those of an older piper up to date. check says what is not as it
 should be, and exits with 1 when builds are not safe there. A store that is a file
-needs none of this.`
+needs none of this.
+
+copy takes all that the store FROM keeps into the store TO, and then reads both to
+see whether they are the same. Each is a file or a database. TO has to be empty, or
+what a copy of FROM left that did not come to its end: then it goes on. Agents must
+not be at work meanwhile.`
 	c.examples = `
 piper db init --store rethinkdb://127.0.0.1/piper
 piper db init --store rethinkdb://db1,db2,db3/piper --shards 3 --replicas 3
 piper db check --store rethinkdb://db1,db2,db3/piper --store-password-file db.password
+piper db copy sqlite:/srv/piper.db rethinkdb://127.0.0.1/piper
 `
 	where := c.stores()
 	var l rethinkdb.Layout
 	c.number(&l.Shards, "shards", 1, "spread each table over `N` servers")
 	c.number(&l.Replicas, "replicas", 1, "keep each table on `N` servers")
-	asJSON := c.FlagSet.Bool("json", false, "print what check finds as a JSON array")
-	c.max, c.args = 1, words("init", "migrate", "check")
+	asJSON := c.FlagSet.Bool("json", false, "print what check finds, or copy compared, as JSON")
+	force := c.FlagSet.Bool("force", false, "copy although agents or builds are there")
+	c.max, c.args = 3, words("init", "migrate", "check", "copy")
 	c.Exec = func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
-			return &usageError{message: "piper db needs to be told what to do", hint: "usage: piper db init | migrate | check"}
+			return &usageError{message: "piper db needs to be told what to do", hint: "usage: piper db " + c.ShortUsage}
 		}
-		if err := oneOf("init", "migrate", "check")(args[0]); err != nil {
+		if err := oneOf("init", "migrate", "check", "copy")(args[0]); err != nil {
 			return usagef("piper db %s: %w", args[0], err)
+		}
+		if args[0] == "copy" {
+			return a.copyStore(ctx, where, args[1:], *force, *asJSON)
+		}
+		if len(args) > 1 {
+			return usagef("unexpected argument %q", args[1])
 		}
 		if !where.shared() {
 			return &usageError{message: "piper db is for a database", hint: "--store rethinkdb://HOST/DATABASE names it"}

@@ -15,13 +15,14 @@ import (
 // machine, or a database that machines share.
 type place struct {
 	*app
+	name         string // what names it on the command line
 	url          string // "" is the user's own file
 	passwordFile string
 }
 
 // stores gives c the flags that say which store it works on.
 func (c *command) stores() *place {
-	p := &place{app: c.app}
+	p := &place{app: c.app, name: "--store"}
 	c.FlagSet.StringVar(&p.url, "store", "", "the `STORE` that keeps builds: sqlite:PATH or rethinkdb://HOST/DATABASE")
 	c.FlagSet.StringVar(&p.passwordFile, "store-password-file", "", "read the password for the store from `FILE`")
 	c.lists["store"], c.lists["store-password-file"] = files, files
@@ -48,11 +49,11 @@ func (p *place) file() (string, error) {
 	scheme, path, ok := strings.Cut(p.url, ":")
 	switch {
 	case p.shared():
-		return "", &usageError{message: "--store " + p.url + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
+		return "", &usageError{message: p.name + " " + p.url + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
 	case !ok, scheme != "sqlite":
-		return "", usagef("--store %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.url)
+		return "", usagef("%s %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.name, p.url)
 	case path == "":
-		return "", usagef("--store %q names no file", p.url)
+		return "", usagef("%s %q names no file", p.name, p.url)
 	}
 	return p.path(path), nil
 }
@@ -60,7 +61,7 @@ func (p *place) file() (string, error) {
 // address is that of a database, and how it is opened.
 func (p *place) address() (a rethinkdb.Address, o rethinkdb.Options, err error) {
 	if a, err = rethinkdb.ParseURL(p.url); err != nil {
-		return a, o, usagef("--store: %w", err)
+		return a, o, usagef("%s: %w", p.name, err)
 	}
 	if p.passwordFile != "" {
 		text, err := os.ReadFile(p.path(p.passwordFile))
