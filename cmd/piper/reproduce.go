@@ -15,10 +15,10 @@ import (
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/cmd/piper/progress"
-	"github.com/piper-build/piper/runtime/environment"
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/remove"
 	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/starlark"
@@ -112,7 +112,7 @@ func (r *reproduction) run(ctx context.Context, ref string) (err error) {
 	kept := false
 	defer func() {
 		if !kept {
-			err = errors.Join(err, environment.RemoveTree(dir))
+			err = errors.Join(err, remove.Tree(dir))
 		}
 	}()
 	result, err := r.prepared(ctx, end, dir)
