@@ -237,12 +237,17 @@ func (e *execution) records(c *command) {
 }
 
 // localStore is where this process records the builds that it runs; nil is
-// nowhere.
+// nowhere. When settings name a database, that is for what machines share: what
+// runs here is kept here.
 func (e *execution) localStore() (*local, error) {
-	if e.noRecord || e.where.url == "" && e.dataDir() == "" {
+	where := *e.where
+	if where.shared() && where.url == e.settings.made("store") {
+		where.url = ""
+	}
+	if e.noRecord || where.url == "" && e.dataDir() == "" {
 		return nil, nil
 	}
-	path, err := e.where.file()
+	path, err := where.file()
 	if err != nil {
 		return nil, err
 	}
