@@ -54,7 +54,7 @@ func (t *topics) tell(id build.ID) {
 func (l *life) feed(ctx context.Context) {
 	for {
 		watching, stop := context.WithCancel(ctx)
-		hints, err := l.Store.Watch(watching)
+		hints, err := l.Store.Watch(watching, l.id)
 		if err == nil {
 			for id := range hints {
 				l.topic.tell(id)

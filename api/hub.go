@@ -126,7 +126,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 	defer h.looking.Unlock()
 	first := sync.OnceFunc(func() { close(looked) })
 	defer first()
-	hints, err := h.Store.Watch(ctx)
+	hints, err := h.Store.Watch(ctx, "")
 	if err != nil {
 		hints = nil
 	}
@@ -145,7 +145,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 			case <-tick.C:
 				again = true
 				if hints == nil {
-					if hints, err = h.Store.Watch(ctx); err != nil {
+					if hints, err = h.Store.Watch(ctx, ""); err != nil {
 						hints = nil
 					}
 				}

@@ -232,7 +232,7 @@ func (m *Memory) Unsettled(ctx context.Context, limit int) ([]Build, error) {
 }
 
 // Watch implements Builds.
-func (m *Memory) Watch(ctx context.Context) (<-chan build.ID, error) {
+func (m *Memory) Watch(ctx context.Context, _ AgentID) (<-chan build.ID, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
 	}

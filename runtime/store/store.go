@@ -129,10 +129,12 @@ type Builds interface {
 	Unsettled(ctx context.Context, limit int) ([]Build, error)
 
 	// Watch hints at builds that were changed, or of which something was
-	// appended, until ctx is done. It may miss some, and tell of some twice: a
-	// hint means look. A message with the ID "" means look at everything. The
-	// channel is closed when hints end.
-	Watch(ctx context.Context) (<-chan build.ID, error)
+	// appended, until ctx is done. For an agent it need not hint at all of them,
+	// but at those that are queued, begin or end, and at any change of one that is
+	// its own or that names it as first choice; for "" it does. It may miss some,
+	// and tell of some twice: a hint means look. A message with the ID "" means
+	// look at everything. The channel is closed when hints end.
+	Watch(ctx context.Context, of AgentID) (<-chan build.ID, error)
 }
 
 // A Filter picks builds. A zero field picks all.

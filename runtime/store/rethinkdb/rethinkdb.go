@@ -53,7 +53,7 @@ type Store struct {
 	o       Options
 	links   []*link
 	turn    counter // whose turn it is among links
-	watch   watch
+	watches watches
 	life    context.Context // of what goes on in the background
 	stop    context.CancelFunc
 	done    sync.WaitGroup

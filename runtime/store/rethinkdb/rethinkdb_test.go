@@ -226,7 +226,7 @@ func TestAServerThatIsSilent(t *testing.T) {
 
 func TestAFeedIsMadeAnew(t *testing.T) {
 	s, proxy := behind(t)
-	hints, err := s.Watch(t.Context())
+	hints, err := s.Watch(t.Context(), "")
 	require.NoError(t, err)
 	wait := func(want build.ID) {
 		t.Helper()

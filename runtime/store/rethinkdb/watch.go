@@ -9,6 +9,7 @@ import (
 	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 const (
@@ -16,41 +17,66 @@ const (
 	feedAgain = time.Second     // after a feed broke
 )
 
-// A watch hands the hints of one feed to all who listen. The zero watch is ready.
-type watch struct {
-	mu        sync.Mutex
-	listeners map[chan build.ID]bool
-	feeding   bool
+// Watches are feeds by whom they are for. The zero watches is ready.
+type watches struct {
+	mu sync.Mutex
+	of map[store.AgentID]*watch
 }
 
-// Watch implements store.Builds.
-func (s *Store) Watch(ctx context.Context) (<-chan build.ID, error) {
+// A watch hands the hints of one feed to all who listen.
+type watch struct {
+	of   store.AgentID
+	life context.Context
+	stop func()
+
+	mu        sync.Mutex
+	listeners map[chan build.ID]bool
+}
+
+// Watch implements store.Builds. There is a feed while somebody listens.
+func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &s.watch
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	w := s.watches.of[of]
+	if w == nil {
+		w = &watch{of: of, listeners: map[chan build.ID]bool{}}
+		w.life, w.stop = context.WithCancel(s.life)
+		if s.watches.of == nil {
+			s.watches.of = map[store.AgentID]*watch{}
+		}
+		s.watches.of[of] = w
+		s.done.Go(func() { s.feed(w) })
+	}
 	c := make(chan build.ID, 64)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.listeners == nil {
-		w.listeners = map[chan build.ID]bool{}
-	}
 	w.listeners[c] = true
-	if !w.feeding {
-		w.feeding = true
-		s.done.Go(s.feed)
-	}
-	context.AfterFunc(ctx, func() { w.drop(c) })
+	context.AfterFunc(ctx, func() { s.leave(w, c) })
 	return c, nil
 }
 
-func (w *watch) drop(c chan build.ID) {
+// leave ends hints for one, and the feed after the last one.
+func (s *Store) leave(w *watch, c chan build.ID) {
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	if w.drop(c) == 0 && s.watches.of[w.of] == w {
+		delete(s.watches.of, w.of)
+		w.stop()
+	}
+}
+
+// drop forgets a listener, and says how many are left.
+func (w *watch) drop(c chan build.ID) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.listeners[c] {
 		delete(w.listeners, c)
 		close(c)
 	}
+	return len(w.listeners)
 }
 
 // tell hints at a build; "" is any. One who is slow misses hints.
@@ -65,30 +91,31 @@ func (w *watch) tell(id build.ID) {
 	}
 }
 
-// feed tells of what changes until the store is closed. A feed never goes on after
+// feed tells of what changes until nobody listens. A feed never goes on after
 // its connection broke: another one begins, and everything is to be looked at.
-func (s *Store) feed() {
+func (s *Store) feed(w *watch) {
 	l := s.newLink()
 	defer l.close()
-	for s.life.Err() == nil {
-		s.follow(l)
-		s.watch.tell("")
+	defer w.stop()
+	for w.life.Err() == nil {
+		s.follow(l, w)
+		w.tell("")
 		select {
-		case <-s.life.Done():
+		case <-w.life.Done():
 		case <-time.After(feedAgain):
 		}
 	}
-	s.watch.mu.Lock()
-	defer s.watch.mu.Unlock()
-	for c := range s.watch.listeners {
-		delete(s.watch.listeners, c)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.listeners {
+		delete(w.listeners, c)
 		close(c)
 	}
 }
 
 // follow is one feed, until it breaks.
-func (s *Store) follow(l *link) {
-	ctx, stop := context.WithCancel(s.life)
+func (s *Store) follow(l *link, w *watch) {
+	ctx, stop := context.WithCancel(w.life)
 	defer stop()
 	conn, err := l.get(ctx)
 	if err != nil {
@@ -99,11 +126,11 @@ func (s *Store) follow(l *link) {
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		cursor, err := changes().Run(s.executor(conn), r.RunOpts{Context: ctx})
+		cursor, err := changes(w.of).Run(s.executor(conn), r.RunOpts{Context: ctx})
 		if err != nil {
 			return
 		}
-		s.watch.tell("") // of what was before the feed
+		w.tell("") // of what was before the feed
 		for {
 			doc, ok := cursor.NextResponse()
 			if !ok {
@@ -111,7 +138,7 @@ func (s *Store) follow(l *link) {
 			}
 			var id build.ID
 			if json.Unmarshal(doc, &id) == nil {
-				s.watch.tell(id)
+				w.tell(id)
 			}
 		}
 	}()
@@ -121,14 +148,26 @@ func (s *Store) follow(l *link) {
 	}
 }
 
-// changes are the builds that changed, or of which something was appended.
-func changes() r.Term {
-	of := func(table, field string) r.Term {
-		return r.Table(table).Changes().Map(func(change r.Term) any {
-			return change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field))
-		})
+// changes are the builds that changed, or of which something was appended; of an
+// agent those that it has to know of. What goes over the wire is their IDs.
+func changes(of store.AgentID) r.Term {
+	builds := r.Table("builds").Changes()
+	if of == "" {
+		return ids(builds, "id").Union(ids(r.Table("events").Changes(), "build"), ids(r.Table("logs").Changes(), "build"))
 	}
-	return of("builds", "id").Union(of("events", "build"), of("logs", "build"))
+	return ids(builds.Filter(func(change r.Term) r.Term {
+		had, has := change.Field("old_val"), change.Field("new_val")
+		names := func(row r.Term) r.Term {
+			return row.Field("owner").Default("").Eq(string(of)).Or(row.Field("first_choice").Default("").Eq(string(of)))
+		}
+		return had.Field("state").Default("").Ne(has.Field("state").Default("")).Or(names(had)).Or(names(has))
+	}), "id")
+}
+
+func ids(feed r.Term, field string) r.Term {
+	return feed.Map(func(change r.Term) any {
+		return change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field))
+	})
 }
 
 // ping ends a feed whose server is silent.

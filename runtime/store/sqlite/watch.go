@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 // look is how often the file is looked at for what other processes wrote.
@@ -25,7 +26,7 @@ type watch struct {
 func newWatch() *watch { return &watch{listeners: map[chan build.ID]bool{}} }
 
 // Watch implements store.Builds.
-func (s *Store) Watch(ctx context.Context) (<-chan build.ID, error) {
+func (s *Store) Watch(ctx context.Context, _ store.AgentID) (<-chan build.ID, error) {
 	if err := s.lookOut(ctx); err != nil {
 		return nil, fmt.Errorf("watch builds: %w", err)
 	}

@@ -363,26 +363,48 @@ func tokens(s suite) {
 
 func watched(s suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
-	hints, err := s.Watch(ctx)
+	all, err := s.Watch(ctx, "")
 	require.NoError(s.t, err)
-	for _, what := range []func() error{
-		func() error { s.enqueue("x"); return nil },
-		func() error {
+	agents, err := s.Watch(ctx, a)
+	require.NoError(s.t, err)
+	changed := func(c store.Change) func() error {
+		return func() error { _, err := s.Change(s.ctx, id("x"), c); return err }
+	}
+	for _, what := range []struct {
+		happens func() error
+		agent   bool // it concerns the agent
+	}{
+		{func() error { s.enqueue("x"); return nil }, true},
+		{changed(store.Offer{To: a}), true},
+		{changed(store.Claim{Agent: a, Nonce: "n", Max: store.MaxAttempts, At: at}), true},
+		{changed(store.RequestCancel{At: at}), true},
+		{func() error {
 			return s.AppendEvents(s.ctx, store.EventKey{Build: id("x"), Fence: 1, Seq: 1}, []build.Event{{Seq: 1, Time: at, Kind: build.BuildStarted}})
-		},
-		func() error {
+		}, false},
+		{func() error {
 			return s.AppendChunks(s.ctx, []store.Chunk{{Key: store.ChunkKey{Build: id("x"), Fence: 1, Node: "unit", Attempt: 1}, Lines: 1, Data: []byte("hello\n")}})
-		},
+		}, false},
+		{changed(store.HandOver{Agent: a, Fence: 1, Nonce: "h", At: at}), true}, // which ends it, as it was to be cancelled
 	} {
-		require.NoError(s.t, what())
-		for hint := range hints { // the suite's own deadline ends a wait in vain
-			if hint == id("x") || hint == "" {
-				break
-			}
+		require.NoError(s.t, what.happens())
+		hinted(all, id("x"))
+		if what.agent {
+			hinted(agents, id("x"))
 		}
 	}
 	cancel()
-	for range hints {
+	for _, hints := range []<-chan build.ID{all, agents} {
+		for range hints {
+		}
+	}
+}
+
+// hinted waits for a hint; the suite's own deadline ends a wait in vain.
+func hinted(hints <-chan build.ID, at build.ID) {
+	for hint := range hints {
+		if hint == at || hint == "" {
+			return
+		}
 	}
 }
 
