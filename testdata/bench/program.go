@@ -116,7 +116,7 @@ func (p *programs) river() program {
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: build a program with River: %v\n", err)
-			return "", fmt.Errorf("River is not installed, and could not be with go get %s@%s", module, version)
+			return "", fmt.Errorf("program with River is not built, and could not be with go get %s@%s", module, version)
 		}
 		return path, nil
 	})
