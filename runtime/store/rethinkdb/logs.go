@@ -22,6 +22,8 @@ type chunk struct {
 	Offset int64      `json:"offset"`
 	Cut    int64      `json:"cut"`
 	Times  [][2]int64 `json:"times"`
+	Size   int        `json:"size"`
+	Packed bool       `json:"packed"`
 	Data   binary     `json:"data"`
 }
 
@@ -41,9 +43,10 @@ func row(c *store.Chunk) map[string]any {
 		times[i] = []any{stamp.Offset, stamp.At.UnixMilli()}
 	}
 	stream := streamKey(c.Key)
+	data, packed := pack(c.Data)
 	return map[string]any{
 		"id": chunkKey(stream, c.Key.Seq), "stream": stream, "build": string(c.Key.Build), "node": c.Key.Node, "attempt": c.Key.Attempt, "seq": c.Key.Seq,
-		"line": c.Line, "lines": c.Lines, "offset": c.Offset, "cut": c.Cut, "times": times, "size": len(c.Data), "data": r.Binary(c.Data),
+		"line": c.Line, "lines": c.Lines, "offset": c.Offset, "cut": c.Cut, "times": times, "size": len(c.Data), "packed": packed, "data": r.Binary(data),
 	}
 }
 
@@ -76,7 +79,13 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 			if c.Seq != key.Seq {
 				return found, nil // a gap
 			}
-			made := store.Chunk{Key: key, Line: c.Line, Lines: c.Lines, Offset: c.Offset, Cut: c.Cut, Data: c.Data.Data}
+			data := c.Data.Data
+			if c.Packed {
+				if data, err = unpack(data, c.Size); err != nil {
+					return nil, fmt.Errorf("read log chunk %d of %s: %w", c.Seq, stream, err)
+				}
+			}
+			made := store.Chunk{Key: key, Line: c.Line, Lines: c.Lines, Offset: c.Offset, Cut: c.Cut, Data: data}
 			for _, stamp := range c.Times {
 				made.Times = append(made.Times, store.Stamp{Offset: int32(stamp[0]), At: time.UnixMilli(stamp[1]).UTC()})
 			}
