@@ -24,6 +24,7 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/rethinkdb"
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 	"github.com/piper-build/piper/runtime/store/storetest"
 )
 
@@ -177,7 +178,7 @@ func TestNobodyThere(t *testing.T) {
 }
 
 // behind opens a store of a new database through a proxy.
-func behind(t *testing.T) (*rethinkdb.Store, *rethinkdbtest.Proxy) {
+func behind(t *testing.T) (*rethinkdb.Store, *server.Proxy) {
 	address := rethinkdbtest.Address(t)
 	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
 	proxy := rethinkdbtest.NewProxy(t, address.Hosts[0])
@@ -191,13 +192,40 @@ func behind(t *testing.T) (*rethinkdb.Store, *rethinkdbtest.Proxy) {
 func TestConnectionsAreMadeAnew(t *testing.T) {
 	s, proxy := behind(t)
 	var last int64
-	for range 5 {
+	for _, harm := range []func(){proxy.Cut, proxy.HalfClose, proxy.Cut, proxy.HalfClose, func() {}} {
 		var number int64
 		require.NoError(t, store.Insist(t.Context(), func() (err error) { number, err = s.NextNumber(t.Context()); return err }))
 		require.Greater(t, number, last)
 		last = number
-		proxy.Cut()
+		harm()
 	}
+}
+
+// What was asked and not answered has happened, and happens once.
+func TestAnswersThatAreLost(t *testing.T) {
+	s, proxy := behind(t)
+	for i := range 3 {
+		id := build.ID(fmt.Sprint("b", i))
+		proxy.StallAnswers()
+		put := make(chan error, 1)
+		go func() {
+			put <- store.Insist(t.Context(), func() error {
+				_, err := s.Enqueue(t.Context(), store.NewBuild(id, int64(i+1), store.Request{Project: "p"}, at))
+				return err
+			})
+		}()
+		select {
+		case err := <-put:
+			t.Fatal("there was an answer: ", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+		proxy.Cut()
+		proxy.Resume()
+		require.NoError(t, <-put)
+	}
+	var all []store.Build
+	require.NoError(t, store.Insist(t.Context(), func() (err error) { all, _, err = s.List(t.Context(), store.Filter{}, "", 10); return err }))
+	require.Len(t, all, 3)
 }
 
 func TestAServerThatIsSilent(t *testing.T) {
@@ -254,10 +282,10 @@ func TestAFeedIsMadeAnew(t *testing.T) {
 func TestTheServerIsKilled(t *testing.T) {
 	rethinkdbtest.Host(t) // skips
 	dir := filepath.Join(t.TempDir(), "data")
-	server, err := rethinkdbtest.Start(dir)
+	running, err := server.Start(dir)
 	require.NoError(t, err)
-	defer func() { server.Kill() }()
-	address, err := rethinkdb.ParseURL("rethinkdb://" + server.Host + "/piper")
+	defer func() { running.Kill() }()
+	address, err := rethinkdb.ParseURL("rethinkdb://" + running.Host + "/piper")
 	require.NoError(t, err)
 	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
 	s := rethinkdbtest.Reopen(t, address)
@@ -280,8 +308,8 @@ func TestTheServerIsKilled(t *testing.T) {
 	for n := range acknowledged {
 		count++
 		if n == 50 {
-			server.Kill()
-			server, err = rethinkdbtest.StartAgain(server)
+			running.Kill()
+			running, err = server.StartAgain(running)
 			require.NoError(t, err)
 		}
 	}
@@ -307,11 +335,11 @@ func TestTLS(t *testing.T) {
 	rethinkdbtest.Host(t) // skips
 	dir := t.TempDir()
 	cert, key := certificate(t, dir)
-	server, err := rethinkdbtest.Start(filepath.Join(dir, "data"), "--driver-tls-key", key, "--driver-tls-cert", cert)
+	running, err := server.Start(filepath.Join(dir, "data"), "--driver-tls-key", key, "--driver-tls-cert", cert)
 	require.NoError(t, err)
-	defer server.Kill()
+	defer running.Kill()
 	open := func(options string) error {
-		address, err := rethinkdb.ParseURL("rethinkdb://" + server.Host + "/piper" + options)
+		address, err := rethinkdb.ParseURL("rethinkdb://" + running.Host + "/piper" + options)
 		require.NoError(t, err)
 		return rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{})
 	}

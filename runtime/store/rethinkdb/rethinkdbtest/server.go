@@ -7,19 +7,18 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
 
 	"github.com/piper-build/piper/runtime/store/rethinkdb"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 )
 
 // Variable names the environment variable with a server's host:port.
@@ -32,12 +31,12 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-var shared server
+var shared host
 
-// A server is started when it is first needed.
-type server struct {
+// A host is a server that is started when it is first needed.
+type host struct {
 	once sync.Once
-	host string
+	host string // host:port
 	err  error
 	end  func() // of our own
 
@@ -46,7 +45,7 @@ type server struct {
 	made []rethinkdb.Address // by New
 }
 
-func (s *server) stop() {
+func (s *host) stop() {
 	if s.end != nil {
 		s.end() // the databases go with it
 		return
@@ -94,8 +93,8 @@ func Find() (string, error) {
 			shared.err = err
 			return
 		}
-		var one *Process
-		one, shared.err = Start(filepath.Join(dir, "data"))
+		var one *server.Process
+		one, shared.err = server.Start(filepath.Join(dir, "data"))
 		shared.end = func() {
 			if one != nil {
 				one.Kill()
@@ -154,7 +153,7 @@ func Open(t testing.TB) *rethinkdb.Store {
 }
 
 // take returns the address of an empty database.
-func (s *server) take(t testing.TB) rethinkdb.Address {
+func (s *host) take(t testing.TB) rethinkdb.Address {
 	t.Helper()
 	host := Host(t)
 	s.mu.Lock()
@@ -172,7 +171,7 @@ func (s *server) take(t testing.TB) rethinkdb.Address {
 }
 
 // giveBack empties a database.
-func (s *server) giveBack(t testing.TB, a rethinkdb.Address) {
+func (s *host) giveBack(t testing.TB, a rethinkdb.Address) {
 	session := connect(t, a)
 	defer session.Close()
 	for _, table := range rethinkdb.Tables() {
@@ -196,71 +195,11 @@ func Reopen(t testing.TB, a rethinkdb.Address) *rethinkdb.Store {
 	return s
 }
 
-// A Process is a server of a test's own.
-type Process struct {
-	Host string
-	*exec.Cmd
-	dir             string
-	driver, cluster int // ports
-	flags           []string
-	ended           chan struct{}
-}
-
-// Start starts a server whose data is in dir, on ports that nobody has.
-func Start(dir string, flags ...string) (*Process, error) {
-	ports, err := freePorts(2)
-	if err != nil {
-		return nil, err
-	}
-	return start(dir, ports[0], ports[1], flags)
-}
-
-// StartAgain starts a server that has ended, with the same data on the same ports.
-func StartAgain(p *Process) (*Process, error) { return start(p.dir, p.driver, p.cluster, p.flags) }
-
-func start(dir string, driver, cluster int, flags []string) (*Process, error) {
-	var said strings.Builder
-	c := exec.Command("rethinkdb", append([]string{"--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
-		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test"}, flags...)...)
-	c.Stdout, c.Stderr = &said, &said
-	bind(c)
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	p := &Process{Host: fmt.Sprintf("127.0.0.1:%d", driver), Cmd: c, dir: dir, driver: driver, cluster: cluster, flags: flags, ended: make(chan struct{})}
-	go func() {
-		defer close(p.ended)
-		c.Wait()
-	}()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", p.Host); err == nil {
-			conn.Close()
-			return p, nil
-		}
-		select {
-		case <-p.ended:
-			return nil, fmt.Errorf("rethinkdb ended: %s", said.String())
-		default:
-		}
-	}
-	p.Kill()
-	return nil, fmt.Errorf("rethinkdb does not answer on %s", p.Host)
-}
-
-// Kill ends the server at once, and waits for that.
-func (p *Process) Kill() {
-	p.Process.Kill()
-	<-p.ended
-}
-
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
+// NewProxy returns a proxy to a server, which ends with the test.
+func NewProxy(t testing.TB, to string) *server.Proxy {
+	t.Helper()
+	p, err := server.NewProxy(to)
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	return p
 }

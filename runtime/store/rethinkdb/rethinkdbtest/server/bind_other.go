@@ -1,6 +1,6 @@
 //go:build !linux
 
-package rethinkdbtest
+package server
 
 import "os/exec"
 

@@ -1,4 +1,4 @@
-package rethinkdbtest
+package server
 
 import (
 	"os/exec"
