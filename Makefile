@@ -18,7 +18,8 @@ bench:
 	go run ./testdata/bench
 
 # What agents suffer, and what must come of it: testdata/soak/README.md
+STORE = sqlite
 soak:
-	go run ./testdata/soak
+	go run ./testdata/soak -store $(STORE)
 
 .PHONY: build test race release bench soak

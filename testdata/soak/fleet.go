@@ -13,29 +13,37 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 )
 
 // A fleet is agents that share a store.
 type fleet struct {
-	piper  string
-	store  string
-	agents []*agent
-	token  string // of the first agent: they all know it, and a key is that of one caller
-	lease  time.Duration
-	next   int            // the agent that is asked first
-	harm   map[string]int // what was done, and how often
+	piper    string
+	store    string    // as it is seen from here
+	database *database // nil: the store is a file
+	agents   []*agent
+	desk     *agent // runs no builds and answers the readers: it is not harmed, its link is
+	token    string // of the first agent: they all know it, and a key is that of one caller
+	lease    time.Duration
+	next     int // the agent that is asked first
+	deeds    []deed
 }
 
 // An agent is a piper agentd, running or not.
 type agent struct {
-	name string
-	dir  string
-	log  string
+	name  string
+	dir   string
+	log   string
+	store string
+	flags []string
+	link  *server.Proxy // to the store; nil: the store is a file
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd // nil when it is not to run
@@ -43,48 +51,82 @@ type agent struct {
 	over chan struct{} // closed once cmd has ended
 }
 
-func newFleet(piper, dir string, n int, lease time.Duration) *fleet {
-	f := &fleet{piper: piper, store: "sqlite:" + filepath.Join(dir, "store", "piper.db"), lease: lease, harm: map[string]int{}}
-	for i := range n {
-		name := fmt.Sprintf("agent-%d", i)
-		f.agents = append(f.agents, &agent{name: name, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log")})
+// newFleet begins a fleet of n agents on a file, or on a database.
+func newFleet(piper, dir string, n int, lease time.Duration, d *database) (*fleet, error) {
+	f := &fleet{piper: piper, store: "sqlite:" + filepath.Join(dir, "store", "piper.db"), lease: lease, database: d}
+	if d != nil {
+		f.store = d.address.String()
 	}
-	return f
+	hire := func(name string, flags ...string) (*agent, error) {
+		a := &agent{name: name, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log"), store: f.store, flags: flags}
+		if d == nil {
+			return a, nil
+		}
+		var err error
+		a.store, a.link, err = d.connect()
+		return a, err
+	}
+	for i := range n {
+		a, err := hire(fmt.Sprintf("agent-%d", i), "--slots", "2")
+		if err != nil {
+			return nil, err
+		}
+		f.agents = append(f.agents, a)
+	}
+	var err error
+	f.desk, err = hire("desk", "--no-worker")
+	return f, err
 }
+
+// everyone are the agents, and the one that runs no builds.
+func (f *fleet) everyone() []*agent { return append(slices.Clone(f.agents), f.desk) }
 
 // runnerWord is what the command line of a process that runs a build has.
 const runnerWord = "__runner"
 
-// A harm is what happens to an agent.
+// A harm is what happens to an agent, or to the database. It is over when do
+// returns.
 type harm struct {
-	name string
-	do   func(f *fleet, a *agent, sleep func(time.Duration), while time.Duration)
+	name  string
+	often int  // against the others
+	link  bool // it is one of the way to the database
+	fatal bool // others may take the agent for dead, or its builds
+	do    func(v victim)
 }
 
-// harms are those that suffer draws from; what happens more often is there more
-// often.
-var harms = []harm{killed, stopped, drained, orphaned, killed, killed, killed, stopped}
+// A victim is whom a harm is done to.
+type victim struct {
+	*fleet
+	*agent
+	sleep  func(time.Duration)
+	while  time.Duration // as drawn
+	random *rand.Rand
+}
 
-var (
-	killed = harm{"killed", func(_ *fleet, a *agent, sleep func(time.Duration), while time.Duration) {
-		a.signal(syscall.SIGKILL)
-		sleep(while)
-	}}
-	stopped = harm{"stopped past its lease", func(f *fleet, a *agent, sleep func(time.Duration), _ time.Duration) {
-		a.signal(syscall.SIGSTOP)
-		sleep(f.lease * 3 / 2)
-	}}
-	drained = harm{"drained", func(_ *fleet, a *agent, _ func(time.Duration), _ time.Duration) {
-		a.signal(syscall.SIGTERM)
-	}}
-	orphaned = harm{"lost its runners", func(_ *fleet, a *agent, _ func(time.Duration), _ time.Duration) {
-		a.signalRunners(syscall.SIGKILL)
-	}}
-)
+// A deed is a harm that was done.
+type deed struct {
+	harm
+	agent      *agent
+	begin, end time.Time
+}
+
+// agentHarms are those that any store's agents suffer.
+var agentHarms = []harm{
+	{name: "agent killed", often: 4, fatal: true, do: func(v victim) {
+		v.signal(syscall.SIGKILL)
+		v.sleep(v.while)
+	}},
+	{name: "agent stopped past its lease", often: 2, fatal: true, do: func(v victim) {
+		v.signal(syscall.SIGSTOP)
+		v.sleep(v.lease * 3 / 2)
+	}},
+	{name: "agent drained", often: 1, do: func(v victim) { v.signal(syscall.SIGTERM) }},
+	{name: "runners killed", often: 1, fatal: true, do: func(v victim) { v.signalRunners(syscall.SIGKILL) }},
+}
 
 // start starts the agents that do not run, and wakes those that were stopped.
 func (f *fleet) start(ctx context.Context) error {
-	for _, a := range f.agents {
+	for _, a := range f.everyone() {
 		if err := a.start(ctx, f); err != nil {
 			return fmt.Errorf("start %s: %w", a.name, err)
 		}
@@ -112,8 +154,8 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(f.piper, "agentd", "--listen", "127.0.0.1:0", "--store", f.store, "--data-dir", a.dir, "--name", a.name, "--slots", "2",
-		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String())
+	cmd := exec.Command(f.piper, append([]string{"agentd", "--listen", "127.0.0.1:0", "--store", a.store, "--data-dir", a.dir, "--name", a.name,
+		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String()}, a.flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -188,33 +230,53 @@ func (a *agent) signalRunners(sig syscall.Signal) {
 	}
 }
 
+// harms are all that there are.
+func (f *fleet) harms() []harm {
+	if f.database == nil {
+		return agentHarms
+	}
+	return append(slices.Clone(agentHarms), f.database.harms()...)
+}
+
 // suffer does something to one agent after the other until ctx is done: each of
-// the harms once, and then what it draws. It returns why an agent did not bear it.
-func (f *fleet) suffer(ctx context.Context, random *rand.Rand, pause time.Duration) error {
+// the harms once, and then what it draws. begins is told of each of the first, and
+// closed at the end. It returns why an agent did not bear it.
+func (f *fleet) suffer(ctx context.Context, random *rand.Rand, pause time.Duration, begins chan<- struct{}) error {
+	defer close(begins)
 	sleep := func(d time.Duration) {
 		select {
 		case <-time.After(d):
 		case <-ctx.Done():
 		}
 	}
-	for i := 0; ctx.Err() == nil; i++ {
+	all, drawn := f.harms(), []harm{}
+	for _, h := range all {
+		drawn = append(drawn, slices.Repeat([]harm{h}, h.often)...)
+	}
+	for ctx.Err() == nil {
 		sleep(pause/2 + time.Duration(random.Int64N(int64(pause))))
-		a, h := f.agents[random.IntN(len(f.agents))], harms[random.IntN(len(harms))]
-		if i < len(harms)/2 {
-			h = harms[i]
+		a, h := f.agents[random.IntN(len(f.agents))], drawn[random.IntN(len(drawn))]
+		if n := len(f.deeds); n < len(all) {
+			h = all[n]
+			begins <- struct{}{}
 		}
-		f.harm[h.name]++
-		h.do(f, a, sleep, time.Duration(random.Int64N(int64(pause))))
+		if a.link != nil && h.link && random.IntN(len(f.agents)+1) == 0 {
+			a = f.desk
+		}
+		d := deed{harm: h, agent: a, begin: time.Now()}
+		h.do(victim{f, a, sleep, time.Duration(random.Int64N(int64(pause))), random})
 		if err := a.start(context.WithoutCancel(ctx), f); err != nil {
 			return fmt.Errorf("%s, %s, does not start again: %w", a.name, h.name, err)
 		}
+		d.end = time.Now()
+		f.deeds = append(f.deeds, d)
 	}
 	return nil
 }
 
 // end kills what runs.
 func (f *fleet) end() {
-	for _, a := range f.agents {
+	for _, a := range f.everyone() {
 		a.signal(syscall.SIGKILL)
 	}
 }

@@ -1,12 +1,16 @@
 // Command soak has several agents share one store, gives them builds, and does
 // to them what happens to machines: kills them, stops them for longer than their
-// lease, drains them, starts them again. Then it holds what came of it against
-// what was promised.
+// lease, drains them, starts them again. Where the store is a database, it and the
+// way to it suffer as well. Then it holds what came of it against what was
+// promised.
 //
 //	go run ./testdata/soak [flags]      from the top of the repository
 //
 //	fleet.go    the agents, and what is done to them
+//	database.go the database, and what is done to it
 //	work.go     the project that is built, and asking for builds
+//	readers.go  those who follow builds
+//	diary.go    what the agents say of it
 //	oracle.go   what must be true in the end
 //
 // What it does is drawn from -seed; how it interleaves is the machine's. The exit
@@ -25,6 +29,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -32,7 +37,7 @@ import (
 var errBroken = errors.New("a promise was broken")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch err := run(ctx, os.Args[1:]); {
 	case errors.Is(err, errBroken):
@@ -45,20 +50,21 @@ func main() {
 
 // A soak is one run of this program.
 type soak struct {
-	builds int
-	dir    string
-	piper  string
-	fleet  *fleet
-	work   *work
+	dir     string
+	piper   string
+	fleet   *fleet
+	work    *work
+	readers *readers
 }
 
 func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	builds := flags.Int("builds", 1000, "ask for `N` builds; what they trigger comes on top")
-	agents := flags.Int("agents", 3, "share the store among `N` agents")
+	kind := flags.String("store", "sqlite", "keep builds in `STORE`: sqlite, or rethinkdb, with a server of its own unless "+serverVariable+" names one")
+	agents := flags.Int("agents", 0, "share the store among `N` agents; 0 is 3 for a file and 6 for a database")
 	lease := flags.Duration("lease", 6*time.Second, "agents take each other for dead after `TIME`")
-	calm := flags.Bool("calm", false, "do nothing to the agents")
-	pause := flags.Duration("pause", 3*time.Second, "do something to an agent every `TIME`, more or less")
+	calm := flags.Bool("calm", false, "do no harm")
+	pause := flags.Duration("pause", 3*time.Second, "do harm every `TIME`, more or less")
 	timeout := flags.Duration("timeout", 30*time.Minute, "give up after `TIME`")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "draw what is done from `SEED`")
 	keep := flags.Bool("keep", false, "leave the directory with the store and the agents behind")
@@ -66,11 +72,17 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if *kind != "sqlite" && *kind != "rethinkdb" {
+		return fmt.Errorf("-store %s: want sqlite or rethinkdb", *kind)
+	}
+	if *agents == 0 {
+		*agents = map[string]int{"sqlite": 3, "rethinkdb": 6}[*kind]
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("it is not over after %s", *timeout))
 	defer cancel()
-	fmt.Printf("soak: %d builds, %d agents, -seed %d\n", *builds, *agents, *seed)
+	fmt.Printf("soak: %d builds, %d agents on %s, -seed %d\n", *builds, *agents, *kind, *seed)
 
-	s := &soak{builds: *builds, piper: *binary}
+	s := &soak{piper: *binary}
 	if s.dir, err = os.MkdirTemp("", "piper-soak-"); err != nil {
 		return err
 	}
@@ -85,7 +97,19 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("build piper: %w\n%s", err, out)
 		}
 	}
-	s.fleet = newFleet(s.piper, s.dir, *agents, *lease)
+	var database *database
+	if *kind == "rethinkdb" {
+		database, err = newDatabase(ctx, s.piper, s.dir)
+		if database != nil {
+			defer database.end()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if s.fleet, err = newFleet(s.piper, s.dir, *agents, *lease, database); err != nil {
+		return err
+	}
 	defer s.fleet.end()
 	if err := s.fleet.start(ctx); err != nil {
 		return err
@@ -94,19 +118,29 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 
-	// What the agents suffer goes on until every build was asked for.
+	s.readers = newReaders(s.fleet)
+
+	// What the agents suffer goes on until every build was asked for, and each of the
+	// harms finds its share of them.
 	random := rand.New(rand.NewPCG(*seed, 1))
 	suffering, relief := context.WithCancel(ctx)
-	defer relief()
 	var harm sync.WaitGroup
+	defer harm.Wait()
+	defer relief()
 	var unbearable error
+	turns, share := make(chan struct{}, len(s.fleet.harms())), *builds
 	if !*calm {
-		harm.Go(func() { unbearable = s.fleet.suffer(suffering, rand.New(rand.NewPCG(*seed, 2)), *pause) })
+		share = max(1, *builds/cap(turns))
+		harm.Go(func() { unbearable = s.fleet.suffer(suffering, rand.New(rand.NewPCG(*seed, 2)), *pause, turns) })
 	}
 	for i := range *builds {
+		if !*calm && i%share == 0 && i/share < cap(turns) {
+			<-turns
+		}
 		if err := s.work.ask(ctx, i, random); err != nil {
 			return err
 		}
+		s.readers.follow(ctx, s.work.asked[i])
 	}
 	fmt.Printf("soak: asked for %d builds\n", *builds)
 	if err := s.work.wait(ctx, len(s.work.asked)/2); err != nil { // some of what they do goes wrong while it is waited for
@@ -118,6 +152,7 @@ func run(ctx context.Context, args []string) (err error) {
 		fmt.Println("soak: BROKEN:", unbearable)
 		return errBroken
 	}
+	fmt.Println("soak: no more harm is done")
 	if err := s.fleet.start(ctx); err != nil { // all of them, as they should be
 		return err
 	}

@@ -38,6 +38,7 @@ type work struct {
 	fleet  *fleet
 	ledger string
 	asked  []asked
+	over   map[string]seen // how builds ended, as it was first seen
 }
 
 // An asked is a build that was accepted.
@@ -55,9 +56,13 @@ type seen struct {
 	Attempt  int    `json:"attempt"`
 	Reason   string `json:"reason"`
 	Parent   string `json:"parent"`
+	Ended    string `json:"ended"`
 }
 
 func (b *seen) over() bool { return b.State != "queued" && b.State != "running" }
+
+// lost reports whether its agents were killed too often. It says so.
+func (b *seen) lost() bool { return b.State == "lost" && b.Attempt == 3 }
 
 // newWork makes the project and tells the agents of it.
 func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) {
@@ -77,7 +82,7 @@ func newWork(ctx context.Context, f *fleet, repo, ledger string) (*work, error) 
 		}
 	}
 	_, err := f.call(ctx, http.MethodPut, "/v1/projects/shop", "", map[string]any{"repo": repo}, nil)
-	return &work{fleet: f, ledger: ledger}, err
+	return &work{fleet: f, ledger: ledger, over: map[string]seen{}}, err
 }
 
 // ask asks for the i-th build, now and then twice, and cancels some.
@@ -121,13 +126,27 @@ func (w *work) wait(ctx context.Context, left int) error {
 			n += len(all)
 		}
 		if n <= left {
-			return nil
+			return w.look(ctx)
 		}
 		if time.Since(said) > 15*time.Second {
 			said = time.Now()
+			if err := w.look(ctx); err != nil {
+				return err
+			}
 			fmt.Printf("soak: %d builds to go\n", n)
 		}
 	}
+}
+
+// look notes how builds ended.
+func (w *work) look(ctx context.Context) error {
+	all, err := w.list(ctx, "")
+	for _, b := range all {
+		if _, known := w.over[b.ID]; !known && b.over() {
+			w.over[b.ID] = b
+		}
+	}
+	return err
 }
 
 // list lists builds that match, all pages of them.
