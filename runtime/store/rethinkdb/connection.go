@@ -198,11 +198,24 @@ func broken(err error) bool {
 	return errors.As(err, new(r.RQLConnectionError)) || errors.Is(err, r.ErrConnectionClosed)
 }
 
+// A brief is an error of the server without the query, which the driver adds: that
+// holds all that was to be written, and says anything.
+type brief struct{ error }
+
+func (b brief) Unwrap() error { return b.error }
+
+func (b brief) Error() string {
+	text, _, _ := strings.Cut(b.error.Error(), " in:\n")
+	return text
+}
+
 // doubtful is err as store.ErrInDoubt, unless it is an answer.
 func doubtful(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	err = brief{err}
+	switch {
 	case errors.As(err, new(r.RQLAuthError)):
 		return fmt.Errorf("%w: is the password the one of this user?", err)
 	case strings.Contains(err.Error(), "does not exist"), strings.Contains(err.Error(), "is ambiguous"):
@@ -258,9 +271,20 @@ func (s *Store) write(ctx context.Context, term r.Term) (w written, err error) {
 // conflicting is what a statement raises where another document is in the way.
 const conflicting = "piper: another one is there"
 
+// read is ask for what changes nothing: where a connection is found broken the next
+// one is asked, as all of them are once a server was gone.
+func (s *Store) read(ctx context.Context, term r.Term) (docs []json.RawMessage, err error) {
+	for range len(s.links) + 1 {
+		if docs, err = s.ask(ctx, term); !broken(err) || errors.Is(err, errUnreachable) {
+			break
+		}
+	}
+	return docs, err
+}
+
 // one reads a document. what and key name it in an error.
 func one[T any](ctx context.Context, s *Store, what string, key any, term r.Term) (v T, err error) {
-	docs, err := s.ask(ctx, term)
+	docs, err := s.read(ctx, term)
 	if err != nil {
 		return v, fmt.Errorf("read %s %v: %w", what, key, err)
 	}
@@ -275,7 +299,7 @@ func one[T any](ctx context.Context, s *Store, what string, key any, term r.Term
 
 // many reads documents.
 func many[T any](ctx context.Context, s *Store, term r.Term) (all []T, err error) {
-	docs, err := s.ask(ctx, term)
+	docs, err := s.read(ctx, term)
 	if err != nil {
 		return nil, err
 	}

@@ -199,6 +199,11 @@ func TestConnectionsAreMadeAnew(t *testing.T) {
 		last = number
 		harm()
 	}
+	for range 8 { // every connection is broken, and who reads does not hear of it
+		proxy.Cut()
+		_, _, err := s.List(t.Context(), store.Filter{}, "", 10)
+		require.NoError(t, err)
+	}
 }
 
 // What was asked and not answered has happened, and happens once.
