@@ -246,3 +246,44 @@ func TestRetrying(t *testing.T) {
 	require.Equal(t, []string{"x", "xx"}, ids)
 	require.Equal(t, []bool{false, false, true}, told)
 }
+
+// away is a store that is there again after it was asked twice.
+type away struct {
+	store.Store
+	asked int
+}
+
+func (s *away) Build(ctx context.Context, id build.ID) (store.Build, error) {
+	if s.asked++; s.asked <= 2 {
+		return store.Build{}, store.ErrInDoubt
+	}
+	return s.Store.Build(ctx, id)
+}
+
+// Whoever begins to watch while the store is away waits for it, too.
+func TestInsist(t *testing.T) {
+	filled, id := filled(t)
+	s := &away{Store: filled}
+	c := client.InProcess((&api.Server{Store: s}).HandlerAs(store.Token{Name: "t", Role: store.Admin}))
+	_, err := c.Build(t.Context(), string(id))
+	require.True(t, client.Away(err), err)
+	var told []bool
+	ctx := client.WithRetrying(t.Context(), func(err error) { told = append(told, err == nil) })
+	var lines []string
+	s.asked = 0
+	for line, err := range c.Follow(ctx, string(id), api.LogQuery{Step: "unit"}) {
+		require.NoError(t, err)
+		lines = append(lines, line.Text)
+	}
+	require.Equal(t, []string{"ok", "fine"}, lines)
+	require.Equal(t, []bool{false, false, true}, told)
+
+	s.asked = 0
+	b, err := client.Insist(ctx, func() (api.Build, error) { return c.Build(ctx, string(id)) })
+	require.NoError(t, err)
+	require.Equal(t, id, b.ID)
+	require.Equal(t, []bool{false, false, true, false, false, true}, told)
+	_, err = client.Insist(ctx, func() (api.Build, error) { return c.Build(ctx, "77") })
+	require.False(t, client.Away(err))
+	require.ErrorContains(t, err, "77", "an answer is one")
+}

@@ -19,7 +19,8 @@ import (
 // Watch yields what happens in the topics "builds", "build:ID", "agents" and
 // "projects". A connection that breaks is made again, and nothing is missed or
 // doubled by that; Retrying, if it is set in ctx by WithRetrying, is told. It ends
-// with an error that the server gives, or when ctx is done, which is no error.
+// with an error that the server gives, unless that is that its store is away, or
+// when ctx is done, which is no error.
 //
 // after is the ID of the message to go on after; "" is from now on, for the topic
 // of a build from its beginning. Who wants to keep a list up to date begins to
@@ -60,23 +61,64 @@ func (c *Client) Follow(ctx context.Context, ref string, q api.LogQuery) iter.Se
 // retrying is the key of WithRetrying.
 type retrying struct{}
 
-// WithRetrying has streams call f when their connection broke and is made again:
-// with the error, and with nil once it is there.
+// WithRetrying has streams and Insist call f when their connection broke, or the
+// server's store is away, and it is tried again: with the error, and with nil once
+// it is there.
 func WithRetrying(ctx context.Context, f func(error)) context.Context {
 	return context.WithValue(ctx, retrying{}, f)
 }
 
+func teller(ctx context.Context) func(error) {
+	if tell, _ := ctx.Value(retrying{}).(func(error)); tell != nil {
+		return tell
+	}
+	return func(error) {}
+}
+
+// How long is waited before something is tried again.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+// Away reports whether err is that a server's store does not answer. It will, later.
+func Away(err error) bool {
+	var refused *api.Problem
+	return errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable
+}
+
+// answered reports whether err is what a server has to say.
+func answered(err error) bool { return errors.As(err, new(*api.Problem)) && !Away(err) }
+
+// Insist calls ask, which may be called twice, until it has an answer: a connection
+// that breaks is none, and neither is that the store is away. It is for who watches
+// something beside a stream, which goes on then, too.
+func Insist[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	tell := teller(ctx)
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		v, err := ask()
+		if err == nil && pause > firstPause {
+			tell(nil)
+		}
+		if err == nil || answered(err) || ctx.Err() != nil {
+			return v, err
+		}
+		tell(err)
+		select {
+		case <-ctx.Done():
+			return v, err
+		case <-time.After(pause):
+		}
+	}
+}
+
 // stream gives each message to take, until that returns false.
 func (c *Client) stream(ctx context.Context, path string, query url.Values, after string, take func(api.Message) bool) error {
-	tell, _ := ctx.Value(retrying{}).(func(error))
-	if tell == nil {
-		tell = func(error) {}
-	}
+	tell := teller(ctx)
 	broken := false
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		res, err := c.send(ctx, http.MethodGet, path, query, nil, "Accept", "text/event-stream", "Last-Event-ID", after)
-		var refused *api.Problem
-		if errors.As(err, &refused) && refused.Status != http.StatusServiceUnavailable {
+		if err != nil && answered(err) {
 			return err
 		}
 		if err == nil {
@@ -90,8 +132,8 @@ func (c *Client) stream(ctx context.Context, path string, query url.Values, afte
 			if done {
 				return nil
 			}
-			pause = 100 * time.Millisecond
-		} else if !broken && after == "" {
+			pause = firstPause
+		} else if !broken && after == "" && !Away(err) {
 			return err // it never was there
 		}
 		if ctx.Err() != nil {

@@ -121,7 +121,7 @@ func lineNumber(s string, otherwise int64) (int64, error) {
 // one shows the output of one step.
 func (g *reading) one(ctx context.Context, s *client.Client, ref string, q api.LogQuery) error {
 	if g.follow {
-		for line, err := range s.Follow(ctx, ref, q) {
+		for line, err := range s.Follow(g.patient(ctx), ref, q) {
 			if err != nil {
 				return err
 			}

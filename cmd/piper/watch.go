@@ -40,6 +40,9 @@ piper watch 41 --progress=plain
 		}
 		return a.ask(ctx, r, func(s *client.Client) error {
 			b, err := s.Build(ctx, ref)
+			if client.Away(err) {
+				b, err = client.Insist(a.patient(ctx), func() (api.Build, error) { return s.Build(ctx, ref) })
+			}
 			if err != nil {
 				return err
 			}
@@ -47,6 +50,17 @@ piper watch 41 --progress=plain
 		})
 	}
 	return c
+}
+
+// patient has what is tried again be told of, once for each outage.
+func (a *app) patient(ctx context.Context) context.Context {
+	said := false
+	return client.WithRetrying(ctx, func(err error) {
+		if err != nil && !said {
+			fmt.Fprintf(a.stderr, "piper: %v: it is waited for\n", err)
+		}
+		said = err != nil
+	})
 }
 
 // buildArg is the build that the one argument of c names.
@@ -71,7 +85,7 @@ func (a *app) follow(ctx context.Context, s *client.Client, b api.Build, mode st
 	if err != nil {
 		return err
 	}
-	if b, err = s.Build(ctx, w.ref); err != nil {
+	if b, err = client.Insist(ctx, func() (api.Build, error) { return s.Build(ctx, w.ref) }); err != nil {
 		return err
 	}
 	if asJSON {
@@ -148,7 +162,7 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 				}
 			}
 		case api.MessageReset:
-			if b, err = w.api.Build(ctx, w.ref); err != nil {
+			if b, err = client.Insist(ctx, func() (api.Build, error) { return w.api.Build(ctx, w.ref) }); err != nil {
 				return err
 			}
 		}
@@ -173,7 +187,7 @@ func ended(s build.State) bool { return s != build.Queued && s != build.Running 
 // catchUp shows the events that were not shown.
 func (w *watching) catchUp(ctx context.Context, b api.Build) error {
 	if w.fold == nil || b.Fence != w.fence { // the newest may have ended already
-		first, err := w.api.Events(ctx, w.ref, 0, 0, 1)
+		first, err := w.events(ctx, 0, 0, 1)
 		if err != nil {
 			return err
 		}
@@ -192,7 +206,7 @@ func (w *watching) catchUp(ctx context.Context, b api.Build) error {
 	}
 	for {
 		const page = 1000
-		events, err := w.api.Events(ctx, w.ref, w.fence, w.fold.Seq(), page)
+		events, err := w.events(ctx, w.fence, w.fold.Seq(), page)
 		if err != nil {
 			return err
 		}
@@ -207,9 +221,13 @@ func (w *watching) catchUp(ctx context.Context, b api.Build) error {
 	}
 }
 
+func (w *watching) events(ctx context.Context, fence, after int64, limit int) ([]api.BuildEvent, error) {
+	return client.Insist(ctx, func() ([]api.BuildEvent, error) { return w.api.Events(ctx, w.ref, fence, after, limit) })
+}
+
 // begin begins to show what happens under a fence.
 func (w *watching) begin(ctx context.Context, number, fence int64) error {
-	p, err := w.api.Plan(ctx, w.ref)
+	p, err := client.Insist(ctx, func() (*plan.Plan, error) { return w.api.Plan(ctx, w.ref) })
 	if err != nil {
 		return err
 	}
