@@ -96,7 +96,7 @@ func (f *fleet) judgeDiary(rescue, result func(format string, args ...any)) (res
 		}
 		rescues++
 		if !f.excused(who, e.at) {
-			rescue("%s at %s: %s says: %s %s, of %s, to which nothing was done", e.at.Format(time.TimeOnly), e.by.name, e.by.name, say, e.fields["why"], who)
+			rescue("at %s %s says: %s %s, of %s, to which nothing was done", e.at.Format(clock), e.by.name, say, e.fields["why"], who)
 		}
 	}
 	return rescues, results, nil
@@ -106,6 +106,7 @@ func (f *fleet) judgeDiary(rescue, result func(format string, args ...any)) (res
 // its death.
 func (f *fleet) excused(name string, at time.Time) bool {
 	return slices.ContainsFunc(f.deeds, func(d deed) bool {
-		return d.fatal && d.agent.name == name && at.After(d.begin) && at.Before(d.end.Add(3*f.lease))
+		begin := d.begin.Truncate(time.Millisecond) // as diaries do
+		return d.fatal && d.agent.name == name && !at.Before(begin) && at.Before(d.end.Add(3*f.lease))
 	})
 }

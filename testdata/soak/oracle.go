@@ -162,11 +162,17 @@ func (s *soak) judge(ctx context.Context) error {
 		fmt.Fprintf(table, "%-45s\t%d\t%d\t\n", p.text, p.looked, p.broken)
 	}
 	table.Flush()
-	if broken > 0 {
-		return errBroken
+	if broken == 0 {
+		return nil
 	}
-	return nil
+	fmt.Println()
+	for _, d := range s.fleet.deeds {
+		fmt.Printf("soak: from %s to %s: %s, of %s if it is of one\n", d.begin.UTC().Format(clock), d.end.UTC().Format(clock), d.name, d.agent.name)
+	}
+	return errBroken
 }
+
+const clock = "15:04:05.000"
 
 // readLog reads what the talking step of b wrote: every line, in order, once.
 func (s *soak) readLog(ctx context.Context, b *seen, breach func(string, ...any)) {
