@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 // onlyIn is where a foreign package may be named: there, and nowhere else.
 var onlyIn = map[string][]string{
 	"github.com/adhocore/gronx":   {"agent"},
+	"github.com/anishathalye/":    {"runtime/store/storetest"},
 	"github.com/peterh/liner":     {"starlark/repl"},
 	"go.starlark.net/":            {"builtins", "starlark"},
 	"os/exec":                     {"runtime/process", "runtime/store/rethinkdb/rethinkdbtest"},

@@ -79,6 +79,17 @@ func TestTwoClaimTheSame(t *testing.T) {
 	}
 }
 
+func TestLinearizable(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	storetest.Linearizable(t, nil, rethinkdbtest.Reopen(t, address), rethinkdbtest.Reopen(t, address))
+}
+
+func TestLinearizableWhileConnectionsEnd(t *testing.T) {
+	s, proxy := behind(t)
+	storetest.Linearizable(t, proxy.Cut, s)
+}
+
 func TestInitMayBeRepeated(t *testing.T) {
 	address := rethinkdbtest.Address(t)
 	_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{})

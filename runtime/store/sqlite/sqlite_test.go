@@ -31,6 +31,11 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return openAt(t, filepath.Join(t.TempDir(), "deep", "piper.db")) })
 }
 
+func TestLinearizable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "piper.db")
+	storetest.Linearizable(t, nil, openAt(t, path), openAt(t, path))
+}
+
 // two is one file that is open twice, the way two processes have it: each call
 // goes to the other one.
 type two struct {
