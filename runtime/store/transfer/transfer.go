@@ -218,7 +218,7 @@ func (c *copier) copyBuilds(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if looked += int64(len(builds)); c.o.Progress != nil {
+		if looked += int64(len(builds)); c.o.Progress != nil && len(builds) > 0 {
 			c.o.Progress(looked)
 		}
 		if len(builds) < page {
