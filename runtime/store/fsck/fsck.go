@@ -258,12 +258,15 @@ func (c *checker) attempt(p *plan.Plan, fence int64) error {
 }
 
 // end holds how the events end against how the build did. Only the owner ends
-// a build without giving it another fence, and it has recorded all before.
+// a build without giving it another fence, and it has recorded all before. One
+// that it ends for what the build does to the machine has failed, while all that
+// ran was cancelled.
 func (c *checker) end(state *build.Build) {
 	b := c.at
+	_, forced := state.Cancelled()
 	switch {
 	case !b.Terminal() || state.Seq() == 0 && b.State != build.Success:
-	case state.State() != b.State:
+	case state.State() != b.State && (b.State != build.Failed || !forced):
 		c.find("events", "by them it is %s, and it is %s", state.State(), b.State)
 	case state.Progress() != b.Progress:
 		c.find("events", "by them its progress is %+v, and it is %+v", state.Progress(), b.Progress)

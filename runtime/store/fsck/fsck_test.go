@@ -117,6 +117,19 @@ func TestNothingIsWrong(t *testing.T) {
 	require.Equal(t, fsck.Counts{Builds: 2, Events: 6, Chunks: 3, Bytes: 12}, counts)
 }
 
+// An agent ends a build for what it does to the machine.
+func TestWhatWasEndedByItsAgentHasFailed(t *testing.T) {
+	w := newWorld(t)
+	w.events = append(w.events[:2:2],
+		build.Event{Seq: 3, Time: at, Kind: build.CancelRequested, Reason: "the disk is full", Force: true},
+		build.Event{Seq: 4, Time: at, Kind: build.AttemptEnded, Node: "unit", Attempt: 1, State: build.Cancelled},
+		build.Event{Seq: 5, Time: at, Kind: build.NodeSkipped, Node: "deploy", State: build.Cancelled, Reason: "cancelled: the disk is full"},
+		build.Event{Seq: 6, Time: at, Kind: build.BuildEnded, State: build.Cancelled, Reason: "cancelled: the disk is full"})
+	w.keep(func(b *store.Build) { b.State = build.Failed })
+	found, _ := w.findings()
+	require.Empty(t, found)
+}
+
 func TestWhatIsWrongIsFound(t *testing.T) {
 	seen := map[string]bool{}
 	for name, test := range map[string]struct {
