@@ -7,6 +7,7 @@
 //
 //	heartbeat.go  says that it lives, and asks what it still holds
 //	claim.go      takes builds from the queue
+//	spill.go      ends builds that fill the disk
 //	rescue.go     watches the others, and takes builds from those that died
 //	sweep.go      does the chores that builds leave
 //	queued.go     ends what waits in vain, and offers what nobody living is to take
@@ -90,7 +91,8 @@ type Agent struct {
 	Timings     Timings
 	Log         *slog.Logger // nil is silence
 
-	draw func(what string) uint64 // random numbers; a test's are the same for the same what
+	draw func(what string) uint64                     // random numbers; a test's are the same for the same what
+	held func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
 }
 
 // Sources are the repositories of projects. An error that wraps ErrRejected, or
@@ -183,6 +185,7 @@ type Timings struct {
 	Busy      time.Duration // 2s between two looks at the queue while something happens
 	Idle      time.Duration // 5s while nothing does
 	Unmoved   time.Duration // 2s, and a build that its first choice leaves may be taken
+	Disk      time.Duration // 1s between two looks at the disk while builds run
 	Sweep     time.Duration // 10s
 	Cron      time.Duration // 20s
 	Catalog   time.Duration // 1m between two looks at a project's default branch
@@ -198,7 +201,7 @@ func (t Timings) withDefaults() Timings {
 	for field, value := range map[*time.Duration]time.Duration{
 		&t.Heartbeat: 5 * time.Second, &t.Lease: 30 * time.Second, &t.GiveUp: 10 * time.Minute,
 		&t.Busy: 2 * time.Second, &t.Idle: 5 * time.Second, &t.Unmoved: 2 * time.Second,
-		&t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute,
+		&t.Disk: time.Second, &t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute,
 		&t.Facts: 10 * time.Minute, &t.Report: time.Second, &t.Grace: 10 * time.Second,
 		&t.Patience: time.Hour, &t.Drain: 10 * time.Minute,
 	} {
@@ -220,6 +223,9 @@ func (a Agent) Run(ctx context.Context) error {
 	}
 	if a.Free == nil {
 		a.Free = diskFree
+	}
+	if a.held == nil {
+		a.held = diskHeld
 	}
 	a.Timings = a.Timings.withDefaults()
 	a.Store = bounded{a.Store, a.Timings.Answer}

@@ -23,6 +23,8 @@ type run struct {
 	log *slog.Logger
 	dir string // its workspace; "" before there is one
 
+	cleaned bool // it was seen to; work's
+
 	ctx  context.Context // done when the build is not to go on here, for whatever reason
 	kill context.CancelCauseFunc
 
@@ -108,7 +110,15 @@ func (r *run) work() {
 
 // clean removes the workspace, or keeps it.
 func (r *run) clean(end build.State) {
-	if r.KeepFailed && (end == build.Failed || end == build.TimedOut) {
+	if r.cleaned {
+		return
+	}
+	r.cleaned = true
+	switch {
+	case !r.KeepFailed || end != build.Failed && end != build.TimedOut:
+	case r.spilled() != nil:
+		r.log.Warn("workspace not kept", "why", r.spilled())
+	default:
 		kept, err := r.life.dir.keep(r.dir)
 		if err == nil {
 			r.log.Info("workspace kept", "dir", kept)
@@ -200,18 +210,26 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 	<-reports
 	h.close()
 	state, reason, progress := h.outcome()
-	if r.ctx.Err() != nil {
-		return r.failed(r.ctx, r.ctx.Err())
-	}
-	if !ended(state) {
+	if r.ctx.Err() == nil && !ended(state) {
 		return r.giveBack(fmt.Sprintf("its runner ended early (%v)", errors.Join(err, h.failure)))
 	}
-	if err != nil {
+	if r.ctx.Err() == nil && err != nil {
 		r.log.Warn("runner", "error", err)
 	}
-	switch err := record.Flush(r.ctx); {
+	err = record.Flush(r.ctx)
+	switch spill := r.spilled(); {
+	case spill != nil:
+		if !ended(state) || state == build.Cancelled { // else it ended by itself
+			state, reason = build.Failed, spill.Error()
+		}
+		r.clean(state) // first: the store may need the room
+		ctx, stop := context.WithTimeout(r.life.ctx, r.Timings.GiveUp)
+		defer stop()
+		if err := record.Flush(ctx); err != nil {
+			r.log.Warn("not all that happened in the build is kept", "error", err)
+		}
 	case r.ctx.Err() != nil:
-		return r.failed(r.ctx, err)
+		return r.failed(r.ctx, r.ctx.Err())
 	case err != nil:
 		return r.giveBack(fmt.Sprintf("what happened in it could not be kept (%v)", err))
 	}
@@ -304,6 +322,9 @@ func (r *run) handOver(to store.AgentID) store.Change {
 func (r *run) failed(ctx context.Context, err error) store.Change {
 	var wrong plan.Diagnostics
 	switch cause := context.Cause(r.ctx); {
+	case r.spilled() != nil:
+		r.clean(build.Failed) // first: the store may need the room
+		return r.complete(build.Failed, cause.Error())
 	case errors.Is(cause, errDrained):
 		return r.giveBack(errDrained.Error())
 	case cause != nil, errors.Is(err, store.ErrFenced):

@@ -407,8 +407,8 @@ pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
 	f.sound()
 }
 
-// A step fills the disk of its agent: that step fails, the agent takes no other
-// build meanwhile, and goes on once the workspace is gone.
+// A step fills the disk of its agent, which takes no other build meanwhile. Before
+// nothing is left that build is ended, and the one beside it goes on.
 func TestTheDiskIsFull(t *testing.T) {
 	f := newFleet(t, `
 def _fill(ctx):
@@ -416,22 +416,41 @@ def _fill(ctx):
         head -c 100M /dev/zero >large
         echo filled
         until [ -e "$GO" ]; do sleep 0.05; done
-        cat /dev/zero >larger""")]
+        cat /dev/zero >larger || :
+        sleep 1000""")]
+def _beside(ctx):
+    return [step("beside", env = {"GO": ctx.params.go}, run = """
+        echo begun
+        until [ -e "$GO" ]; do sleep 0.05; done
+        head -c 1M /dev/zero >little""")]
 pipeline(name = "fill", params = {"go": param.string()}, impl = _fill)
+pipeline(name = "beside", params = {"go": param.string()}, impl = _beside)
 pipeline(name = "small", steps = [step("small", run = "echo small")])
 `)
 	small(t, filepath.Join(f.dir, "one"), 1024+64) // where 1 GiB is to be free
-	f.start("one", "--slots", "2")
+	one := f.start("one", "--slots", "3", "--keep-failed")
+	beside := f.ask("beside", map[string]string{"go": filepath.Join(f.dir, "over")})
+	f.await("it runs", func() bool { return f.wrote(beside.ID, "beside", 0) == "begun\n" })
 	b := f.ask("fill", map[string]string{"go": filepath.Join(f.dir, "go")})
 	f.await("it fills the disk", func() bool { return f.wrote(b.ID, "fill", 0) == "filled\n" })
 	next := f.ask("small", nil)
-	f.await("the agent says why it takes none", func() bool { return strings.Contains(f.first.log.String(), "the disk is full") })
+	f.await("the agent says why it takes none", func() bool { return strings.Contains(one.log.String(), "the disk is full") })
 	require.Equal(t, build.Queued, f.see(next.ID).State)
 	write(t, f.dir, "go", "")
 	b = f.ended(b.ID)
 	require.Equal(t, build.Failed, b.State)
-	require.Contains(t, f.wrote(b.ID, "fill", 0), "No space left on device")
+	require.Contains(t, b.Reason, "the disk of agent one is full: its workspace held ")
+	require.Equal(t, 1, b.Attempt)
+	require.Equal(t, "filled\n", strings.SplitAfter(f.wrote(b.ID, "fill", 0), "\n")[0])
 	require.Equal(t, build.Success, f.ended(next.ID).State)
+	work := filepath.Join(one.dir, "work", fmt.Sprintf("%s-1", b.ID))
+	f.await("its workspace is gone", func() bool { return !exists(work) })
+	require.NoDirExists(t, filepath.Join(one.dir, "kept", filepath.Base(work)))
+	require.Contains(t, one.log.String(), "workspace not kept")
+	require.Empty(t, living(work))
+	write(t, f.dir, "over", "")
+	beside = f.ended(beside.ID)
+	require.Equal(t, build.Success, beside.State, beside.Reason)
 	f.sound()
 }
 
