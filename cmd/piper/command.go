@@ -53,6 +53,7 @@ func commands() []entry {
 		{"project", "list, add and remove projects", (*app).projectCommand},
 		{"token", "list, make and revoke tokens", (*app).tokenCommand},
 		{"gc", "delete old builds now", (*app).gcCommand},
+		{"doctor", "look whether what runs builds here is in order", (*app).doctorCommand},
 		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
 		{"backup", "copy a store while it is used", (*app).backupCommand},
 		{"db", "make, update, check and fill a database that machines share", (*app).dbCommand},

@@ -38,16 +38,24 @@ func (a *app) ask(ctx context.Context, r *remote, do func(*client.Client) error)
 	if r.server == "" {
 		return a.askHere(ctx, r.store, r.make, do)
 	}
-	at, err := url.Parse(r.server)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return usagef("--server %q: want an address such as http://127.0.0.1:7700", r.server)
-	}
-	token, err := a.token(r)
+	c, err := a.client(r)
 	if err != nil {
 		return err
 	}
-	c := &client.Client{URL: strings.TrimSuffix(r.server, "/"), Token: token}
 	return do(c)
+}
+
+// client is how the server is asked that r names.
+func (a *app) client(r *remote) (*client.Client, error) {
+	at, err := url.Parse(r.server)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+		return nil, usagef("--server %q: want an address such as http://127.0.0.1:7700", r.server)
+	}
+	token, err := a.token(r)
+	if err != nil {
+		return nil, err
+	}
+	return &client.Client{URL: strings.TrimSuffix(r.server, "/"), Token: token}, nil
 }
 
 // token is what the server knows us by: that of the file, or of the settings.
@@ -73,9 +81,14 @@ func (a *app) askHere(ctx context.Context, where *place, make bool, do func(*cli
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	return do(a.served(s))
+}
+
+// served is how a store is asked that is open here.
+func (a *app) served(s store.Store) *client.Client {
 	server := &api.Server{Store: s, Version: piperVersion()}
 	me := store.Token{Name: cmp.Or(a.env("USER"), "you"), Role: store.Admin}
-	return do(client.InProcess(server.HandlerAs(me)))
+	return client.InProcess(server.HandlerAs(me))
 }
 
 // refusal is the exit code of what a server refused.
