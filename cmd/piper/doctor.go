@@ -393,7 +393,7 @@ func (d *doctor) server(ctx context.Context, c *client.Client) bool {
 	switch {
 	case errors.As(err, &p) && p.Status == http.StatusUnauthorized:
 		d.tell(fine("server", "%s answers", c.URL))
-		d.tell(broken("token", `--token-file names one; an agent writes its first to DIR/token, and "piper token add" makes others`, "the server lets us in with none: %s", cmp.Or(p.Detail, p.Title)))
+		d.tell(broken("token", `--token-file names one; an agent writes its first to DIR/token, and "piper token add" makes others`, "the server does not let us in: %s", cmp.Or(p.Detail, p.Title)))
 		return false
 	case errors.As(err, &p) && p.Status == http.StatusMisdirectedRequest:
 		d.tell(broken("server", `"piper agentd --host NAME" has it answer to a name`, "%s: %s", c.URL, cmp.Or(p.Detail, p.Title)))

@@ -62,7 +62,7 @@ Flags of every command:
 "piper help COMMAND" explains a command. Exit codes: 0 ok, 1 the build failed,
 2 the command line or the PIPER.star is at fault, 3 the machine is, 124 timed
 out, 129 hung up, 130 interrupted, 143 terminated. A check that finds something
-(test, lint, fmt --check, plan --diff --exit-code) exits with 1, too.
+(test, lint, doctor, fmt --check, plan --diff --exit-code) exits with 1, too.
 `)
 }
 
