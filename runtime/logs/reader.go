@@ -193,7 +193,7 @@ func (l *lines) find(ctx context.Context, s store.Logs) error {
 	}
 	seq, err := s.ChunkAt(ctx, l.key, line-1)
 	if err == nil {
-		l.key.Seq, l.lost = max(seq-1, 0), false
+		l.key.Seq, l.lost = max(seq-1, l.key.Seq), false
 	}
 	return err
 }

@@ -221,7 +221,8 @@ func doubtful(ctx context.Context, err error) error {
 	case strings.Contains(err.Error(), "does not exist"), strings.Contains(err.Error(), "is ambiguous"):
 		return err
 	case broken(err), errors.Is(err, errUnreachable), errors.Is(err, r.ErrQueryTimeout), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errors.As(err, new(r.RQLTimeoutError)), errors.As(err, new(r.RQLOpFailedError)), errors.As(err, new(r.RQLOpIndeterminateError)), errors.As(err, new(r.RQLAvailabilityError)):
+		errors.As(err, new(r.RQLTimeoutError)), errors.As(err, new(r.RQLOpFailedError)), errors.As(err, new(r.RQLOpIndeterminateError)), errors.As(err, new(r.RQLAvailabilityError)),
+		errors.As(err, new(r.RQLInternalError)): // which it calls a table without a quorum, now and then
 		if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", err, cause)
 		}
