@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,8 +18,16 @@ func groupsOf(p *plan.Plan, project string) []string {
 	if p.Concurrency == "" {
 		return nil
 	}
-	return []string{project + "/" + p.Concurrency}
+	key := project + "/" + p.Concurrency
+	if len(key) > longestKey {
+		sum := sha256.Sum256([]byte(key))
+		key = fmt.Sprintf("%s/%x", project, sum[:16])
+	}
+	return []string{key}
 }
+
+// longestKey is how long a key may be in every store: of RethinkDB 127 bytes.
+const longestKey = 120
 
 // acquire takes the groups of a build, in the order of their keys so that no two
 // builds wait for each other, and reports whether it has all of them now. Else it
