@@ -59,7 +59,7 @@ func helper(mode string, args []string) int {
 	case "unkillable": // DIR PROGRAM: run a step that leaves a process behind which nobody can kill, and another step
 		return unkillable(args[0], args[1])
 	case "root": // DIR: be root altogether, and stay
-		if err := unix.Setresuid(0, 0, 0); err != nil {
+		if err := syscall.Setreuid(0, 0); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
