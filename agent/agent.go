@@ -264,6 +264,9 @@ func (a *Agent) every(ctx context.Context, what string, pause time.Duration, do 
 
 // sleep waits, and reports whether ctx was not done before.
 func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -297,7 +297,7 @@ func scenarioOf(seed uint64) scenario {
 func TestSimulation(t *testing.T) {
 	first, last := uint64(1), uint64(*seeds)
 	if testing.Short() {
-		last /= 10
+		last = min(last, 15)
 	}
 	if *oneSeed > 0 {
 		first, last = *oneSeed, *oneSeed
@@ -315,7 +315,11 @@ func TestSimulation(t *testing.T) {
 }
 
 func TestSimulationWithTheRealRecord(t *testing.T) {
-	for seed := range uint64(max(10, *seeds/10)) {
+	worlds := uint64(max(10, *seeds/10))
+	if testing.Short() {
+		worlds = 10
+	}
+	for seed := range worlds {
 		s := scenarioOf(seed)
 		s.record = true
 		wrong, told := play(t, s)
