@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -20,6 +21,7 @@ import (
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/facts"
 	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/record"
 	"github.com/piper-build/piper/runtime/runner"
@@ -146,7 +148,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	// One child always waits for the next file. It ends with this process.
 	src.evaluate = func(ctx context.Context, r starlark.Request) (starlark.Result, error) {
 		defer d.isolated.Prepare(src.limits)
-		return d.isolated.Evaluate(ctx, r)
+		began := time.Now()
+		result, err := d.isolated.Evaluate(ctx, r)
+		return result, paused(err, time.Since(began), src.limits.Time)
 	}
 	d.isolated.Prepare(src.limits)
 
@@ -207,6 +211,20 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 	}
 	return err
+}
+
+// paused is err, unless that blames a file for being slow, and so much more time
+// than its limit went by that this machine, or all of its piper, was stopped
+// meanwhile: then it is nobody's fault, and to be tried again.
+func paused(err error, took, limit time.Duration) error {
+	var wrong plan.Diagnostics
+	if took < cmp.Or(limit, 5*time.Second)+2*time.Second || !errors.As(err, &wrong) {
+		return err
+	}
+	if !slices.ContainsFunc(wrong, func(d plan.Diagnostic) bool { return d.Code == "too-slow" }) {
+		return err
+	}
+	return fmt.Errorf("evaluation was held up for %s by something else", took.Round(time.Second))
 }
 
 // operatorFault is what is wrong with agent.yaml.

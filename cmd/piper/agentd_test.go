@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
+	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -160,4 +162,16 @@ func TestAnUnknownHostSaysWhoGivesNames(t *testing.T) {
 	a := &app{stderr: &stderr}
 	a.printProblem(&api.Problem{Status: http.StatusMisdirectedRequest, Detail: `this server is not called "ci"`})
 	require.Equal(t, "piper: this server is not called \"ci\"\nhint: \"piper agentd --host NAME\" has the server answer to a name\n", stderr.String())
+}
+
+func TestAPauseIsNoFaultOfTheFile(t *testing.T) {
+	slow := plan.Diagnostics{{Code: "too-slow", Message: "evaluation takes longer than 5s"}}
+	other := plan.Diagnostics{{Code: "unknown-step", Message: "no"}}
+	require.NoError(t, paused(nil, time.Minute, 0))
+	require.Equal(t, error(slow), paused(slow, 5500*time.Millisecond, 0))
+	require.Equal(t, error(slow), paused(slow, 11*time.Second, 10*time.Second))
+	require.Equal(t, error(other), paused(other, time.Minute, 0))
+	err := paused(slow, 9*time.Second, 0)
+	require.EqualError(t, err, "evaluation was held up for 9s by something else")
+	require.False(t, errors.As(err, new(plan.Diagnostics)), "it is tried again")
 }

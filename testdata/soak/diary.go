@@ -103,10 +103,11 @@ func (f *fleet) judgeDiary(rescue, result func(format string, args ...any)) (res
 }
 
 // excused reports whether something was done to an agent that others may take for
-// its death.
+// its death. One that is stopped amid a write to a file holds up all who share it.
 func (f *fleet) excused(name string, at time.Time) bool {
 	return slices.ContainsFunc(f.deeds, func(d deed) bool {
 		begin := d.begin.Truncate(time.Millisecond) // as diaries do
-		return d.fatal && d.agent.name == name && !at.Before(begin) && at.Before(d.end.Add(3*f.lease))
+		held := f.database == nil && d.name == stopped
+		return d.fatal && (d.agent.name == name || held) && !at.Before(begin) && at.Before(d.end.Add(3*f.lease))
 	})
 }

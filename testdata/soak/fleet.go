@@ -110,13 +110,15 @@ type deed struct {
 	begin, end time.Time
 }
 
+const stopped = "agent stopped past its lease"
+
 // agentHarms are those that any store's agents suffer.
 var agentHarms = []harm{
 	{name: "agent killed", often: 4, fatal: true, do: func(v victim) {
 		v.signal(syscall.SIGKILL)
 		v.sleep(v.while)
 	}},
-	{name: "agent stopped past its lease", often: 2, fatal: true, do: func(v victim) {
+	{name: stopped, often: 2, fatal: true, do: func(v victim) {
 		v.signal(syscall.SIGSTOP)
 		v.sleep(v.lease * 3 / 2)
 	}},
