@@ -16,8 +16,9 @@ const (
 	leastShare = 20 // one in so many bytes
 )
 
-// least is what is to be free of so much.
-func least(total uint64) uint64 { return max(leastFree, total/leastShare) }
+// LeastFree is what has to be free of a file system of so many bytes, or no build
+// is claimed.
+func LeastFree(total uint64) uint64 { return max(leastFree, total/leastShare) }
 
 // diskFree asks the operating system.
 func diskFree(dir string) (free, total uint64, err error) {
@@ -35,7 +36,7 @@ func (a *Agent) full() string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case free < least(total):
+	case free < LeastFree(total):
 		return fmt.Sprintf("the disk is full: %d of %d MiB are free", free>>20, total>>20)
 	}
 	return ""

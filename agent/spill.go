@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What a build holds at most that nobody blames for a full disk: this, or one in
-// so many bytes of it. And how long the workspaces are looked at.
+// What a build may hold and is not to blame for a full disk: this, or one in so
+// many bytes of it if that is more. And how long the workspaces are looked at.
 const (
 	blameless      = 64 << 20
 	blamelessShare = 100
@@ -58,7 +58,7 @@ type guard struct {
 
 func (g *guard) watch(ctx context.Context) {
 	free, total, err := g.Free(g.Dir)
-	if err != nil || free >= least(total)/2 { // who claims says what is wrong
+	if err != nil || free >= LeastFree(total)/2 { // who claims says what is wrong
 		g.since, g.told = time.Time{}, false
 		return
 	}
@@ -71,7 +71,7 @@ func (g *guard) watch(ctx context.Context) {
 	r, held := g.largest(ctx)
 	switch {
 	case ctx.Err() != nil:
-	case r != nil && held >= min(blameless, total/blamelessShare):
+	case r != nil && held >= max(blameless, total/blamelessShare):
 		why := &spill{g.Name, held}
 		r.log.Warn("build is ended", "why", why)
 		r.kill(why)

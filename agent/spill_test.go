@@ -87,8 +87,8 @@ func TestWhoFillsTheDiskIsEnded(t *testing.T) {
 		"there is room":                {50 * gib, 20 * gib, 26 * gib, gib, "", true},
 		"the largest":                  {0, 40 * gib, 58 * gib, gib, "y", true},
 		"and the next":                 {97 * gib, 1200 * mib, 1500 * mib, mib, "yx", true},
-		"but nobody who holds nothing": {99 * gib, 63 * mib, 800 * mib, mib, "y", false},
-		"nor for what others do":       {99 * gib, mib, mib, 63 * mib, "", false},
+		"but nobody who holds nothing": {97 * gib, 900 * mib, 1500 * mib, mib, "y", false},
+		"nor for what others do":       {99 * gib, mib, mib, 900 * mib, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/agent/operator"
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
@@ -259,14 +260,8 @@ func (d *doctor) directory(given bool) {
 	d.operator(filepath.Join(d.dir, "agent.yaml"))
 }
 
-// The bounds below which an agent claims nothing, as in package agent.
-const (
-	leastFree  = 1 << 30
-	leastShare = 20 // one in so many bytes
-)
-
 func diskFinding(free, total uint64) finding {
-	if free < leastFree || free < total/leastShare {
+	if free < agent.LeastFree(total) {
 		return broken("disk", "free some, or give --data-dir a file system of its own", "no build is claimed: %d of %d MiB are free", free>>20, total>>20)
 	}
 	return fine("disk", "%d of %d MiB are free", free>>20, total>>20)

@@ -28,7 +28,7 @@ type Memory struct {
 	agents   map[AgentID]Agent
 	projects map[string]Project
 	tokens   map[string]Token // by hash
-	watchers map[chan build.ID]bool
+	hints    Hints
 }
 
 // A stream is what one attempt of a build tells.
@@ -48,7 +48,6 @@ func NewMemory() *Memory {
 		agents:   map[AgentID]Agent{},
 		projects: map[string]Project{},
 		tokens:   map[string]Token{},
-		watchers: map[chan build.ID]bool{},
 	}
 }
 
@@ -100,17 +99,7 @@ func (m *Memory) Enqueue(ctx context.Context, b Build) (Build, error) {
 // put keeps b and tells of it.
 func (m *Memory) put(b Build) {
 	m.builds[b.ID] = b
-	m.tell(b.ID)
-}
-
-// tell hints at a build.
-func (m *Memory) tell(id build.ID) {
-	for c := range m.watchers {
-		select {
-		case c <- id:
-		default: // it is a hint; whoever is that slow will look at everything anyway
-		}
-	}
+	m.hints.Tell(b.ID)
 }
 
 // Build implements Builds.
@@ -233,18 +222,11 @@ func (m *Memory) Unsettled(ctx context.Context, limit int) ([]Build, error) {
 
 // Watch implements Builds.
 func (m *Memory) Watch(ctx context.Context, _ AgentID) (<-chan build.ID, error) {
-	if err := m.lock(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer m.mu.Unlock()
-	c := make(chan build.ID, 64)
-	m.watchers[c] = true
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watchers, c)
-		close(c)
-	})
+	c := m.hints.Listen()
+	context.AfterFunc(ctx, func() { m.hints.Drop(c) })
 	return c, nil
 }
 
@@ -288,7 +270,7 @@ func (m *Memory) AppendEvents(ctx context.Context, key EventKey, events []build.
 		m.events[s] = map[int64][]build.Event{}
 	}
 	m.events[s][key.Seq] = slices.Clone(events)
-	m.tell(key.Build)
+	m.hints.Tell(key.Build)
 	return nil
 }
 
@@ -325,7 +307,7 @@ func (m *Memory) AppendChunks(ctx context.Context, chunks []Chunk) error {
 	for _, c := range chunks {
 		c.Data, c.Times = bytes.Clone(c.Data), slices.Clone(c.Times)
 		m.chunks[c.Key] = c
-		m.tell(c.Key.Build)
+		m.hints.Tell(c.Key.Build)
 	}
 	return nil
 }

@@ -25,12 +25,10 @@ type watches struct {
 
 // A watch hands the hints of one feed to all who listen.
 type watch struct {
+	store.Hints
 	of   store.AgentID
 	life context.Context
 	stop func()
-
-	mu        sync.Mutex
-	listeners map[chan build.ID]bool
 }
 
 // Watch implements store.Builds. There is a feed while somebody listens.
@@ -41,8 +39,8 @@ func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, e
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
 	w := s.watches.of[of]
-	if w == nil {
-		w = &watch{of: of, listeners: map[chan build.ID]bool{}}
+	if w == nil || w.life.Err() != nil {
+		w = &watch{of: of}
 		w.life, w.stop = context.WithCancel(s.life)
 		if s.watches.of == nil {
 			s.watches.of = map[store.AgentID]*watch{}
@@ -50,10 +48,7 @@ func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, e
 		s.watches.of[of] = w
 		s.done.Go(func() { s.feed(w) })
 	}
-	c := make(chan build.ID, 64)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.listeners[c] = true
+	c := w.Listen()
 	context.AfterFunc(ctx, func() { s.leave(w, c) })
 	return c, nil
 }
@@ -62,32 +57,9 @@ func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, e
 func (s *Store) leave(w *watch, c chan build.ID) {
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
-	if w.drop(c) == 0 && s.watches.of[w.of] == w {
+	if w.Drop(c) == 0 && s.watches.of[w.of] == w {
 		delete(s.watches.of, w.of)
 		w.stop()
-	}
-}
-
-// drop forgets a listener, and says how many are left.
-func (w *watch) drop(c chan build.ID) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.listeners[c] {
-		delete(w.listeners, c)
-		close(c)
-	}
-	return len(w.listeners)
-}
-
-// tell hints at a build; "" is any. One who is slow misses hints.
-func (w *watch) tell(id build.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.listeners {
-		select {
-		case c <- id:
-		default:
-		}
 	}
 }
 
@@ -99,18 +71,13 @@ func (s *Store) feed(w *watch) {
 	defer w.stop()
 	for w.life.Err() == nil {
 		s.follow(l, w)
-		w.tell("")
+		w.Tell("")
 		select {
 		case <-w.life.Done():
 		case <-time.After(feedAgain):
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.listeners {
-		delete(w.listeners, c)
-		close(c)
-	}
+	w.Close()
 }
 
 // follow is one feed, until it breaks.
@@ -130,7 +97,7 @@ func (s *Store) follow(l *link, w *watch) {
 		if err != nil {
 			return
 		}
-		w.tell("") // of what was before the feed
+		w.Tell("") // of what was before the feed
 		for {
 			doc, ok := cursor.NextResponse()
 			if !ok {
@@ -138,7 +105,7 @@ func (s *Store) follow(l *link, w *watch) {
 			}
 			var id build.ID
 			if json.Unmarshal(doc, &id) == nil {
-				w.tell(id)
+				w.Tell(id)
 			}
 		}
 	}()

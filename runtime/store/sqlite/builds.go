@@ -40,7 +40,7 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error)
 	if err != nil {
 		return store.Build{}, err
 	}
-	s.watch.tell(b.ID)
+	s.watch.Tell(b.ID)
 	return made, nil
 }
 
@@ -84,7 +84,7 @@ func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.
 		return made, put(ctx, tx, made.after)
 	})
 	if made.differs {
-		s.watch.tell(id)
+		s.watch.Tell(id)
 	}
 	return made.after, err
 }

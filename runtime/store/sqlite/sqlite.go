@@ -117,7 +117,7 @@ func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 	reads.SetMaxOpenConns(5) // one watches
 	reads.SetMaxIdleConns(5)
 
-	s = &Store{path: path, dir: filepath.Join(filepath.Dir(path), "logs"), reads: &reader{DB: reads, prepared: map[string]*sql.Stmt{}}, watch: newWatch()}
+	s = &Store{path: path, dir: filepath.Join(filepath.Dir(path), "logs"), reads: &reader{DB: reads, prepared: map[string]*sql.Stmt{}}, watch: &watch{}}
 	s.logs = newFiles(s.dir, !o.Relaxed)
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.writes = &writer{db: db, conn: conn, prepared: map[string]*sql.Stmt{}, requests: make(chan *request), over: make(chan struct{})}

@@ -18,24 +18,18 @@ const look = 250 * time.Millisecond
 // A watch hints at builds that were changed: at once for this process, and
 // within look for others.
 type watch struct {
-	mu        sync.Mutex
-	listeners map[chan build.ID]bool
-	looking   bool // at the file
+	store.Hints
+	mu      sync.Mutex
+	looking bool // at the file
 }
-
-func newWatch() *watch { return &watch{listeners: map[chan build.ID]bool{}} }
 
 // Watch implements store.Builds.
 func (s *Store) Watch(ctx context.Context, _ store.AgentID) (<-chan build.ID, error) {
 	if err := s.lookOut(ctx); err != nil {
 		return nil, fmt.Errorf("watch builds: %w", err)
 	}
-	w := s.watch
-	c := make(chan build.ID, 64)
-	w.mu.Lock()
-	w.listeners[c] = true
-	w.mu.Unlock()
-	context.AfterFunc(ctx, func() { w.drop(c) })
+	c := s.watch.Listen()
+	context.AfterFunc(ctx, func() { s.watch.Drop(c) })
 	return c, nil
 }
 
@@ -62,31 +56,10 @@ func (s *Store) lookOut(ctx context.Context) error {
 	return nil
 }
 
-func (w *watch) drop(c chan build.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.listeners[c] {
-		delete(w.listeners, c)
-		close(c)
-	}
-}
-
-// tell hints at a build; "" is any. One who is slow misses hints.
-func (w *watch) tell(id build.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.listeners {
-		select {
-		case c <- id:
-		default:
-		}
-	}
-}
-
 // run watches the file until ctx ends. conn is for it alone, as data_version is
 // of a connection; last is what it was before.
 func (w *watch) run(ctx context.Context, conn *sql.Conn, last int64) {
-	defer w.dropAll()
+	defer w.end()
 	defer conn.Close()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -101,20 +74,18 @@ func (w *watch) run(ctx context.Context, conn *sql.Conn, last int64) {
 			return // hints end; whoever listens polls
 		}
 		if version != last {
-			w.tell("")
+			w.Tell("")
 		}
 		last = version
 	}
 }
 
-func (w *watch) dropAll() {
+// end ends hints, until somebody watches again.
+func (w *watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.looking = false
-	for c := range w.listeners {
-		delete(w.listeners, c)
-		close(c)
-	}
+	w.Close()
 }
 
 // dataVersion is a number that differs once another connection wrote.
