@@ -48,15 +48,19 @@ func GuardMain() int {
 		return 1
 	}
 	io.Copy(io.Discard, os.Stdin)
-	deadline := time.Now().Add(20 * time.Second)
-	for clean := 0; clean < 2 && time.Now().Before(deadline); {
+	began := time.Now()
+	for clean := 0; clean < cleanLooks && time.Since(began) < 20*time.Second; {
 		all, err := processes()
 		if err != nil {
 			return 1
 		}
 		left := leftovers(all, l, session)
+		others := left
+		if time.Since(began) < guardTime { // it knows of what we do not
+			others = slices.DeleteFunc(slices.Clone(left), isGuard)
+		}
 		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
-			for _, p := range left {
+			for _, p := range others {
 				signalProc(p, sig)
 			}
 		}
@@ -68,10 +72,11 @@ func GuardMain() int {
 			}
 		}
 		clean++
+		pause := betweenLooks
 		if len(left) > 0 {
-			clean = 0
-			time.Sleep(time.Millisecond)
+			clean, pause = 0, time.Millisecond
 		}
+		time.Sleep(pause)
 	}
 	return 0
 }
@@ -124,6 +129,24 @@ func bears(env []byte, entries ...string) bool {
 		}
 	}
 	return false
+}
+
+// A process that is about to become another program bears no mark for a moment, so
+// a guard looks more than once whether nothing is left.
+const (
+	cleanLooks   = 4
+	betweenLooks = 10 * time.Millisecond
+)
+
+// guardTime is how long a guard of somebody else is left to its work, when that
+// somebody is gone and all that was his is killed. Any process may look like one,
+// so it is not long.
+const guardTime = 2 * time.Second
+
+// isGuard reports whether a process looks like a guard.
+func isGuard(p proc) bool {
+	argv := bytes.Split(commandLine(p.pid), []byte{0})
+	return len(argv) > 2 && (string(argv[1]) == guardArg || string(argv[2]) == sleeping)
 }
 
 // sleeping is the script of a shell that becomes a guard when its input is at

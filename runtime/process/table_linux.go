@@ -75,12 +75,19 @@ func readProc(pid int) (proc, bool) {
 
 // environ returns the environment that a process was started with, or nothing
 // when it may not be read.
-func environ(pid int) []byte {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+func environ(pid int) []byte { return procFile(pid, "environ") }
+
+// commandLine returns the arguments of a process, each ended by a zero byte.
+func commandLine(pid int) []byte { return procFile(pid, "cmdline") }
+
+// procFile reads a file that the system keeps about a process; nil when it may not
+// be read, or is gone.
+func procFile(pid int, name string) []byte {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + name)
 	if err != nil {
 		return nil
 	}
-	return env
+	return data
 }
 
 // unsettled reports whether p is about to end or to become another program.

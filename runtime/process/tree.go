@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -116,11 +117,19 @@ func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) 
 	k.sweeping.Lock()
 	defer k.sweeping.Unlock()
 	killed := map[int]uint64{}
-	deadline := time.Now().Add(patience)
+	began := time.Now()
+	deadline := began.Add(patience)
 	for pause := 200 * time.Microsecond; len(found) > 0; pause = min(2*pause, 20*time.Millisecond) {
 		// What is stopped cannot fork, so a tree that grows as fast as it is
 		// killed is caught by the first signal and ended by the second.
 		grouped := false
+		if time.Since(began) < guardTime {
+			// A guard that is killed first, or stopped, would not go on if this
+			// process ended now.
+			if others := slices.DeleteFunc(slices.Clone(found), isGuard); len(others) > 0 {
+				found = others
+			}
+		}
 		for _, p := range found {
 			if p.pgid == t.leader && !grouped {
 				grouped = unix.Kill(-p.pgid, unix.SIGKILL) == nil // all at once, so forking does not help
