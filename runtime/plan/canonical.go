@@ -197,7 +197,7 @@ func (e *encoder) step(s *Step) {
 
 func (e *encoder) service(s *Service) {
 	e.open()
-	if r := s.Ready; r.Script != "" || len(r.Argv) > 0 || r.Port != 0 || r.Log != "" {
+	if r := s.Ready; !r.IsZero() {
 		e.key("ready")
 		e.open()
 		list(e, "argv", r.Argv, func(e *encoder, t *Text) { e.text(*t) })

@@ -139,6 +139,11 @@ type Ready struct {
 	Log    string `json:"log,omitempty"`    // a regular expression that a line of its output matches
 }
 
+// IsZero tells whether nothing is waited for; an empty argv is none.
+func (r Ready) IsZero() bool {
+	return r.Script == "" && len(r.Argv) == 0 && r.Port == 0 && r.Log == ""
+}
+
 // A Retry says when a step that failed is tried again.
 type Retry struct {
 	Attempts int      `json:"attempts"`          // in all, 1 to 100
