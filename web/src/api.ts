@@ -1,0 +1,69 @@
+// The one door to the server.
+
+import {query, type Query} from "./route"
+
+// A Problem is an answer that says no (RFC 9457), or none at all.
+export class Problem extends Error {
+  status: number // 0: nobody answered
+  type: string
+  errors: {field: string; message: string; hint?: string}[]
+
+  constructor(status: number, body: {type?: string; title?: string; detail?: string; errors?: Problem["errors"]; diagnostics?: {message: string}[]}) {
+    super(body.detail || body.errors?.map(e => `${e.field} ${e.message}${e.hint ? ` (${e.hint})` : ""}`).join("; ") || body.diagnostics?.[0]?.message || body.title || `the server answered ${status}`)
+    this.status = status
+    this.type = (body.type ?? "").replace("urn:piper:problem:", "")
+    this.errors = body.errors ?? []
+  }
+
+  // passing tells whether to ask again may help.
+  get passing(): boolean {
+    return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504
+  }
+}
+
+let unauthorized = () => {}
+
+// onUnauthorized is told when the server does not know who asks.
+export function onUnauthorized(f: () => void) {
+  unauthorized = f
+}
+
+// path joins segments, each escaped, and a query.
+export function path(segments: (string | number)[], values: Query = {}): string {
+  return "/v1/" + segments.map(s => encodeURIComponent(String(s))).join("/") + query(values)
+}
+
+export async function send(method: string, url: string, init: RequestInit = {}): Promise<Response> {
+  let answer: Response
+  try {
+    answer = await fetch(url, {method, credentials: "same-origin", ...init})
+  } catch (err) {
+    if (init.signal?.aborted) throw err
+    throw new Problem(0, {detail: "the server does not answer"})
+  }
+  if (answer.ok) return answer
+  const body = await answer.json().catch(() => ({}))
+  if (answer.status === 401) unauthorized()
+  throw new Problem(answer.status, body)
+}
+
+export async function get<T>(url: string, signal?: AbortSignal): Promise<T> {
+  return (await send("GET", url, signal ? {signal} : {})).json()
+}
+
+// page gets one page of a list, and where the next begins.
+export async function page<T>(url: string): Promise<{items: T[]; next: string}> {
+  const answer = await send("GET", url)
+  return {items: await answer.json(), next: answer.headers.get("X-Next-Cursor") ?? ""}
+}
+
+export async function post<T>(url: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const init: RequestInit = body === undefined ? {headers} : {headers: {"Content-Type": "application/json", ...headers}, body: JSON.stringify(body)}
+  const answer = await send("POST", url, init)
+  return answer.status === 204 ? (undefined as T) : answer.json()
+}
+
+// key is an Idempotency-Key: whoever asks twice with it gets one build.
+export function key(): Record<string, string> {
+  return {"Idempotency-Key": Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("")}
+}

@@ -1,0 +1,126 @@
+import {render} from "preact"
+import {useEffect} from "preact/hooks"
+import {send} from "./api"
+import {Link} from "./parts/link"
+import {Notices} from "./parts/notice"
+import type {Route} from "./route"
+import {go, loadSession, route, session, start} from "./state"
+import {contact, watchVisibility} from "./stream"
+import {AgentsView} from "./views/agents"
+import {BuildView} from "./views/build"
+import {BuildsView} from "./views/builds"
+import {Keys} from "./views/keys"
+import {LogView} from "./log/view"
+import {ProjectView} from "./views/project"
+import {ProjectsView} from "./views/projects"
+import {SearchView} from "./views/search"
+import {SignInView} from "./views/signin"
+
+function View({at}: {at: Route}) {
+  switch (at.view) {
+    case "builds":
+      return <BuildsView {...at} />
+    case "build":
+      return <BuildView key={at.build} {...at} />
+    case "log":
+      return <LogView key={`${at.build} ${at.step}`} {...at} />
+    case "projects":
+      return <ProjectsView />
+    case "project":
+      return <ProjectView key={at.project} {...at} />
+    case "agents":
+      return <AgentsView {...at} />
+    case "search":
+      return <SearchView {...at} />
+    case "signin":
+      return <SignInView {...at} />
+    case "unknown":
+      return (
+        <main class="narrow">
+          <h1>There is nothing here</h1>
+          <p>
+            The page knows no <code>{at.path}</code>. <Link to={{view: "builds"}}>All builds</Link>
+          </p>
+        </main>
+      )
+  }
+}
+
+const places: [string, Route][] = [
+  ["Builds", {view: "builds"}],
+  ["Projects", {view: "projects"}],
+  ["Agents", {view: "agents"}],
+  ["Search", {view: "search"}],
+]
+
+function Frame() {
+  const at = route.value
+  const who = session.value
+  useEffect(() => {
+    // Somebody who listens rather than looks is told where he is.
+    document.querySelector<HTMLElement>("main h1")?.focus()
+  }, [at.view, "build" in at ? at.build : ""])
+  if (at.view === "signin") return <SignInView {...at} />
+  if (!who) {
+    return contact.value === "lost" ? (
+      <main class="narrow">
+        <p class="trouble" role="alert">
+          The server does not answer. Trying again…
+        </p>
+      </main>
+    ) : null
+  }
+  const home = at.view === "build" || at.view === "log" ? "builds" : at.view === "project" ? "projects" : at.view
+  return (
+    <>
+      <a class="skip" href="#main" onClick={e => (e.preventDefault(), document.querySelector<HTMLElement>("main")?.focus())}>
+        Skip to the content
+      </a>
+      <header class="top">
+        <Link to={{view: "builds"}} class="brand">
+          Piper
+        </Link>
+        <nav aria-label="Main">
+          {places.map(([name, to]) => (
+            <Link to={to} current={to.view === home ? "page" : undefined}>
+              {name}
+            </Link>
+          ))}
+        </nav>
+        <span class="grow" />
+        <span role="status">{contact.value === "lost" && <span class="chip lost">reconnecting…</span>}</span>
+        <span class="who" title={`This token may ${who.role}`}>
+          {who.name}
+        </span>
+        <button class="plain" onClick={signOut}>
+          Sign out
+        </button>
+      </header>
+      <View at={at} />
+      <Notices />
+      <Keys />
+    </>
+  )
+}
+
+async function signOut() {
+  await send("DELETE", "/v1/session")
+  session.value = null
+  go({view: "signin"})
+}
+
+// know finds out who is signed in, and asks until somebody answers.
+async function know() {
+  try {
+    await loadSession()
+    if (contact.value === "lost") contact.value = "none"
+  } catch {
+    contact.value = "lost"
+    setTimeout(know, 2000)
+  }
+}
+
+start()
+watchVisibility()
+render(<Frame />, document.getElementById("app")!)
+if (route.value.view !== "signin") void know()

@@ -1,0 +1,64 @@
+import {useEffect, useState} from "preact/hooks"
+import {Problem} from "../api"
+import {follow, type Message} from "../stream"
+
+export interface Loaded<T> {
+  value: T | undefined
+  problem: Problem | undefined
+  set: (f: (value: T) => T) => void
+  reload: () => void
+}
+
+// useLoad loads something, and again when what happened may have been missed. When
+// the server does not answer it asks until it does; what is there stays.
+export function useLoad<T>(load: () => Promise<T>, deps: unknown[], topics: string[] = [], hear: (m: Message, loaded: Loaded<T>) => void = () => {}): Loaded<T> {
+  const [value, setValue] = useState<T>()
+  const [problem, setProblem] = useState<Problem>()
+  const [loader] = useState(() => ({run: 0, timer: 0 as unknown as ReturnType<typeof setTimeout>, load, hear}))
+  loader.load = load
+  loader.hear = hear
+  const set = (f: (value: T) => T) => setValue(old => (old === undefined ? old : f(old)))
+  const reload = async () => {
+    const run = ++loader.run
+    clearTimeout(loader.timer)
+    try {
+      const got = await loader.load()
+      if (run !== loader.run) return
+      setValue(() => got)
+      setProblem(undefined)
+    } catch (err) {
+      if (run !== loader.run) return
+      const why = err instanceof Problem ? err : new Problem(0, {detail: String(err)})
+      setProblem(why)
+      if (why.passing) loader.timer = setTimeout(reload, 2000)
+    }
+  }
+  const loaded: Loaded<T> = {value, problem, set, reload}
+  const topic = topics.join(",")
+  useEffect(() => {
+    void reload()
+    const leave =
+      topics.length === 0
+        ? () => {}
+        : follow(topics, m => {
+            if (m.kind === "open" || m.kind === "reset") void reload()
+            else loader.hear(m, {...loaded, set, reload})
+          })
+    return () => {
+      loader.run++
+      clearTimeout(loader.timer)
+      leave()
+    }
+  }, [...deps, topic])
+  return loaded
+}
+
+// Trouble says what keeps something from being shown.
+export function Trouble({problem, what}: {problem: Problem | undefined; what: string}) {
+  if (!problem) return null
+  return (
+    <p class="trouble" role="alert">
+      {problem.passing ? `${what}: ${problem.message}. Trying again…` : `${what}: ${problem.message}`}
+    </p>
+  )
+}

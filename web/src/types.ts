@@ -1,0 +1,282 @@
+// The shapes of api/openapi.yaml, as far as the page reads them.
+
+export type BuildState = "queued" | "running" | "success" | "failed" | "cancelled" | "timed_out" | "lost" | "rejected"
+export type StepState = "pending" | "waiting" | "running" | "success" | "failed" | "cancelled" | "timed_out" | "skipped"
+export type Role = "read" | "trigger" | "admin"
+
+export interface Session {
+  name: string
+  role: Role
+  projects?: string[]
+  expires?: string
+}
+
+export interface Progress {
+  total: number
+  running: number
+  done: number
+  failed: number
+  skipped: number
+}
+
+export interface Cause {
+  kind: string
+  build?: string
+  number?: number // of that build
+  node?: string
+  by?: string
+  trust?: string
+}
+
+export interface Diagnostic {
+  file?: string
+  line?: number
+  column?: number
+  severity: string
+  code: string
+  message: string
+  hint?: string
+  excerpt?: string
+}
+
+export interface Build {
+  id: string
+  number: number
+  project: string
+  pipeline?: string
+  environment?: string
+  state: BuildState
+  reason?: string
+  commit?: string
+  ref?: string
+  patch?: string
+  params?: Record<string, unknown>
+  plan_digest?: string
+  parent?: string
+  cause: Cause
+  agent?: {id: string; name?: string}
+  attempt?: number
+  fence?: number
+  priority?: number
+  progress: Progress
+  created?: string
+  started?: string
+  ended?: string
+  cancel?: {by?: string; reason?: string; force?: boolean}
+  usual_ms?: number
+  rev: number
+  // Of one build, not in a list.
+  steps?: Step[]
+  triggered?: Triggered[]
+  approvals?: Approval[]
+  diagnostics?: Diagnostic[]
+}
+
+export interface Step {
+  name: string
+  state: StepState
+  attempt?: number
+  started?: string
+  ready?: string
+  ended?: string
+  not_before?: string
+  exit?: number
+  signal?: string
+  reason?: string
+  infra?: boolean
+  allowed?: boolean
+  outputs?: Record<string, string>
+  child?: string
+  by?: string
+  why?: string
+}
+
+export interface Triggered {
+  node: string
+  id: string
+  number?: number
+  project: string
+  pipeline?: string
+  state?: BuildState
+  wait?: boolean
+}
+
+export interface Approval {
+  node: string
+  state: "waiting" | "approved" | "refused"
+  prompt?: string
+  by?: string
+  reason?: string
+  at?: string
+}
+
+export interface BuildEvent {
+  build: string
+  fence: number
+  seq: number
+  time: string
+  kind: string
+  node?: string
+  attempt?: number
+  state?: string
+  exit?: number
+  signal?: string
+  reason?: string
+  infra?: boolean
+  child?: string
+  by?: string
+}
+
+export interface Line {
+  number: number
+  time?: string
+  text: string
+  offset?: number // where in the line this part begins, in bytes
+  partial?: boolean // more of it is to come
+  cut?: number // bytes that were left out here
+}
+
+export interface Log {
+  step: string
+  attempt: number
+  fence: number
+  total: number
+  bytes: number
+  next: number
+  ended: boolean
+  lines: Line[]
+}
+
+// LogGrew is the stream's event "log".
+export interface LogGrew {
+  build: string
+  step: string
+  attempt: number
+  fence: number
+  total: number
+  bytes: number
+  ended: boolean
+}
+
+export interface Match extends Line {
+  step: string
+  attempt: number
+  spans: [number, number][] // of text
+  before?: Line[]
+  after?: Line[]
+}
+
+export interface Found {
+  lines: number
+  matches: number
+  hits: Match[]
+}
+
+// FoundEverywhere is the answer to a search over all builds.
+export interface FoundEverywhere {
+  builds: number
+  lines: number
+  matches: number
+  hits: (Match & {build: string; number: number; project: string; pipeline?: string})[]
+}
+
+export interface BuildRef {
+  id: string
+  number: number
+  project: string
+  pipeline?: string
+}
+
+export interface Agent {
+  id: string
+  name: string
+  host: string
+  version: string
+  started?: string
+  seen?: string
+  slots: number
+  free: number
+  draining?: boolean
+  labels?: Record<string, string>
+  facts?: Record<string, string>
+  running: BuildRef[]
+}
+
+export interface Project {
+  name: string
+  repo: string
+  ref?: string
+  zone?: string
+  rev: number
+  created?: string
+}
+
+export interface Param {
+  name: string
+  type: "string" | "int" | "bool" | "enum" | "list"
+  doc?: string
+  default?: unknown
+  required?: boolean
+  pattern?: string
+  choices?: string[]
+}
+
+export interface Pipeline {
+  name: string
+  doc?: string
+  params?: Param[]
+  on?: {kind: string; branches?: string[]; tags?: string[]; schedule?: string; pipeline?: string; project?: string; name?: string}[]
+}
+
+export interface Pipelines {
+  project: string
+  commit: string
+  pipelines: Pipeline[] | null
+  environments?: {name: string}[]
+}
+
+export interface Candidate {
+  id: string
+  name: string
+  eligible: boolean
+  free: number
+  reasons?: string[]
+  checks?: {wanted: string; met: boolean; found?: string; reason?: string; hint?: string}[]
+}
+
+export interface Why {
+  state: BuildState
+  summary: string
+  queue?: string[]
+  agents?: Candidate[]
+  nearest?: string
+  step?: string
+  steps?: Step[]
+}
+
+export interface PlanNode {
+  name: string
+  needs?: string[]
+  group?: string
+  pos?: {file: string; line: number}
+  run_on?: string
+  allow_failure?: string
+  step?: {doc?: string; script?: string; argv?: unknown[]; dir?: string; service?: unknown; services?: string[]; timeout?: unknown}
+  trigger?: {project?: string; pipeline: string; wait?: boolean}
+  approve?: {prompt?: string}
+  expand?: unknown
+}
+
+export interface Plan {
+  digest?: string
+  pipeline: string
+  nodes: PlanNode[]
+  groups?: {name: string; group?: string; limit?: number}[]
+}
+
+export interface Graph {
+  width: number
+  height: number
+  nodes: {name: string; kind: string; x: number; y: number; width: number; height: number}[]
+  edges: {from: string; to: string; points: [number, number][]}[]
+}

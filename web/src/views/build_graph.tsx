@@ -1,0 +1,71 @@
+import {Component} from "preact"
+import {get, path as url} from "../api"
+import {Link} from "../parts/link"
+import {Trouble, useLoad} from "../parts/load"
+import {words} from "../parts/state"
+import {elapsed, span} from "../parts/time"
+import {format} from "../route"
+import {go} from "../state"
+import type {Graph, Step} from "../types"
+import type {Inside} from "./build"
+
+// GraphView draws the steps where the server says that they stand.
+export function GraphView({build, steps, names, path}: Inside) {
+  const graph = useLoad(() => get<Graph>(url(["builds", build.number, "graph"])), [build.id, build.plan_digest, names.length])
+  const g = graph.value
+  if (!g) return graph.problem ? <Trouble problem={graph.problem} what="The graph is not known" /> : <p class="dim">Drawing…</p>
+  return (
+    <>
+      <div class="graph" tabIndex={0} role="region" aria-label={`Graph of ${g.nodes.length} steps`}>
+        <svg width={g.width} height={g.height} viewBox={`0 0 ${g.width} ${g.height}`} aria-hidden="true">
+          {g.edges.map(e => (
+            <path class={path.has(e.from) && path.has(e.to) ? "edge critical" : "edge"} d={"M" + e.points.map(p => p.join(" ")).join("L")} />
+          ))}
+          {g.nodes.map(n => (
+            <Node key={n.name} number={build.number} node={n} step={steps.get(n.name)} critical={path.has(n.name)} />
+          ))}
+        </svg>
+      </div>
+      <p class="dim">
+        The thick line is the critical path. <Link to={{view: "build", build: String(build.number)}}>The list</Link> says the same in words.
+      </p>
+    </>
+  )
+}
+
+interface NodeProps {
+  number: number
+  node: Graph["nodes"][number]
+  step: Step | undefined
+  critical: boolean
+}
+
+class Node extends Component<NodeProps> {
+  override shouldComponentUpdate(next: NodeProps) {
+    const is = this.props
+    return next.step !== is.step || next.critical !== is.critical || next.node !== is.node
+  }
+
+  override render({number, node: n, step, critical}: NodeProps) {
+    const state = step?.state ?? "pending"
+    const waits = state === "pending" || state === "waiting"
+    const took = step?.ended ? span(elapsed(step.started, step.ended)) : waits ? "" : words(state)
+    const to = {view: "log" as const, build: String(number), step: n.name}
+    return (
+      <a href={format(to)} tabIndex={-1} onClick={e => !(e.metaKey || e.ctrlKey || e.shiftKey) && (e.preventDefault(), go(to))}>
+        <g class={`node ${state} ${n.kind}${critical ? " critical" : ""}`}>
+          <title>{`${n.name}: ${words(state)}${step?.why ? `, ${step.why}` : ""}${step?.reason ? `, ${step.reason}` : ""}`}</title>
+          <rect x={n.x} y={n.y} width={n.width} height={n.height} rx={n.kind === "approve" || n.kind === "trigger" ? n.height / 2 : 5} />
+          <svg x={n.x + 10} y={n.y} width={Math.max(0, n.width - 20)} height={n.height}>
+            <text y={n.height / 2 - (took || step?.why ? 3 : -4)}>{n.name}</text>
+            {(took || step?.why) && (
+              <text class="note" y={n.height / 2 + 12}>
+                {waits ? step!.why : took}
+              </text>
+            )}
+          </svg>
+        </g>
+      </a>
+    )
+  }
+}

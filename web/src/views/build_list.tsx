@@ -1,0 +1,110 @@
+import {Component} from "preact"
+import {useState} from "preact/hooks"
+import {Link} from "../parts/link"
+import {State} from "../parts/state"
+import {Elapsed} from "../parts/time"
+import {ended, may} from "../state"
+import type {PlanNode, Step} from "../types"
+import type {Inside} from "./build"
+import {rerun} from "./build_actions"
+
+const atOnce = 500 // rows: more are asked for
+
+const filters: [string, (s: Step) => boolean][] = [
+  ["all", () => true],
+  ["failed", s => s.state === "failed" || s.state === "timed_out"],
+  ["running", s => s.state === "running"],
+  ["waiting", s => s.state === "pending" || s.state === "waiting"],
+]
+
+// List has a row for each step, in the plan's order.
+export function List({build, plan, steps, names, path, chosen}: Inside) {
+  const [filter, setFilter] = useState("all")
+  const [text, setText] = useState("")
+  const [room, setRoom] = useState(atOnce)
+  const wanted = filters.find(([name]) => name === filter)![1]
+  const shown = names.filter(name => wanted(steps.get(name) ?? {name, state: "pending"}) && (text === "" || name.toLowerCase().includes(text.toLowerCase())))
+  const rerunnable = ended(build.state) && may("trigger")
+  const nodes = new Map(plan?.nodes.map(n => [n.name, n]))
+  return (
+    <>
+      <div class="filters" role="group" aria-label="Which steps">
+        {filters.map(([name, pick]) => (
+          <button aria-pressed={name === filter} onClick={() => setFilter(name)}>
+            {name} <span class="num">{name === "all" ? names.length : names.reduce((n, s) => n + (pick(steps.get(s) ?? {name: s, state: "pending"}) ? 1 : 0), 0)}</span>
+          </button>
+        ))}
+        <input type="search" aria-label="Name of a step" placeholder="name of a step" value={text} onInput={e => setText(e.currentTarget.value)} />
+      </div>
+      <ol class="rows">
+        {shown.slice(0, room).map(name => (
+          <Row key={name} number={build.number} step={steps.get(name)} name={name} node={nodes.get(name)} critical={path.has(name)} chosen={name === chosen} rerunnable={rerunnable} />
+        ))}
+      </ol>
+      {shown.length === 0 && <p class="empty">No step is like that.</p>}
+      {shown.length > room && <button onClick={() => setRoom(room + atOnce)}>{`${Math.min(atOnce, shown.length - room)} more of ${shown.length - room}`}</button>}
+    </>
+  )
+}
+
+interface RowProps {
+  number: number
+  name: string
+  step: Step | undefined
+  node: PlanNode | undefined
+  critical: boolean
+  chosen: boolean
+  rerunnable: boolean
+}
+
+// Row is drawn again only when its step is another: there can be many.
+class Row extends Component<RowProps> {
+  override shouldComponentUpdate(next: RowProps) {
+    const is = this.props
+    return next.step !== is.step || next.node !== is.node || next.critical !== is.critical || next.chosen !== is.chosen || next.rerunnable !== is.rerunnable
+  }
+
+  override render({number, name, step, node, critical, chosen, rerunnable}: RowProps) {
+    const state = step?.state ?? "pending"
+    return (
+      <li class={chosen ? "chosen" : ""} aria-current={chosen ? "true" : undefined}>
+        <Link to={{view: "log", build: String(number), step: name}} class="name">
+          {name}
+        </Link>
+        <State state={state} note={outcome(step)} />
+        <Elapsed started={step?.started} ended={step?.ended} />
+        {critical && (
+          <span class="chip" title="The build's duration is the sum of these">
+            critical
+          </span>
+        )}
+        {(step?.attempt ?? 1) > 1 && <span class="chip">{`attempt ${step!.attempt}`}</span>}
+        <span class="why">{state === "pending" || state === "waiting" ? (step?.why ?? waitsFor(node)) : (step?.reason ?? node?.step?.doc)}</span>
+        {rerunnable && (
+          <button class="plain from" aria-label={`Rerun from ${name}`} onClick={() => rerun(number, {from: [name]})}>
+            Rerun from here
+          </button>
+        )}
+        {step?.child && (
+          <Link to={{view: "build", build: step.child}} class="child">
+            its build
+          </Link>
+        )}
+        {node?.pos && <span class="pos">{`${node.pos.file}:${node.pos.line}`}</span>}
+      </li>
+    )
+  }
+}
+
+// outcome is how a step's process ended, where that says more than its state.
+export function outcome(step: Step | undefined): string | undefined {
+  if (!step) return undefined
+  const words = [step.signal ? `signal ${step.signal}` : step.exit ? `exit ${step.exit}` : "", step.allowed ? "allowed" : "", step.infra ? "the machine failed" : ""]
+  return words.filter(Boolean).join(", ") || undefined
+}
+
+function waitsFor(node: PlanNode | undefined): string {
+  const needs = node?.needs ?? []
+  if (needs.length === 0) return ""
+  return "needs " + (needs.length > 4 ? `${needs.slice(0, 3).join(", ")} and ${needs.length - 3} more` : needs.join(", "))
+}

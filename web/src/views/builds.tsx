@@ -1,0 +1,217 @@
+import {useEffect, useState} from "preact/hooks"
+import {page, path} from "../api"
+import {Copy} from "../parts/copy"
+import {Link} from "../parts/link"
+import {Trouble, useLoad} from "../parts/load"
+import {attempt} from "../parts/notice"
+import {State, words} from "../parts/state"
+import {Ago, elapsed, span} from "../parts/time"
+import {go, ended, merge} from "../state"
+import type {Build, BuildState} from "../types"
+
+const states: BuildState[] = ["queued", "running", "success", "failed", "cancelled", "timed_out", "lost", "rejected"]
+
+interface Filter {
+  project?: string | undefined
+  pipeline?: string | undefined
+  state?: string | undefined
+}
+
+interface Shown {
+  builds: Build[]
+  next: string
+}
+
+export function BuildsView({project, pipeline, state}: Filter) {
+  const filter = {project, pipeline: project && pipeline, state}
+  const matches = (b: Build) => (!project || b.project === project) && (!filter.pipeline || b.pipeline === pipeline) && (!state || b.state === state)
+  const list = useLoad<Shown>(
+    async () => {
+      const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50}))
+      return {builds: items, next}
+    },
+    [project, pipeline, state],
+    ["builds"],
+    (m, {set}) => {
+      if (m.kind !== "build") return
+      const told = m.data as Build
+      set(shown => {
+        const there = shown.builds.some(b => b.id === told.id)
+        if (!matches(told)) return there ? {...shown, builds: shown.builds.filter(b => b.id !== told.id)} : shown
+        const oldest = shown.builds.at(-1)
+        if (!there && shown.next && oldest && told.number < oldest.number) return shown // on a page that is not shown
+        return {...shown, builds: merge(shown.builds, told)}
+      })
+    },
+  )
+  useEffect(() => {
+    document.title = "Builds · Piper"
+  }, [])
+  const shown = list.value
+  const more = () =>
+    attempt("More builds", async () => {
+      const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50, cursor: shown!.next}))
+      list.set(old => ({builds: items.reduce(merge, old.builds), next}))
+    })
+  return (
+    <main id="main" tabIndex={-1}>
+      <div class="head">
+        <h1 tabIndex={-1}>Builds</h1>
+        <Filters {...{project, pipeline, state}} />
+      </div>
+      <Trouble problem={list.problem} what="The builds are not known" />
+      {shown && shown.builds.length === 0 && <NoBuilds filtered={!!(project || pipeline || state)} project={project} />}
+      {shown && shown.builds.length > 0 && (
+        <table class="builds">
+          <thead>
+            <tr>
+              <th scope="col">Build</th>
+              <th scope="col">Pipeline</th>
+              <th scope="col">State</th>
+              <th scope="col">Progress</th>
+              <th scope="col">Took</th>
+              <th scope="col">Of</th>
+              <th scope="col">Why</th>
+              <th scope="col">When</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.builds.map(b => (
+              <Row key={b.id} build={b} />
+            ))}
+          </tbody>
+        </table>
+      )}
+      {shown?.next && (
+        <p>
+          <button onClick={more}>Older builds</button>
+        </p>
+      )}
+    </main>
+  )
+}
+
+function Filters({project, pipeline, state}: Filter) {
+  const [text, setText] = useState("")
+  const typed = [project, pipeline].filter(Boolean).join("/")
+  useEffect(() => setText(typed), [typed])
+  const submit = (e: Event) => {
+    e.preventDefault()
+    const [p, ...rest] = text.trim().split("/")
+    go({view: "builds", ...(p && {project: p}), ...(rest.length > 0 && {pipeline: rest.join("/")}), ...(state && {state})})
+  }
+  return (
+    <form class="filters" role="search" onSubmit={submit}>
+      <label>
+        <span class="hidden">Project, or project/pipeline</span>
+        <input value={text} onInput={e => setText(e.currentTarget.value)} placeholder="project or project/pipeline" size={24} />
+      </label>
+      <label>
+        <span class="hidden">State</span>
+        <select value={state ?? ""} onChange={e => go({view: "builds", ...(project && {project}), ...(pipeline && {pipeline}), ...(e.currentTarget.value && {state: e.currentTarget.value})})}>
+          <option value="">any state</option>
+          {states.map(s => (
+            <option value={s}>{words(s)}</option>
+          ))}
+        </select>
+      </label>
+      <button>Filter</button>
+      {(project || state) && <Link to={{view: "builds"}}>All builds</Link>}
+    </form>
+  )
+}
+
+function NoBuilds({filtered, project}: {filtered: boolean; project: string | undefined}) {
+  if (filtered)
+    return (
+      <p class="empty">
+        No build is like that. <Link to={{view: "builds"}}>All builds</Link>
+      </p>
+    )
+  return (
+    <div class="empty">
+      <p>Nothing was built yet. In a repository with a PIPER.star:</p>
+      <p>
+        <Copy text={project ? `piper build --project ${project}` : "piper project add"} />
+      </p>
+      <p>
+        <Copy text="piper build" />
+      </p>
+    </div>
+  )
+}
+
+function Row({build: b}: {build: Build}) {
+  return (
+    <tr>
+      <th scope="row">
+        <Link to={{view: "build", build: String(b.number)}}>{`#${b.number}`}</Link>
+      </th>
+      <td>
+        <Link to={{view: "builds", project: b.project}}>{b.project}</Link>
+        {b.pipeline && (
+          <>
+            {" / "}
+            <Link to={{view: "builds", project: b.project, pipeline: b.pipeline}}>{b.pipeline}</Link>
+          </>
+        )}
+      </td>
+      <td>
+        <State state={b.state} note={b.state === "queued" || b.state === "running" ? undefined : b.reason} />
+      </td>
+      <td>
+        <Bar build={b} />
+      </td>
+      <td>
+        <Took build={b} />
+      </td>
+      <td class="ref">
+        {b.ref} <code>{b.commit?.slice(0, 8)}</code>
+        {b.patch && <span title="with uncommitted changes"> +</span>}
+      </td>
+      <td>
+        <Because build={b} />
+      </td>
+      <td>
+        <Ago time={b.ended ?? b.started ?? b.created} />
+      </td>
+    </tr>
+  )
+}
+
+// Bar is how far a build is.
+export function Bar({build: b}: {build: Build}) {
+  const {total, done, failed, skipped} = b.progress
+  if (total === 0) return null
+  const text = `${done} of ${total} done${failed ? `, ${failed} failed` : ""}${skipped ? `, ${skipped} skipped` : ""}`
+  return (
+    <span class="bar" title={text}>
+      <progress max={total} value={done} aria-label={text} class={failed ? "bad" : ""} />
+      <span class="num">{`${done}/${total}`}</span>
+    </span>
+  )
+}
+
+// Took holds a duration against the pipeline's median.
+export function Took({build: b}: {build: Build}) {
+  const took = elapsed(b.started, b.ended)
+  if (Number.isNaN(took)) return null
+  const usual = b.usual_ms
+  const than = usual && (took > usual * 1.25 || (ended(b.state) && took < usual * 0.8))
+  return (
+    <span class="num" title={usual ? `usually ${span(usual)}` : undefined}>
+      {span(took)}
+      {usual !== undefined && <span class={than && took > usual ? "usual slow" : "usual"}>{` / ${span(usual)}`}</span>}
+    </span>
+  )
+}
+
+// Because is what a build came of.
+export function Because({build: b}: {build: Build}) {
+  const {kind, build, by} = b.cause
+  if (build) {
+    const text = kind === "rerun" ? "rerun of a build" : kind === "after" ? "after a build" : "by a build"
+    return <Link to={{view: "build", build}}>{text}</Link>
+  }
+  return <span>{by ? `${kind.replace("_", " ")} by ${by}` : kind.replace("_", " ")}</span>
+}

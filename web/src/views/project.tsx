@@ -1,0 +1,98 @@
+import {useEffect, useState} from "preact/hooks"
+import {get, key, path, post, Problem} from "../api"
+import {Copy} from "../parts/copy"
+import {Fields, given} from "../parts/form"
+import {Link} from "../parts/link"
+import {Trouble, useLoad} from "../parts/load"
+import {go, may} from "../state"
+import type {Build, Pipeline, Pipelines} from "../types"
+
+interface Props {
+  project: string
+  of?: string // a branch, a tag or a commit
+  pipeline?: string // whose form is open
+  from?: string // a build whose parameters fill it
+}
+
+export function ProjectView({project, of: ref, pipeline: open, from}: Props) {
+  const catalog = useLoad(() => get<Pipelines>(path(["projects", project, "pipelines"], {ref})), [project, ref])
+  const before = useLoad(() => (from ? get<Build>(path(["builds", from])) : Promise.resolve(undefined)), [from])
+  useEffect(() => {
+    document.title = `${project} · Piper`
+  }, [project])
+  const c = catalog.value
+  return (
+    <main id="main" tabIndex={-1}>
+      <div class="head">
+        <h1 tabIndex={-1}>{project}</h1>
+        <Link to={{view: "builds", project}}>Builds</Link>
+        {c && (
+          <span class="dim">
+            {ref ?? "its branch"} at <code>{c.commit.slice(0, 8)}</code>
+          </span>
+        )}
+      </div>
+      <Trouble problem={catalog.problem} what="Its pipelines are not known" />
+      {!c && !catalog.problem && <p class="dim">Looking into the repository…</p>}
+      {c && (c.pipelines ?? []).length === 0 && <p class="empty">Its PIPER.star registers no pipeline.</p>}
+      {c?.pipelines?.map(p => (
+        <One key={p.name} project={project} of={ref} pipeline={p} open={open === p.name || c.pipelines!.length === 1} values={open === p.name || !open ? (before.value?.params ?? {}) : {}} />
+      ))}
+    </main>
+  )
+}
+
+function One({project, of, pipeline: p, open, values}: {project: string; of: string | undefined; pipeline: Pipeline; open: boolean; values: Record<string, unknown>}) {
+  const [problem, setProblem] = useState<Problem>()
+  const [busy, setBusy] = useState(false)
+  const [once, setOnce] = useState(key) // pressed twice is one build
+  const params = p.params ?? []
+  const submit = async (e: SubmitEvent) => {
+    e.preventDefault()
+    const form = e.currentTarget as HTMLFormElement
+    const ref = String(new FormData(form).get("ref") ?? "").trim()
+    setBusy(true)
+    try {
+      const build = await post<Build>(path(["builds"]), {project, pipeline: p.name, params: given(form, params, {}), ...(ref && {ref})}, once)
+      go({view: "build", build: String(build.number)})
+    } catch (err) {
+      setProblem(err instanceof Problem ? err : new Problem(0, {detail: String(err)}))
+      if (!(err instanceof Problem && err.passing)) setOnce(key())
+    }
+    setBusy(false)
+  }
+  const errors = Object.fromEntries((problem?.errors ?? []).map(e => [e.field.replace(/^params\./, ""), e.message + (e.hint ? ` (${e.hint})` : "")]))
+  const elsewhere = problem && !params.some(f => errors[f.name])
+  return (
+    <section class="card" aria-labelledby={`pipeline-${p.name}`}>
+      <div class="head">
+        <h2 id={`pipeline-${p.name}`}>
+          <Link to={{view: "builds", project, pipeline: p.name}}>{p.name}</Link>
+        </h2>
+        {p.on?.map(on => (
+          <span class="chip">{[on.kind.replace("_", " "), ...(on.branches ?? on.tags ?? []), on.schedule, on.pipeline, on.name].filter(Boolean).join(" ")}</span>
+        ))}
+      </div>
+      {p.doc && <p class="doc">{p.doc}</p>}
+      {may("trigger") ? (
+        <details open={open}>
+          <summary>Build it</summary>
+          <form class="params" onSubmit={submit} key={JSON.stringify(values)}>
+            <Fields params={params} values={values} errors={errors} />
+            <div class="field">
+              <label for={`ref-${p.name}`}>ref</label>
+              <input id={`ref-${p.name}`} name="ref" defaultValue={of ?? ""} placeholder="its branch" autocomplete="off" spellcheck={false} />
+              <p class="dim">A branch, a tag or a commit</p>
+            </div>
+            {elsewhere && <Trouble problem={problem} what="It was not asked for" />}
+            <button class="primary" disabled={busy}>{`Build ${p.name}`}</button>
+          </form>
+        </details>
+      ) : (
+        <p class="dim">
+          <Copy text={`piper exec ${p.name}`} />
+        </p>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,99 @@
+import {useEffect, useState} from "preact/hooks"
+import {path, send} from "../api"
+import {Link} from "../parts/link"
+import {Trouble, useLoad} from "../parts/load"
+import {attempt} from "../parts/notice"
+import {go} from "../state"
+import type {FoundEverywhere} from "../types"
+
+interface Props {
+  text?: string
+  regexp?: boolean
+  project?: string
+  pipeline?: string
+  step?: string
+}
+
+type Found = FoundEverywhere & {next: string}
+
+export function SearchView({text, regexp, project, pipeline, step}: Props) {
+  const look = async (cursor?: string): Promise<Found> => {
+    const answer = await send("GET", path(["logs", "search"], {...(regexp ? {regexp: text} : {text, fold: true}), project, pipeline, step, cursor}))
+    return {...((await answer.json()) as FoundEverywhere), next: answer.headers.get("X-Next-Cursor") ?? ""}
+  }
+  const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [text, regexp, project, pipeline, step])
+  useEffect(() => {
+    document.title = text ? `“${text}” · Piper` : "Search · Piper"
+  }, [text])
+  const [busy, setBusy] = useState(false)
+  const more = async () => {
+    setBusy(true)
+    await attempt("Older builds", async () => {
+      const got = await look(found.value!.next)
+      found.set(old => ({...got, builds: old!.builds + got.builds, lines: old!.lines + got.lines, matches: old!.matches + got.matches, hits: [...old!.hits, ...got.hits]}))
+    })
+    setBusy(false)
+  }
+  const submit = (e: SubmitEvent) => {
+    e.preventDefault()
+    const data = new FormData(e.currentTarget as HTMLFormElement)
+    const word = (name: string) => String(data.get(name) ?? "").trim() || undefined
+    const to = {text: word("text"), regexp: data.get("regexp") === "on" || undefined, project: word("project"), pipeline: word("pipeline"), step: word("step")}
+    go({view: "search", ...(Object.fromEntries(Object.entries(to).filter(([, v]) => v !== undefined)) as Props)})
+  }
+  const f = text ? found.value : undefined
+  return (
+    <main id="main" tabIndex={-1}>
+      <div class="head">
+        <h1 tabIndex={-1}>Search</h1>
+      </div>
+      <form class="filters" role="search" onSubmit={submit} key={[text, regexp, project, pipeline, step].join("\n")}>
+        <input name="text" type="search" aria-label="What to look for in all logs" placeholder="what a step wrote" defaultValue={text ?? ""} required size={32} autofocus />
+        <label class="inline">
+          <input name="regexp" type="checkbox" defaultChecked={regexp ?? false} /> expression
+        </label>
+        <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
+        <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
+        <input name="step" aria-label="Step" placeholder="step" defaultValue={step ?? ""} size={12} />
+        <button class="primary">Search</button>
+      </form>
+      <Trouble problem={found.problem} what="Nothing was looked at" />
+      {text && !f && !found.problem && <p class="dim">Looking…</p>}
+      {f && (
+        <>
+          <p role="status">
+            {f.matches === 0 ? "Nothing" : `${f.matches.toLocaleString("en")} ${f.matches === 1 ? "match" : "matches"}`} in {f.lines.toLocaleString("en")} lines of {f.builds.toLocaleString("en")} builds
+            {f.next ? " so far" : ""}
+          </p>
+          <ol class="hits">
+            {f.hits.map(h => (
+              <li key={`${h.build} ${h.step} ${h.attempt} ${h.number}`}>
+                <Link to={{view: "log", build: h.build, step: h.step, attempt: h.attempt, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
+                <Marked text={h.text} spans={h.spans} />
+              </li>
+            ))}
+          </ol>
+          {f.next && (
+            <button onClick={more} disabled={busy}>
+              Look at older builds
+            </button>
+          )}
+        </>
+      )}
+    </main>
+  )
+}
+
+const escapes = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g
+
+// Marked is a line with what was found in it, without what is no text.
+function Marked({text, spans}: {text: string; spans: [number, number][]}) {
+  const parts = []
+  let at = 0
+  for (const [from, to] of spans) {
+    parts.push(text.slice(at, from).replace(escapes, ""), <mark>{text.slice(from, to).replace(escapes, "")}</mark>)
+    at = to
+  }
+  parts.push(text.slice(at, at + 500).replace(escapes, ""))
+  return <code class="line">{parts}</code>
+}

@@ -1,0 +1,108 @@
+// Package web is the page: files that a browser runs, and the handler that
+// serves them. Whatever the page shows and does goes through the HTTP API.
+//
+// The files in dist are made from src by "npm run build" and committed, so that
+// building Piper needs no Node. README.md says how it is cut.
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+//go:embed dist
+var dist embed.FS
+
+// policy lets the page use what comes with it, and nothing else.
+const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+// A file is one of dist, ready to be sent.
+type file struct {
+	kind   string
+	tag    string
+	plain  []byte
+	packed []byte // with gzip
+}
+
+// files are made when the first is asked for.
+var files = sync.OnceValue(func() map[string]*file {
+	made := map[string]*file{}
+	entries, err := fs.ReadDir(dist, "dist")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	for _, e := range entries {
+		plain, err := fs.ReadFile(dist, "dist/"+e.Name())
+		if err != nil {
+			panic(err)
+		}
+		var packed bytes.Buffer
+		z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		z.Write(plain)
+		z.Close()
+		sum := sha256.Sum256(plain)
+		made["/"+e.Name()] = &file{kind(e.Name()), `"` + hex.EncodeToString(sum[:12]) + `"`, plain, packed.Bytes()}
+	}
+	return made
+})
+
+// kind does not ask the machine, which may say otherwise.
+func kind(name string) string {
+	switch ext := path.Ext(name); ext {
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	default:
+		return mime.TypeByExtension(ext)
+	}
+}
+
+// Handler serves the page. Any path that is no file is a place in the page: it
+// finds its way itself.
+func Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "the page can be read, and nothing else", http.StatusMethodNotAllowed)
+			return
+		}
+		f := files()[r.URL.Path]
+		if f == nil {
+			f = files()["/index.html"]
+		}
+		header := w.Header()
+		header.Set("Content-Security-Policy", policy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Referrer-Policy", "same-origin")
+		header.Set("Cache-Control", "no-cache") // ask whether it is still this one
+		header.Set("Content-Type", f.kind)
+		header.Set("Vary", "Accept-Encoding")
+		body, tag := f.plain, f.tag
+		if accepts(r.Header.Get("Accept-Encoding")) {
+			header.Set("Content-Encoding", "gzip")
+			body, tag = f.packed, strings.TrimSuffix(f.tag, `"`)+`-gzip"`
+		}
+		header.Set("ETag", tag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	})
+}
+
+// accepts reports whether gzip can be sent to who accepts encodings.
+func accepts(encodings string) bool {
+	for one := range strings.SplitSeq(encodings, ",") {
+		name, quality, _ := strings.Cut(one, ";")
+		if strings.TrimSpace(name) == "gzip" {
+			return !strings.HasPrefix(strings.ReplaceAll(quality, " ", ""), "q=0") || strings.ContainsAny(quality, "123456789")
+		}
+	}
+	return false
+}
