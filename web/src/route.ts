@@ -13,7 +13,7 @@ export type Route =
 
 // parse reads what format writes. lines is the fragment, as in #L120-L140.
 export function parse(url: string): Route {
-  const u = new URL(url, "http://page")
+  const u = new URL(url, "page:/")
   const q = (name: string) => u.searchParams.get(name) ?? undefined
   const number = (name: string) => Number(q(name)) || undefined
   let at: string[]
