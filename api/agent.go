@@ -49,6 +49,19 @@ type TokenRequest struct {
 	Expires  time.Time  `json:"expires,omitzero"` // never when it is not there
 }
 
+// A Session says who asks.
+type Session struct {
+	Name     string     `json:"name"` // of the token
+	Role     store.Role `json:"role"`
+	Projects []string   `json:"projects,omitempty"` // globs; none is all
+	Expires  time.Time  `json:"expires,omitzero"`   // never when it is not there
+}
+
+// A SignIn is a token that a browser is to keep.
+type SignIn struct {
+	Token string `json:"token"`
+}
+
 // A Version says what answers.
 type Version struct {
 	Version string `json:"version"`

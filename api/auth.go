@@ -50,36 +50,36 @@ func WriteToken(path, secret string) error {
 	return nil
 }
 
-// authenticate finds out who asks.
-func (h *handler) authenticate(c *call, from string) error {
-	if h.as != nil {
-		c.token = *h.as
+// authenticate finds out who asks: the header Authorization says it, or without
+// one the cookie.
+func (c *call) authenticate() (err error) {
+	if c.as != nil {
+		c.token = *c.as
 		return nil
 	}
 	headers := c.r.Header.Values("Authorization")
-	secret, bearer := "", false
-	if len(headers) == 1 {
-		scheme, rest, _ := strings.Cut(headers[0], " ")
-		secret, bearer = strings.TrimSpace(rest), strings.EqualFold(scheme, "Bearer")
+	if len(headers) == 0 {
+		return c.signedIn()
 	}
-	switch {
-	case len(headers) == 0:
-		return problem(http.StatusUnauthorized, "no-token", "send a token: Authorization: Bearer …")
-	case !bearer, secret == "", len(headers) > 1:
-		return h.guessed(from, problem(http.StatusUnauthorized, "bad-token", "send one header Authorization: Bearer …"))
+	scheme, secret, _ := strings.Cut(headers[0], " ")
+	if secret = strings.TrimSpace(secret); len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || secret == "" {
+		return c.guessed(problem(http.StatusUnauthorized, "bad-token", "send one header Authorization: Bearer …"))
 	}
+	c.token, err = c.bearer(secret)
+	return err
+}
+
+// bearer is what whoever has the secret may do.
+func (c *call) bearer(secret string) (store.Token, error) {
 	hash := hashToken(secret)
-	t, err := h.Store.Token(c.ctx, hash)
+	t, err := c.Store.Token(c.ctx, hash)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return h.guessed(from, problem(http.StatusUnauthorized, "bad-token", "this token is not known"))
-	case err != nil:
-		return err
-	case subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1, rank(t.Role) == 0, expired(t, h.now()):
-		return h.guessed(from, problem(http.StatusUnauthorized, "bad-token", "this token is not known"))
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return store.Token{}, err
+	case err != nil, subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1, rank(t.Role) == 0, expired(t, c.now()):
+		return store.Token{}, c.guessed(problem(http.StatusUnauthorized, "bad-token", "this token is not known"))
 	}
-	c.token = t
-	return nil
+	return t, nil
 }
 
 func expired(t store.Token, at time.Time) bool { return !t.Expires.IsZero() && !at.Before(t.Expires) }
@@ -125,15 +125,15 @@ type guesses struct {
 
 // guessed is err, until there were too many from one address. Good tokens are
 // never refused: who shares the address with someone who guesses goes on.
-func (h *handler) guessed(from string, err *Problem) error {
-	g := &h.guesses
+func (c *call) guessed(err *Problem) error {
+	g := &c.guesses
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := h.now()
+	now := c.now()
 	if g.by == nil || now.Sub(g.since) >= time.Minute || len(g.by) >= guessers {
 		g.by, g.since = map[string]int{}, now
 	}
-	if g.by[from]++; g.by[from] <= guessesAllowed {
+	if g.by[c.from]++; g.by[c.from] <= guessesAllowed {
 		return err
 	}
 	wait := time.Minute - now.Sub(g.since)

@@ -59,7 +59,7 @@ func TestRouteMatrix(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 34*5, tried)
+	require.Equal(t, 37*5, tried)
 }
 
 func TestBadTokens(t *testing.T) {

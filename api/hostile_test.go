@@ -166,7 +166,7 @@ func TestBodiesThatAreBroken(t *testing.T) {
 	before := w.everything()
 	for _, route := range []struct{ method, path, field string }{
 		{"PUT", "/v1/projects/shop", "repo"}, {"PUT", "/v1/projects/new", "repo"}, {"POST", "/v1/builds", "project"}, {"POST", "/v1/builds/" + ref(b) + "/cancel", "reason"},
-		{"POST", "/v1/builds/" + ref(b) + "/rerun", "from"}, {"POST", "/v1/builds/" + ref(b) + "/approve", "node"}, {"POST", "/v1/tokens", "name"}, {"POST", "/v1/gc", "project"},
+		{"POST", "/v1/builds/" + ref(b) + "/rerun", "from"}, {"POST", "/v1/builds/" + ref(b) + "/approve", "node"}, {"POST", "/v1/tokens", "name"}, {"POST", "/v1/gc", "project"}, {"POST", "/v1/session", "token"},
 	} {
 		for name, test := range map[string]struct {
 			body, kind string

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       marked,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan error, 1)
@@ -54,6 +56,19 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 		return fmt.Errorf("stop serving: %w", err)
 	}
 	return nil
+}
+
+// overTLS is the key of what marks a request that came over TLS: http.Server does
+// not see it through counted.
+type overTLS struct{}
+
+func marked(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(*counted); ok {
+		if _, ok := c.Conn.(*tls.Conn); ok {
+			return context.WithValue(ctx, overTLS{}, true)
+		}
+	}
+	return ctx
 }
 
 // bounded is a listener that hangs up on connections that are too many.

@@ -39,6 +39,10 @@ var routes = []route{
 	{"GET", "/openapi.yaml", store.Read, false, noBody, (*call).openAPI},
 	{"GET", "/v1/version", store.Read, false, noBody, (*call).version},
 
+	{"GET", "/v1/session", store.Read, false, noBody, (*call).showSession},
+	{"POST", "/v1/session", anyone, false, jsonBody, (*call).signIn},
+	{"DELETE", "/v1/session", anyone, false, noBody, (*call).signOut},
+
 	{"GET", "/v1/projects", store.Read, false, noBody, (*call).listProjects},
 	{"GET", "/v1/projects/{name}", store.Read, false, noBody, (*call).showProject},
 	{"PUT", "/v1/projects/{name}", store.Admin, false, jsonBody, (*call).putProject},

@@ -59,6 +59,11 @@ func (s *Server) handler(as *store.Token) http.Handler {
 			h.refuse(w, r, err)
 			return
 		}
+		if h.ofPage(r) {
+			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stalled))
+			h.Page.ServeHTTP(w, r)
+			return
+		}
 		found.ServeHTTP(w, r)
 	})
 }
@@ -90,7 +95,7 @@ func (h *handler) admit(r *http.Request) error {
 		return problem(http.StatusNotFound, "not-found", "")
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
+	if err != nil && !h.ofPage(r) { // a person may have typed that
 		return problem(http.StatusBadRequest, "bad-query", "the query cannot be read: "+err.Error())
 	}
 	for name := range query {
@@ -104,18 +109,30 @@ func (h *handler) admit(r *http.Request) error {
 	return nil
 }
 
+// ofPage reports whether the page answers a request.
+func (h *handler) ofPage(r *http.Request) bool {
+	path := r.URL.Path
+	ours := path == "/v1" || strings.HasPrefix(path, "/v1/") || path == "/healthz" || path == "/metrics" || path == "/openapi.yaml"
+	return h.Page != nil && !ours && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
 // called reports whether host, of a Host header, is this server: a name that it
 // was given, or any address. A page that a foreign name leads here can pretend
 // neither.
 func (h *handler) called(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	}
+	name := hostName(host)
 	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
 		return true
 	}
 	return name != "" && slices.ContainsFunc(h.Hosts, func(own string) bool { return own == "*" || strings.EqualFold(own, name) })
+}
+
+// hostName is a Host header without the port.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
 // plainPath reports whether the path is written in the one way that it can be.
@@ -140,8 +157,8 @@ func plainPath(u *url.URL) bool {
 
 // serve answers a request to a route.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, route *route, param func(string) string, from string) {
-	c := &call{handler: h, ctx: r.Context(), w: w, r: r, param: param, query: r.URL.Query()}
-	a, err := h.answer(c, route, from)
+	c := &call{handler: h, ctx: r.Context(), w: w, r: r, param: param, query: r.URL.Query(), from: from}
+	a, err := c.answer(route)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -152,9 +169,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, route *route, pa
 	a.write(w, r)
 }
 
-func (h *handler) answer(c *call, route *route, from string) (*answer, error) {
+func (c *call) answer(route *route) (*answer, error) {
 	if route.role != anyone {
-		if err := h.authenticate(c, from); err != nil {
+		if err := c.authenticate(); err != nil {
 			return nil, err
 		}
 		switch {
@@ -178,6 +195,7 @@ type call struct {
 	r     *http.Request
 	param func(string) string // a segment of the path
 	query url.Values
+	from  string      // the address that it came from
 	token store.Token // who asks
 }
 

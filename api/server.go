@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/piper-build/piper/runtime/logs"
@@ -24,6 +25,11 @@ type Server struct {
 	// Webhook says how a project's forge signs; nil, or false, is that it may
 	// not call.
 	Webhook func(project string) (Webhook, bool)
+
+	// Page answers GET and HEAD of every path that is not the API's; nil: there is
+	// no such path. It is given what an API's answer has for its security headers,
+	// such as a policy that lets nothing be loaded, and sets its own.
+	Page http.Handler
 
 	Hosts   []string // names that it is called by, beside localhost and addresses of this machine; "*" is any
 	Version string

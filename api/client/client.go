@@ -149,6 +149,11 @@ func (c *Client) Version(ctx context.Context) (api.Version, error) {
 	return get[api.Version](ctx, c, path("version"), nil)
 }
 
+// Session says who the client is to the server.
+func (c *Client) Session(ctx context.Context) (api.Session, error) {
+	return get[api.Session](ctx, c, path("session"), nil)
+}
+
 // Projects lists the projects that may be seen, by name.
 func (c *Client) Projects(ctx context.Context) ([]api.Project, error) {
 	return get[[]api.Project](ctx, c, path("projects"), nil)
