@@ -146,8 +146,9 @@ func (c *call) flag(name string) (bool, error) {
 }
 
 // build reads the build of the path, by number or ID, if whoever asks may see it.
-func (c *call) build() (store.Build, error) {
-	ref := c.param("build")
+func (c *call) build() (store.Build, error) { return c.buildNamed(c.param("build")) }
+
+func (c *call) buildNamed(ref string) (store.Build, error) {
 	b, err := c.find(ref)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && !c.sees(b.Request.Project):
@@ -230,18 +231,26 @@ func (c *call) fold(b *store.Build) (*folded, error) {
 		return nil, err
 	}
 	f := &folded{build.New(p), p, fence}
+	if err := c.goOn(b.ID, f); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// goOn reads what happened since f was read.
+func (c *call) goOn(id build.ID, f *folded) error {
 	for {
-		events, err := c.Store.Events(c.ctx, b.ID, fence, f.Seq()+1, 1000)
+		events, err := c.Store.Events(c.ctx, id, f.fence, f.Seq()+1, 1000)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, ev := range events {
 			if err := f.Apply(ev); err != nil {
-				return nil, fmt.Errorf("read what happened in build %s: %w", b.ID, err)
+				return fmt.Errorf("read what happened in build %s: %w", id, err)
 			}
 		}
 		if len(events) < 1000 {
-			return f, nil
+			return nil
 		}
 	}
 }

@@ -64,8 +64,9 @@ type note struct {
 
 // A bell rings for those who follow one build.
 type bell struct {
-	ears int
-	rang int64
+	ears  int
+	rang  int64
+	meter meter
 }
 
 func newHub(h *handler) *hub {
@@ -166,7 +167,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 // hinted looks at one build.
 func (h *hub) hinted(ctx context.Context, id build.ID) {
 	if b, err := h.Store.Build(ctx, id); err == nil {
-		h.saw(&b)
+		h.saw(ctx, &b)
 	}
 	h.ring(id)
 }
@@ -195,7 +196,7 @@ func (h *hub) look(ctx context.Context) error {
 	for _, list := range [][]store.Build{recent, running, queued} {
 		for i := range list {
 			there[list[i].ID] = true
-			h.saw(&list[i])
+			h.saw(ctx, &list[i])
 		}
 	}
 	for id := range h.builds {
@@ -206,7 +207,7 @@ func (h *hub) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if h.saw(&b); b.Terminal() {
+		if h.saw(ctx, &b); b.Terminal() {
 			delete(h.builds, id)
 		}
 	}
@@ -248,7 +249,7 @@ func (h *hub) forget() {
 }
 
 // saw notes a build that is not as it was.
-func (h *hub) saw(b *store.Build) {
+func (h *hub) saw(ctx context.Context, b *store.Build) {
 	had, known := h.builds[b.ID]
 	if had >= b.Rev || b.Collected {
 		return
@@ -375,4 +376,11 @@ func (h *hub) rung(id build.ID) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.bells[id].rang
+}
+
+// meterOf is what those who follow a build share.
+func (h *hub) meterOf(id build.ID) *meter {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return &h.bells[id].meter
 }

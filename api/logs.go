@@ -68,7 +68,7 @@ func (c *call) newest(o *output) error {
 	case err != nil:
 		return err
 	case f == nil:
-		return problem(http.StatusConflict, "not-planned", fmt.Sprintf("build %d was not planned: its steps are not known", o.build.Number))
+		return notPlanned(&o.build)
 	}
 	step, known := f.Step(o.step)
 	if !known {
@@ -81,10 +81,19 @@ func (c *call) newest(o *output) error {
 		o.attempt = max(1, step.Attempt)
 	}
 	if o.fence == f.fence {
-		ended := step.State != build.Running && step.State != build.Waiting && step.Attempt == o.attempt || step.State == build.Skipped
-		o.ended = ended || step.Attempt > o.attempt
+		o.ended = saidAll(step, o.attempt)
 	}
 	return nil
+}
+
+func notPlanned(b *store.Build) error {
+	return problem(http.StatusConflict, "not-planned", fmt.Sprintf("build %d was not planned: its steps are not known", b.Number))
+}
+
+// saidAll reports whether an attempt of a step writes nothing more.
+func saidAll(s build.Step, attempt int) bool {
+	ended := s.State != build.Running && s.State != build.Waiting
+	return s.State == build.Skipped || s.Attempt > attempt || s.Attempt == attempt && ended
 }
 
 func (c *call) showLog() (*answer, error) {

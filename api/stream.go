@@ -129,30 +129,38 @@ func parsePlace(s string) (place, bool) {
 type topics struct {
 	notes  map[string]bool // "builds", "agents", "projects"
 	builds []build.ID
+	taps   []tap
 }
 
 func (c *call) topics() (t topics, err error) {
 	t.notes = map[string]bool{}
 	words := strings.FieldsFunc(strings.Join(c.query["topics"], ","), func(r rune) bool { return r == ',' })
 	if len(words) == 0 || len(words) > maxTopics {
-		return t, badField("topics", fmt.Sprintf("wants 1 to %d of builds, build:ID, agents and projects", maxTopics))
+		return t, badField("topics", fmt.Sprintf("wants 1 to %d of builds, build:ID, log:ID:STEP, agents and projects", maxTopics))
 	}
 	for _, word := range words {
-		ref, one := strings.CutPrefix(word, "build:")
+		kind, rest, _ := strings.Cut(word, ":")
 		switch {
-		case one:
-			c.param = func(string) string { return ref }
-			b, err := c.build()
+		case kind == "build" && rest != "":
+			b, err := c.buildNamed(rest)
 			if err != nil {
 				return t, err
 			}
 			if !slices.Contains(t.builds, b.ID) {
 				t.builds = append(t.builds, b.ID)
 			}
+		case kind == "log" && rest != "":
+			one, err := c.tap(rest)
+			if err != nil {
+				return t, err
+			}
+			if !slices.Contains(t.taps, one) {
+				t.taps = append(t.taps, one)
+			}
 		case word == "builds" || word == "agents" || word == "projects":
 			t.notes[word] = true
 		default:
-			return t, badField("topics", quote(word)+" is none of builds, build:ID, agents and projects")
+			return t, badField("topics", quote(word)+" is none of builds, build:ID, log:ID:STEP, agents and projects")
 		}
 	}
 	return t, nil
@@ -170,7 +178,11 @@ func (c *call) stream() (*answer, error) {
 			return nil, badField("Last-Event-ID", "is none that a stream gave")
 		}
 	}
-	leave, err := c.hub.listen(c.ctx, t.builds)
+	bells := slices.Clone(t.builds)
+	for _, one := range t.taps {
+		bells = append(bells, one.build)
+	}
+	leave, err := c.hub.listen(c.ctx, bells)
 	if err != nil {
 		return nil, err
 	}
@@ -235,10 +247,15 @@ func (f *follower) run() {
 				f.log().Warn("build is not followed", "build", id, "error", err) // the next bell tries again
 			}
 		}
+		later, ok := f.measure()
+		if !ok {
+			return
+		}
 		select {
 		case <-f.ctx.Done():
 			return
 		case <-more:
+		case <-later:
 		case <-tick.C:
 			if !f.out.alive() {
 				return

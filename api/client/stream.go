@@ -16,8 +16,11 @@ import (
 	"github.com/piper-build/piper/api"
 )
 
-// Watch yields what happens in the topics "builds", "build:ID", "agents" and
-// "projects". A connection that breaks is made again, and nothing is missed or
+// LogTopic is the topic of how much a step has written, for Watch.
+func LogTopic(ref, step string) string { return "log:" + ref + ":" + url.QueryEscape(step) }
+
+// Watch yields what happens in the topics "builds", "build:ID", "agents",
+// "projects" and those of LogTopic. A connection that breaks is made again, and nothing is missed or
 // doubled by that; Retrying, if it is set in ctx by WithRetrying, is told. It ends
 // with an error that the server gives, unless that is that its store is away, or
 // when ctx is done, which is no error.
