@@ -29,6 +29,7 @@ type Build struct {
 	Fence       int64          `json:"fence,omitempty"` // under which Steps happened: what events and logs are found by
 	Priority    int            `json:"priority,omitempty"`
 	Progress    build.Progress `json:"progress"`
+	UsualMS     int64          `json:"usual_ms,omitempty"` // how long builds of the pipeline take; not there when none succeeded lately
 	Created     time.Time      `json:"created,omitzero"`
 	Started     time.Time      `json:"started,omitzero"`
 	Ended       time.Time      `json:"ended,omitzero"`

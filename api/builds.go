@@ -94,9 +94,14 @@ func (c *call) listBuilds() (*answer, error) {
 			return nil, err
 		}
 		for i := range page {
-			if c.sees(page[i].Request.Project) {
-				list = append(list, summary(&page[i], names))
+			if !c.sees(page[i].Request.Project) {
+				continue
 			}
+			s := summary(&page[i], names)
+			if err := c.usuals.tell(c.ctx, &s); err != nil {
+				return nil, err
+			}
+			list = append(list, s)
 		}
 		if cursor = next; cursor == "" || len(list) == limit {
 			break
@@ -182,6 +187,9 @@ func (c *call) whole(status int, b store.Build) (*answer, error) {
 	}
 	s := summary(&b, names)
 	s.Diagnostics = b.Diagnostics
+	if err := c.usuals.tell(c.ctx, &s); err != nil {
+		return nil, err
+	}
 	f, err := c.fold(&b)
 	if err != nil {
 		return nil, err

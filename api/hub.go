@@ -31,6 +31,7 @@ const (
 // came of them.
 type hub struct {
 	*Server
+	usuals *usuals
 
 	mu     sync.Mutex
 	epoch  string // another one: what was noted before is not known any more
@@ -70,7 +71,7 @@ type bell struct {
 }
 
 func newHub(h *handler) *hub {
-	return &hub{Server: h.Server, epoch: rand.Text()[:8], first: 1, rang: make(chan struct{}), bells: map[build.ID]*bell{},
+	return &hub{Server: h.Server, usuals: &h.usuals, epoch: rand.Text()[:8], first: 1, rang: make(chan struct{}), bells: map[build.ID]*bell{},
 		builds: map[build.ID]int64{}, agents: map[store.AgentID][]byte{}, projects: map[string]int64{}, names: map[store.AgentID]string{}}
 }
 
@@ -257,7 +258,11 @@ func (h *hub) saw(ctx context.Context, b *store.Build) {
 	if h.builds[b.ID] = b.Rev; !h.begun && !known {
 		return
 	}
-	h.note(note{topic: "builds", kind: MessageBuild, project: b.Request.Project, data: encode(summary(b, h.names))})
+	s := summary(b, h.names)
+	if err := h.usuals.tell(ctx, &s); err != nil && ctx.Err() == nil {
+		h.log().Warn("store does not say how long builds take", "error", err) // all else is worth telling
+	}
+	h.note(note{topic: "builds", kind: MessageBuild, project: s.Project, data: encode(s)})
 }
 
 func (h *hub) lookAtAgents(ctx context.Context) error {

@@ -31,6 +31,7 @@ type handler struct {
 	as      *store.Token // who everybody is; nil asks for a token
 	hub     *hub
 	guesses guesses
+	usuals  usuals
 	cross   *http.CrossOriginProtection
 }
 
@@ -43,6 +44,7 @@ func (s *Server) HandlerAs(t store.Token) http.Handler { return s.handler(&t) }
 
 func (s *Server) handler(as *store.Token) http.Handler {
 	h := &handler{Server: s, as: as, cross: http.NewCrossOriginProtection()}
+	h.usuals.Server = s
 	h.hub = newHub(h)
 	found := router(h.serve, h.refuse)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -327,7 +327,11 @@ func (f *follower) catchUp(id build.ID) error {
 	if err != nil {
 		return err
 	}
-	if !f.out.send(MessageBuild, f.at.String(), summary(&b, names)) {
+	s := summary(&b, names)
+	if err := f.usuals.tell(f.ctx, &s); err != nil {
+		return err
+	}
+	if !f.out.send(MessageBuild, f.at.String(), s) {
 		return errGone
 	}
 	return nil
