@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/apitest"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -19,7 +20,7 @@ import (
 // Every route is tried with every role: who may not is told 401 or 403, who may is
 // told anything else.
 func TestRouteMatrix(t *testing.T) {
-	doc, err := document()
+	doc, err := apitest.Document()
 	require.NoError(t, err)
 	w := newWorld(t)
 	scoped := w.token(store.Token{Name: "scoped", Role: store.Admin, Projects: []string{"shop"}})

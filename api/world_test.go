@@ -7,19 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/apitest"
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
@@ -129,30 +125,6 @@ func (w *world) send(r *http.Request) answered {
 	return answered{res, string(text)}
 }
 
-// document is openapi.yaml.
-var document = sync.OnceValues(func() (*openapi3.T, error) {
-	text, err := os.ReadFile("openapi.yaml")
-	if err != nil {
-		return nil, err
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(text)
-	if err != nil {
-		return nil, err
-	}
-	return doc, doc.Validate(context.Background())
-})
-
-var described = sync.OnceValues(func() (routers.Router, error) {
-	doc, err := document()
-	if err != nil {
-		return nil, err
-	}
-	openapi3filter.RegisterBodyDecoder("application/yaml", openapi3filter.FileBodyDecoder)
-	openapi3filter.RegisterBodyDecoder("text/x-diff", openapi3filter.FileBodyDecoder)
-	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder)
-	return legacy.NewRouter(doc)
-})
-
 // checked holds what goes through it against openapi.yaml.
 type checked struct {
 	t testing.TB
@@ -172,30 +144,8 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	router, err := described()
-	require.NoError(c.t, err)
-	asked := r.Clone(r.Context())
-	asked.Body = io.NopCloser(bytes.NewReader(sent))
-	if asked.Method == http.MethodHead {
-		asked.Method = http.MethodGet
-	}
-	route, params, err := router.FindRoute(asked)
-	if err != nil {
-		if res.StatusCode < 400 {
-			c.t.Errorf("%s %s is answered with %d, and not in openapi.yaml: %v", r.Method, r.URL, res.StatusCode, err)
-		}
-		return res, nil
-	}
-	options := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true}
-	in := &openapi3filter.RequestValidationInput{Request: asked, PathParams: params, Route: route, Options: options}
-	if res.StatusCode < 400 && len(sent) < 1<<20 {
-		if err := openapi3filter.ValidateRequest(r.Context(), in); err != nil {
-			c.t.Errorf("%s %s is taken, and is not as openapi.yaml says: %v", r.Method, r.URL, err)
-		}
-	}
-	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: res.StatusCode, Header: res.Header, Options: options}
-	kind := res.Header.Get("Content-Type")
-	if strings.Contains(kind, "json") {
+	e := apitest.Exchange{Request: r, Sent: sent, Status: res.StatusCode, Header: res.Header}
+	if strings.Contains(res.Header.Get("Content-Type"), "json") {
 		text, err := io.ReadAll(res.Body)
 		if err != nil {
 			return nil, err
@@ -203,13 +153,11 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Body.Close()
 		res.Body = io.NopCloser(bytes.NewReader(text))
 		if r.Method != http.MethodHead {
-			out.SetBodyBytes(text)
+			e.Body = text
 		}
-	} else {
-		options.ExcludeResponseBody = true
 	}
-	if err := openapi3filter.ValidateResponse(r.Context(), out); err != nil {
-		c.t.Errorf("%s %s is answered with %d, which is not as openapi.yaml says: %v", r.Method, r.URL, res.StatusCode, err)
+	if err := apitest.Check(e); err != nil {
+		c.t.Error(err)
 	}
 	return res, nil
 }

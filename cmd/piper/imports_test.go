@@ -54,7 +54,9 @@ var mayImport = map[string][]string{
 	"agent":              {"runtime", "runtime/store", "runtime/placement", "runtime/facts", "runtime/logs", "runtime/remove", "runtime/plan", "runtime/build"},
 	"api/webhook":        {"runtime/plan"},
 	"api":                {"api/webhook", "runtime/store", "runtime/logs", "runtime/placement", "runtime/plan", "runtime/build"},
+	"api/apitest":        {"api"},
 	"api/client":         {"api", "runtime/store", "runtime/plan", "runtime/build"},
+	"web/conform":        {"api/apitest"},
 	"agent/operator":     {"runtime/store", "runtime/facts", "runtime/git", "runtime/secret", "runtime/plan"},
 	"cmd/piper/progress": {"runtime/logs", "runtime/stream", "runtime/plan", "runtime/build"},
 }
