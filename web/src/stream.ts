@@ -123,7 +123,7 @@ export class EventParser {
       for (const line of block.split("\n")) {
         if (line.startsWith("event: ")) event.kind = line.slice(7)
         else if (line.startsWith("id: ")) event.id = line.slice(4)
-        else if (line.startsWith("data: ")) event.data += line.slice(6)
+        else if (line.startsWith("data: ")) event.data += (event.data && "\n") + line.slice(6)
       }
       return event
     })

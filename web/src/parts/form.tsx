@@ -8,7 +8,7 @@ export function text(value: unknown): string {
 }
 
 // given reads a form that Fields drew: what differs from the defaults, as the
-// API takes it. A list has a line for each member, and goes with commas.
+// API takes it. A list has a line for each member.
 export function given(form: HTMLFormElement, params: Param[], defaults: Record<string, unknown>): Record<string, string> {
   const data = new FormData(form)
   const values: Record<string, string> = {}
@@ -17,7 +17,7 @@ export function given(form: HTMLFormElement, params: Param[], defaults: Record<s
     const before = text(defaults[p.name] ?? p.default)
     const value = p.type === "bool" ? String(raw === "on") : raw
     if (value === (p.type === "bool" ? before || "false" : before)) continue
-    values[p.name] = p.type === "list" ? value.split("\n").map(s => s.trim()).filter(Boolean).join(",") : value
+    values[p.name] = p.type === "list" ? JSON.stringify(value.split("\n").map(s => s.trim()).filter(Boolean)) : value
   }
   return values
 }
@@ -55,6 +55,8 @@ function Field({param: p, value, error}: {param: Param; value: unknown; error: s
         </select>
       ) : p.type === "list" ? (
         <textarea {...about} rows={3} defaultValue={text(value)} placeholder={p.choices ? p.choices.join(", ") : "one a line"} />
+      ) : text(value).includes("\n") ? (
+        <textarea {...about} rows={3} defaultValue={text(value)} required={p.required ?? false} spellcheck={false} />
       ) : (
         <input {...about} defaultValue={text(value)} required={p.required ?? false} inputMode={p.type === "int" ? "numeric" : "text"} autocomplete="off" spellcheck={false} />
       )}
