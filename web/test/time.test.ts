@@ -1,0 +1,47 @@
+import assert from "node:assert/strict"
+import {test} from "node:test"
+import {ago, elapsed, span} from "../src/parts/time"
+
+test("span is short at any length", () => {
+  for (const [ms, text] of [
+    [0, "0.0s"],
+    [40, "0.0s"],
+    [449, "0.4s"],
+    [9949, "9.9s"],
+    [9950, "10s"],
+    [59_499, "59s"],
+    [59_500, "1m 00s"],
+    [185_000, "3m 05s"],
+    [3_599_400, "59m 59s"],
+    [3_599_500, "1h 00m"],
+    [7_800_000, "2h 10m"],
+    [47 * 3_600_000, "47h 00m"],
+    [48 * 3_600_000, "2d"],
+    [NaN, ""],
+    [-1, ""],
+  ] as const) {
+    assert.equal(span(ms), text, String(ms))
+  }
+})
+
+test("ago counts whole units, and a clock that is behind is now", () => {
+  for (const [ms, text] of [
+    [-60_000, "now"],
+    [4999, "now"],
+    [5000, "5s ago"],
+    [59_999, "59s ago"],
+    [60_000, "1m ago"],
+    [3_600_000, "1h ago"],
+    [47 * 3_600_000, "47h ago"],
+    [48 * 3_600_000, "2d ago"],
+  ] as const) {
+    assert.equal(ago(ms), text, String(ms))
+  }
+})
+
+test("elapsed goes on until the end", () => {
+  const start = "2026-03-01T12:00:00Z"
+  assert.equal(elapsed(start, "2026-03-01T12:00:05Z", 0), 5000)
+  assert.equal(elapsed(start, undefined, Date.parse(start) + 70), 70)
+  assert.ok(Number.isNaN(elapsed(undefined, undefined)))
+})
