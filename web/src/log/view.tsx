@@ -1,21 +1,305 @@
+import {useEffect, useRef, useState} from "preact/hooks"
 import {get, path} from "../api"
+import {icon} from "../icon"
+import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
-import type {Log} from "../types"
-import {LineText} from "./line"
+import {State, words} from "../parts/state"
+import type {Route} from "../route"
+import {go} from "../state"
+import type {Build, LogGrew, Step} from "../types"
+import {typing} from "../views/keys"
+import {Body, count, number, type Times} from "./body"
+import {format, parse, point} from "./lines"
+import {Viewed} from "./log"
+import "./log.css"
+import {Pane} from "./pane"
+import type {Query} from "./search"
 
-export function LogView({build, step, attempt, fence}: {build: string; step: string; attempt?: number; fence?: number}) {
-  const log = useLoad(() => get<Log>(path(["builds", build, "log"], {step, attempt, fence})), [build, step, attempt, fence])
+type At = Extract<Route, {view: "log"}>
+
+// LogView shows what a step wrote.
+export function LogView(at: At) {
+  return <Attempt key={`${at.attempt} ${at.fence}`} {...at} />
+}
+
+function Attempt(at: At) {
+  const [log] = useState(() => new Viewed({build: at.build, step: at.step, attempt: at.attempt, fence: at.fence}))
+  const [pane] = useState(() => new Pane(log))
+  const [wrap, setWrap] = useState(() => kept("wrap") !== "off")
+  const [times, setTimes] = useState(() => (kept("times") ?? "off") as Times)
+  const [query, setQuery] = useState<Query>({text: at.search ?? "", regexp: !!at.regexp, exact: false, errors: false})
+  const own = useRef(at.lines) // what the fragment says because of this view
+  const box = useRef<HTMLInputElement>(null)
+  const jump = useRef<HTMLInputElement>(null)
+  pane.wrap = wrap
+  log.changed.value
+  const follows = pane.follow.value
+  const {windows} = log
+
+  const loaded = useLoad(
+    () => get<Build>(path(["builds", at.build])),
+    [],
+    [`log:${at.build}:${encodeURIComponent(at.step)}`],
+    (m, {reload, value}) => {
+      if (m.kind !== "log") return
+      const grew: LogGrew = m.data
+      if (grew.step !== at.step || (value && grew.build !== value.id)) return
+      const before = windows.ended
+      log.hear(grew)
+      if (windows.ended !== before || log.newer.value) reload()
+    },
+  )
+  const build = loaded.value
+  const step = build?.steps?.find(s => s.name === at.step)
+  const picked = parse(at.lines)
+
+  useEffect(() => {
+    windows.want(picked?.from ?? 1, picked?.from ?? 1)
+    return () => log.close()
+  }, [])
+
+  // Where it opens: at the lines that the URL names, where it grows, at the first
+  // error, at the top; the first of these that there is.
+  const state = useRef<"new" | "open" | "placed">("new")
+  useEffect(() => {
+    if (state.current === "new" && log.opened) {
+      state.current = picked || at.search || !windows.ended ? "placed" : "open"
+      if (at.search) void find({...query})
+      if (picked) pane.go(picked.from)
+      else if (!windows.ended) pane.setFollow(true)
+    }
+    if (state.current === "open" && step) {
+      state.current = "placed"
+      if (step.state !== "success" && windows.total > 0) void find({text: "", regexp: false, exact: false, errors: true}, true)
+    }
+  })
+
+  useEffect(() => {
+    if (at.lines === own.current) return
+    own.current = at.lines
+    if (picked) pane.go(picked.from)
+  }, [at.lines])
+
+  useEffect(() => pane.reflow(), [wrap, times])
+
+  const pick = (line: number, extend: boolean) => {
+    own.current = format(point(picked, line, extend))
+    go({...at, lines: own.current}, true)
+  }
+  const show = (line: number | undefined) => {
+    if (line === undefined) return
+    log.reveal(line)
+    if (!pane.shows(line)) pane.go(line)
+  }
+  const find = async (q: Query, unasked = false) => {
+    setQuery(q)
+    if (!q.text && !q.errors) return log.leaveSearch()
+    const line = await log.find(q, picked?.from ?? pane.first)
+    if (unasked && pane.touched) return
+    show(line)
+    // Nobody asked for it: with nothing found there is nothing to say.
+    if (unasked && log.search?.lines === 0) log.leaveSearch()
+  }
+  const next = async () => show(await log.next())
+  const previous = async () => show(await log.previous())
+  const nextError = () => (log.search?.query.errors ? next() : find({text: "", regexp: false, exact: false, errors: true}))
+  const toggleFollow = () => pane.setFollow(!pane.follow.value)
+  const toEnd = () => (windows.ended ? pane.end() : pane.setFollow(true))
+  const toggleWrap = () => {
+    keep("wrap", wrap ? "off" : "on")
+    setWrap(!wrap)
+  }
+  const nextTimes = () => {
+    const to = times === "off" ? "since" : times === "since" ? "clock" : "off"
+    keep("times", to)
+    setTimes(to)
+  }
+  const keys: Record<string, () => void> = {
+    "/": () => box.current?.select(),
+    n: next,
+    N: previous,
+    e: nextError,
+    ":": () => jump.current?.select(),
+    G: toEnd,
+    End: toEnd,
+    Home: () => pane.go(1, 0),
+    f: toggleFollow,
+    w: toggleWrap,
+    t: nextTimes,
+  }
+  const pressed = useRef(keys)
+  pressed.current = keys
+  useEffect(() => {
+    const press = (e: KeyboardEvent) => {
+      const where = e.target as HTMLElement
+      if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || typing(where)) return
+      const act = pressed.current[e.key]
+      if (!act || (e.key.length > 1 && !where.closest(".log"))) return
+      e.preventDefault()
+      act()
+    }
+    document.addEventListener("keydown", press)
+    return () => document.removeEventListener("keydown", press)
+  }, [])
+
+  const attempt = log.attempt ?? at.attempt ?? 1
+  const newer = log.newer.value
+  const title = `${at.step}, build ${build?.number ?? at.build}`
+  useEffect(() => {
+    document.title = `${step ? `${words(step.state)}: ` : ""}${title} · Piper`
+    icon(step?.state ?? "")
+    return () => icon("")
+  }, [title, step?.state])
+
   return (
-    <main id="main" tabIndex={-1}>
-      <h1 tabIndex={-1}>{step}</h1>
-      <Trouble problem={log.problem} what="The log is not known" />
-      <pre class="excerpt">
-        {log.value?.lines.map(l => (
-          <div>
-            <LineText text={l.text} />
-          </div>
-        ))}
-      </pre>
+    <main id="main" class="wide logview" tabIndex={-1}>
+      <header class="loghead">
+        <h1 tabIndex={-1}>
+          {at.step} <small>of <Link to={{view: "build", build: at.build}}>build {build?.number ?? at.build}</Link></small>
+        </h1>
+        {step && <State state={attempt < (step.attempt ?? 1) ? "failed" : step.state} note={step.exit ? `exit ${step.exit}` : step.signal} />}
+        <Attempts at={at} attempt={attempt} newest={Math.max(attempt, step?.attempt ?? 1, newer?.attempt ?? 1)} />
+        <span class="size">{log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`}</span>
+      </header>
+      {newer && (
+        <p class="banner" role="status">
+          {newer.fence > (at.fence ?? 0) && newer.attempt <= attempt ? "This step runs again on another agent." : `Attempt ${newer.attempt} has begun.`}{" "}
+          <Link to={{view: "log", build: at.build, step: at.step, attempt: newer.attempt, fence: newer.fence}}>Show it</Link>
+        </p>
+      )}
+      <div class="logtools" role="toolbar" aria-label="Log">
+        <form
+          role="search"
+          onSubmit={e => {
+            e.preventDefault()
+            const same = log.search && JSON.stringify(log.search.query) === JSON.stringify(query)
+            void (same ? next() : find({...query, errors: false}))
+          }}
+        >
+          <input
+            ref={box}
+            type="search"
+            placeholder="Search"
+            aria-label="Search this log"
+            title="/"
+            maxLength={1000}
+            value={query.text}
+            onInput={e => setQuery({...query, text: e.currentTarget.value, errors: false})}
+            onKeyDown={e => {
+              if (e.key === "Enter" && e.shiftKey) {
+                e.preventDefault()
+                void previous()
+              } else if (e.key === "Escape") {
+                void find({...query, text: "", errors: false})
+                e.currentTarget.blur()
+              }
+            }}
+          />
+          <Toggle on={query.exact} label="Aa" title="Match upper and lower case" onClick={() => find({...query, exact: !query.exact, errors: false})} />
+          <Toggle on={query.regexp} label=".*" title="Regular expression (RE2)" onClick={() => find({...query, regexp: !query.regexp, errors: false})} />
+        </form>
+        <span class="found" role="status">
+          {found(log)}
+        </span>
+        <button aria-label="Previous hit" title="Previous hit (N, Shift+Enter)" disabled={!log.search?.lines} onClick={previous}>
+          ↑
+        </button>
+        <button aria-label="Next hit" title="Next hit (n, Enter)" disabled={!log.search?.lines} onClick={next}>
+          ↓
+        </button>
+        <button title="Next error (e)" onClick={nextError}>
+          Errors
+        </button>
+        <form
+          onSubmit={e => {
+            e.preventDefault()
+            const line = Number(jump.current!.value)
+            if (line >= 1) pane.go(Math.floor(line), 0)
+            jump.current!.blur()
+          }}
+        >
+          <input ref={jump} class="jump" inputMode="numeric" pattern="[0-9]*" placeholder="Line" aria-label="Go to line" title=":" />
+        </form>
+        <span class="grow" />
+        {!windows.ended && <Toggle on={follows} label="Follow" title="Stay at the end as it grows (f)" onClick={toggleFollow} />}
+        <Toggle on={wrap} label="Wrap" title="Wrap long lines (w)" onClick={toggleWrap} />
+        <Toggle on={times !== "off"} label={times === "clock" ? "Clock times" : times === "since" ? "Times since start" : "Times"} title="Times: off, since the start, of the clock (t)" onClick={nextTimes} />
+        <a class="button" href={log.url("raw")} download>
+          Download
+        </a>
+      </div>
+      <Trouble problem={log.trouble} what="This log cannot be shown" />
+      {!loaded.value && !log.trouble && <Trouble problem={loaded.problem} what="The build cannot be shown" />}
+      {log.problem instanceof Error && (
+        <p class="trouble" role="alert">
+          Search: {log.problem.message}
+        </p>
+      )}
+      {log.opened && windows.total === 0 && <p class="empty">{nothing(step, windows.ended)}</p>}
+      <Body log={log} pane={pane} label={`Log of ${title}`} times={times} wrap={wrap} start={Date.parse(log.line(1)?.time ?? step?.started ?? "")} picked={picked} pick={pick} />
     </main>
   )
+}
+
+function Attempts({at, attempt, newest}: {at: At; attempt: number; newest: number}) {
+  if (newest < 2) return null
+  return (
+    <label>
+      Attempt{" "}
+      <select value={attempt} onChange={e => go({view: "log", build: at.build, step: at.step, attempt: Number(e.currentTarget.value)})}>
+        {[...Array(Math.min(newest, 1000)).keys()].map(i => (
+          <option value={i + 1}>{i + 1}</option>
+        ))}
+      </select>{" "}
+      of {newest}
+    </label>
+  )
+}
+
+function Toggle({on, label, title, onClick}: {on: boolean; label: string; title: string; onClick: () => void}) {
+  return (
+    <button type="button" aria-pressed={on} title={title} onClick={onClick}>
+      {label}
+    </button>
+  )
+}
+
+// nothing says why there are no lines.
+function nothing(step: Step | undefined, ended: boolean): string {
+  if (step?.state === "skipped") return `This step was skipped${step.reason ? ` (${step.reason})` : ""}: it wrote nothing.`
+  if (ended) return "This step wrote nothing."
+  if (step?.state === "running") return "Nothing yet: the step runs, and has not written a line."
+  return "Nothing yet: the step has not begun. Its lines appear here as they come."
+}
+
+// found says how a search stands.
+function found({search, searching}: Viewed): string {
+  if (!search) return ""
+  if (searching && search.lines === 0) return "searching…"
+  const what = search.query.errors ? "error" : "line"
+  if (search.lines === 0) return search.query.errors ? "no errors found" : "not found"
+  return search.place === undefined ? count(search.lines, what) : `${number(search.place)} of ${search.query.errors ? count(search.lines, what) : number(search.lines)}`
+}
+
+function bytes(n: number): string {
+  if (n < 1000) return count(n, "byte")
+  const power = Math.min(3, Math.floor(Math.log10(n) / 3))
+  return `${(n / 1000 ** power).toFixed(1)} ${["", "kB", "MB", "GB"][power]}`
+}
+
+// kept and keep remember how somebody likes logs.
+function kept(name: string): string | undefined {
+  try {
+    return localStorage.getItem(`log.${name}`) ?? undefined
+  } catch {
+    return undefined // the browser keeps nothing
+  }
+}
+
+function keep(name: string, value: string) {
+  try {
+    localStorage.setItem(`log.${name}`, value)
+  } catch {
+    return
+  }
 }
