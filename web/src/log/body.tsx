@@ -1,4 +1,4 @@
-import {useEffect, useLayoutEffect, useRef, useState} from "preact/hooks"
+import {useLayoutEffect, useRef, useState} from "preact/hooks"
 import {nodes} from "./line"
 import {includes, type Lines} from "./lines"
 import type {Viewed} from "./log"
@@ -22,12 +22,12 @@ export interface BodyProps {
 export function Body({log, pane, label, times, wrap, start, picked, pick}: BodyProps) {
   const scroller = useRef<HTMLDivElement>(null)
   const [parts] = useState(() => new Map<number, number>()) // how often more of a line was asked for
-  useEffect(() => pane.mount(scroller.current!), [])
+  useLayoutEffect(() => pane.mount(scroller.current!), [])
   pane.moved.value
   log.changed.value
   const [from, to] = pane.range()
   useLayoutEffect(() => {
-    if (pane.mounted) pane.placed(from, to)
+    pane.placed(from, to)
   })
 
   const click = (e: MouseEvent) => {
@@ -63,9 +63,9 @@ export function Body({log, pane, label, times, wrap, start, picked, pick}: BodyP
     )
   }
   return (
-    <div ref={scroller} class={wrap ? "log wrap" : "log"} role="log" aria-live="off" aria-label={label} tabIndex={0}>
+    <div ref={scroller} class={["log", wrap && "wrap", times !== "off" && "timed"].filter(Boolean).join(" ")} role="log" aria-live="off" aria-label={label} tabIndex={0}>
       <div class="space">
-        <div class="rows" onClick={click} style={{"--digits": String(log.rows.total).length}}>
+        <div class="shown" onClick={click} style={{"--digits": String(log.rows.total).length}}>
           {rows}
         </div>
       </div>
@@ -86,7 +86,7 @@ interface RowProps {
 function Row({line, entry, log, clock, start, picked, grown}: RowProps) {
   const fold = log.folds.get(line)
   const current = log.search?.current === line
-  const classes = ["row", picked && "picked", current && "current", fold && "head", entry?.gap && "gap"].filter(Boolean).join(" ")
+  const classes = ["row", picked && "picked", current && "current", fold && "section", entry?.gap && "gap"].filter(Boolean).join(" ")
   return (
     <div class={classes} data-line={line}>
       <a href={`#L${line}`} aria-label={`Line ${line}`} aria-current={picked ? "true" : undefined}>

@@ -11,7 +11,6 @@ import {typing} from "../views/keys"
 import {Body, count, number, type Times} from "./body"
 import {format, parse, point} from "./lines"
 import {Viewed} from "./log"
-import "./log.css"
 import {Pane} from "./pane"
 import type {Query} from "./search"
 
