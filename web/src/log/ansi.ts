@@ -25,12 +25,15 @@ const shown = bold | dim | italic | underline | inverse | strike
 // apply is what a style becomes by the parameters of an SGR sequence. What is
 // unknown changes nothing.
 export function apply(style: Style, params: string): Style {
+  if (params === "" || params === "0") return unstyled
+  if (!/^[\d;:]*$/.test(params)) return style // a sequence of another kind
   let {fg, bg, attrs} = style
   const all = params.split(";")
   for (let i = 0; i < all.length; i++) {
-    const [code = 0, ...sub] = all[i]!.split(":").map(number)
+    const sub = all[i]!.includes(":") ? all[i]!.split(":").map(number) : none
+    const code = sub.length > 0 ? sub[0]! : number(all[i]!)
     if (code === 0) fg = bg = attrs = 0
-    else if (code === 4 && sub[0] === 0) attrs &= ~underline
+    else if (code === 4 && sub[1] === 0) attrs &= ~underline
     else if (code >= 1 && code <= 9) attrs |= (1 << code) & shown
     else if (code === 21) attrs |= underline // twice
     else if (code === 22) attrs &= ~(bold | dim)
@@ -43,18 +46,20 @@ export function apply(style: Style, params: string): Style {
     else if (code === 49) bg = 0
     else if (code === 38 || code === 48 || code === 58) {
       // 58 is the underline's, which is not shown.
-      const [colour, read] = sub.length > 0 ? extended(sub.length > 4 ? sub.toSpliced(1, 1) : sub) : extended(all.slice(i + 1, i + 5).map(number))
+      const [colour, read] = sub.length > 0 ? extended(sub.length > 5 ? [sub[1]!, ...sub.slice(3)] : sub.slice(1)) : extended(all.slice(i + 1, i + 5).map(number))
       if (sub.length === 0) i += read
       if (colour && code === 38) fg = colour
       if (colour && code === 48) bg = colour
     }
   }
-  return fg === style.fg && bg === style.bg && attrs === style.attrs ? style : {fg, bg, attrs}
+  return fg === style.fg && bg === style.bg && attrs === style.attrs ? style : fg || bg || attrs ? {fg, bg, attrs} : unstyled
 }
 
-// number reads a parameter: an empty one is 0, what is none or too large -1.
+const none: number[] = []
+
+// number reads a parameter, of digits: an empty one is 0, one that is too large -1.
 function number(param: string): number {
-  return /^\d{0,4}$/.test(param) ? Number(param) : -1
+  return param.length > 4 ? -1 : Number(param)
 }
 
 // extended reads 5, n or 2, r, g, b: a colour, 0 if it is none, and how many

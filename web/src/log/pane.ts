@@ -106,13 +106,13 @@ export class Pane {
     this.offset = -Math.floor(this.view * share)
     this.stuck = false
     this.follow.value = false
-    this.byHand = false
+    this.rest()
     this.moved.value++
   }
 
   end() {
     this.stuck = true
-    this.byHand = false
+    this.rest()
     this.moved.value++
   }
 
@@ -141,6 +141,7 @@ export class Pane {
   reflow() {
     this.heights.clear()
     this.usual = this.base
+    this.offset = Math.min(this.offset, 0)
     this.moved.value++
   }
 
@@ -169,14 +170,24 @@ export class Pane {
     } else {
       const row = rows.row(this.line)
       top = toTop(this.scale(), row + this.offset / this.height(row))
+      // Near an end of the rows the bar is as far from its own.
+      top = Math.max(top, this.distance(0, row) + this.offset)
+      top = Math.min(top, all - this.view - Math.max(0, this.distance(row, rows.count) - this.offset - this.view))
     }
     const height = `${all}px`
     const resized = this.space.style.height !== height
     if (resized) this.space.style.height = height
     // While somebody scrolls, the bar is his.
-    if (this.byHand && !resized && !this.stuck) return
+    if (this.timer !== undefined && !resized && !this.stuck) return
     if (Math.abs(top - this.scroller.scrollTop) > 1) this.scroller.scrollTop = top
     this.top = this.scroller.scrollTop
+  }
+
+  // distance is how high some rows are, or as much of that as matters.
+  private distance(from: number, to: number): number {
+    let sum = 0
+    for (let r = from; r < to && sum < 3 * this.view; r++) sum += this.height(r)
+    return sum
   }
 
   private scrolled = () => {
@@ -188,7 +199,7 @@ export class Pane {
     const {rows} = this.log
     const height = (r: number) => this.height(r)
     const most = this.scroller.scrollHeight - this.view
-    const near = (this.byHand && Math.abs(by) < 3 * this.view) || rows.count <= few
+    const near = Math.abs(by) < this.view * (this.byHand ? 3 : 1) || rows.count <= few
     let anchor = {row: rows.row(this.line), offset: this.offset}
     if (near) {
       anchor = move({row: anchor.row, offset: 0}, anchor.offset + by, rows.count, height)
@@ -204,7 +215,7 @@ export class Pane {
     this.offset = anchor.offset
     if (!this.log.windows.ended) this.follow.value = this.stuck
     // Whoever comes to an end of the bar, but not of the rows, goes on.
-    if (near && !this.stuck && (top <= 0 || top >= most)) this.settle()
+    if (near && !this.stuck && (top <= 0 || top >= most)) return this.settle()
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.settle(), still)
     this.moved.value++
@@ -212,7 +223,7 @@ export class Pane {
 
   // settle takes stock once nobody scrolls.
   private settle() {
-    this.byHand = false
+    this.rest()
     if (this.heights.size > 5000) this.heights.clear()
     let sum = 0
     for (const height of this.heights.values()) sum += height
@@ -220,11 +231,18 @@ export class Pane {
     this.moved.value++
   }
 
+  // rest says that nobody scrolls.
+  private rest() {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    this.byHand = false
+  }
+
   private resized() {
     this.view = this.scroller.clientHeight
     if (this.scroller.clientWidth !== this.width) {
       this.width = this.scroller.clientWidth
-      if (this.wrap) this.heights.clear()
+      if (this.wrap) return this.reflow()
     }
     this.moved.value++
   }

@@ -11,7 +11,7 @@
 import {apply, type Style} from "./ansi"
 
 // maxColumns bounds a line: what a longer one writes beyond is not shown.
-export const maxColumns = 1 << 18
+export const maxColumns = 1 << 16
 
 // maxParams bounds the parameters of a sequence. A longer one has no effect.
 const maxParams = 128
@@ -60,15 +60,24 @@ const enum State {
   textEnd, // after an ESC in such a string
 }
 
+const esc = 0x1b
+const bel = 0x07
+const can = 0x18
+const sub = 0x1a
+const st = 0x9c
+
+// Terminal takes one line. It works on code points: a line may be a megabyte.
 class Terminal {
-  private cells: string[] = []
+  private cells: number[] = []
   private styles: Style[] = []
   private source: number[] = []
   private column = 0
   private full = false
   private state = State.plain
-  private params = ""
+  private params = "" // of the control sequence under way, up to start
+  private start = 0
   private at = 0 // of the character under way
+  private line = ""
 
   constructor(
     public style: Style,
@@ -76,86 +85,91 @@ class Terminal {
   ) {}
 
   write(line: string) {
-    for (const c of line) {
-      this.take(c, c.codePointAt(0)!)
-      this.at += c.length
+    this.line = line
+    while (this.at < line.length) {
+      const code = line.codePointAt(this.at)!
+      if (this.state === State.plain && code >= 0x20 && code < 0x7f) this.put(code)
+      else this.take(code)
+      this.at += code > 0xffff ? 2 : 1
     }
   }
 
   row(): Row {
     const runs: Run[] = []
     const source: number[] = []
-    let to = 0
-    this.cells.forEach((c, i) => {
-      for (let unit = 0; unit < c.length; unit++) source.push(this.source[i]! + unit)
-      to += c.length
+    const parts: string[] = []
+    for (let i = 0; i < this.cells.length; i++) {
+      source.push(this.source[i]!)
+      if (this.cells[i]! > 0xffff) source.push(this.source[i]! + 1)
       const run = runs.at(-1)
-      if (run && run.style === this.styles[i]) run.to = to
-      else runs.push({to, style: this.styles[i]!})
-    })
-    return {text: this.cells.join(""), runs, source, after: this.style, full: this.full}
+      if (run && run.style === this.styles[i]) run.to = source.length
+      else runs.push({to: source.length, style: this.styles[i]!})
+    }
+    for (let i = 0; i < this.cells.length; i += 4096) parts.push(String.fromCodePoint(...this.cells.slice(i, i + 4096)))
+    return {text: parts.join(""), runs, source, after: this.style, full: this.full}
   }
 
-  private take(c: string, code: number) {
-    const esc = 0x1b, bel = 0x07, can = 0x18, sub = 0x1a, st = 0x9c // prettier-ignore
+  private take(code: number) {
     if (code === can || code === sub) {
       this.state = State.plain
     } else if (this.state === State.text) {
       if (code === bel || code === st) this.state = State.plain
       else if (code === esc) this.state = State.textEnd
-    } else if (this.state === State.textEnd && c === "\\") {
+    } else if (this.state === State.textEnd && code === 0x5c) {
       this.state = State.plain
     } else if (code === esc) {
       this.state = State.escape
     } else if (this.state === State.plain) {
-      this.show(c, code)
+      this.show(code)
     } else if (this.state === State.control) {
-      this.control(c, code)
+      this.control(code)
     } else {
-      this.escape(c, code) // an ESC in a string ends it, whatever follows
+      this.escape(code) // an ESC in a string ends it, whatever follows
     }
   }
 
   // escape takes a character after ESC.
-  private escape(c: string, code: number) {
-    if (c === "[") {
+  private escape(code: number) {
+    if (code === 0x5b) {
       this.state = State.control
       this.params = ""
-    } else if (c === "]" || c === "P" || c === "X" || c === "^" || c === "_") {
-      this.state = State.text
-    } else if (c >= " " && c <= "/") {
+      this.start = this.at + 1
+    } else if (code === 0x5d || code === 0x50 || code === 0x58 || code === 0x5e || code === 0x5f) {
+      this.state = State.text // after ] P X ^ _
+    } else if (code >= 0x20 && code < 0x30) {
       this.state = State.escape // more of it follows
     } else {
       this.state = State.plain
-      if (c < "0" || c > "~") this.show(c, code)
+      if (code < 0x30 || code > 0x7e) this.show(code)
     }
   }
 
   // control takes a character of a control sequence.
-  private control(c: string, code: number) {
+  private control(code: number) {
+    if (code >= 0x20 && code < 0x40) return
+    const params = this.params + this.line.slice(this.start, Math.min(this.at, this.start + maxParams + 1))
     if (code < 0x20) {
-      this.show(c, code) // a terminal obeys it in passing
-    } else if (code < 0x40) {
-      if (this.params.length <= maxParams) this.params += c
-    } else {
-      this.state = State.plain
-      if (code > 0x7e) this.show(c, code)
-      else if (this.params.length <= maxParams) this.execute(c)
+      this.show(code) // a terminal obeys it in passing
+      this.params = params.slice(0, maxParams + 1)
+      this.start = this.at + 1
+      return
     }
+    this.state = State.plain
+    if (code > 0x7e) this.show(code)
+    else if (params.length <= maxParams) this.execute(code, params)
   }
 
   // execute carries out a control sequence, if it is one of the few.
-  private execute(final: string) {
-    const params = this.params
-    if (final === "m") {
-      if (/^[\d;:]*$/.test(params)) this.style = apply(this.style, params)
-    } else if (final === "K" && (params === "" || params === "0")) {
-      this.erase(this.column)
-    } else if (final === "K" && params === "2") {
+  private execute(final: number, params: string) {
+    if (final === 0x6d) {
+      this.style = apply(this.style, params)
+    } else if (final === 0x4b && (params === "" || params === "0")) {
+      this.erase(this.column) // K
+    } else if (final === 0x4b && params === "2") {
       this.erase(0)
       this.column = 0 // a carriage return goes with it
-    } else if (final === "G" && (params === "" || params === "0" || params === "1")) {
-      this.column = 0
+    } else if (final === 0x47 && (params === "" || params === "0" || params === "1")) {
+      this.column = 0 // G
     }
   }
 
@@ -166,23 +180,23 @@ class Terminal {
   }
 
   // show puts a character on the line, or does what a control character does.
-  private show(c: string, code: number) {
-    if (c === "\r") this.column = 0
-    else if (c === "\b") this.column = Math.max(this.column - 1, 0)
-    else if (c === "\x07") return
-    else if (c === "\t") this.put(c)
-    else if (code < 0x20) this.put(String.fromCharCode(0x2400 + code))
-    else if (code === 0x7f) this.put("␡")
-    else if (code >= 0x80 && code < 0xa0) this.put("\ufffd")
-    else if (!special.test(c)) this.put(c) // else it turns the direction of writing around, or breaks the line
+  private show(code: number) {
+    if (code === 0x0d) this.column = 0
+    else if (code === 0x08) this.column = Math.max(this.column - 1, 0)
+    else if (code === bel) return
+    else if (code === 0x09) this.put(code)
+    else if (code < 0x20) this.put(0x2400 + code)
+    else if (code === 0x7f) this.put(0x2421)
+    else if (code >= 0x80 && code < 0xa0) this.put(0xfffd)
+    else if (code < 0x61c || !special.test(String.fromCodePoint(code))) this.put(code) // else it turns the direction of writing around, or breaks the line
   }
 
-  private put(c: string) {
+  private put(code: number) {
     if (this.column >= this.columns) {
       this.full = true
       return
     }
-    this.cells[this.column] = c
+    this.cells[this.column] = code
     this.styles[this.column] = this.style
     this.source[this.column] = this.at
     this.column++

@@ -63,9 +63,9 @@ function Attempt(at: At) {
   useEffect(() => {
     if (state.current === "new" && log.opened) {
       state.current = picked || at.search || !windows.ended ? "placed" : "open"
-      if (at.search) void find({...query})
       if (picked) pane.go(picked.from)
       else if (!windows.ended) pane.setFollow(true)
+      if (at.search) void find(query)
     }
     if (state.current === "open" && step) {
       state.current = "placed"
@@ -93,7 +93,7 @@ function Attempt(at: At) {
   const find = async (q: Query, unasked = false) => {
     setQuery(q)
     if (!q.text && !q.errors) return log.leaveSearch()
-    const line = await log.find(q, picked?.from ?? pane.first)
+    const line = await log.find(q, picked && pane.shows(picked.from) ? picked.from : pane.first)
     if (unasked && pane.touched) return
     show(line)
     // Nobody asked for it: with nothing found there is nothing to say.
