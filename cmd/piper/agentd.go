@@ -29,6 +29,7 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/sqlite"
 	"github.com/piper-build/piper/starlark"
+	"github.com/piper-build/piper/web"
 )
 
 // A daemon is one call of piper agentd.
@@ -169,7 +170,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		if err := d.mintToken(ctx, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		server := &api.Server{Store: s, Sources: src, Live: live, Webhook: webhooks(file, log), Hosts: d.hosts, Version: piperVersion(), Log: log}
+		server := &api.Server{Store: s, Sources: src, Live: live, Webhook: webhooks(file, log), Page: web.Handler(), Hosts: d.hosts, Version: piperVersion(), Log: log}
 		fmt.Fprintf(d.stderr, "piper: listening on %s\n", d.url(listener))
 		parts++
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
