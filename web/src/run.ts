@@ -96,11 +96,21 @@ export function critical(waits: Map<string, string[]>, steps: Map<string, Step>)
   }
   const start = (name: string) => Date.parse(steps.get(name)?.started ?? "")
   const later = (a: string | undefined, b: string) => (a === undefined || end(b) > end(a) || (end(a) === end(b) && start(b) < start(a)) ? b : a)
+  const last = (names: Iterable<string>) => [...names].filter(name => end(name) >= 0).reduce<string | undefined>(later, undefined)
   const path = new Set<string>()
-  let at = [...waits.keys()].filter(name => end(name) >= 0).reduce<string | undefined>(later, undefined)
-  while (at !== undefined && !path.has(at)) {
-    path.add(at)
-    at = waits.get(at)!.filter(name => end(name) >= 0).reduce<string | undefined>(later, undefined)
-  }
+  for (let at = last(waits.keys()); at !== undefined; at = last(before(at, waits, end))) path.add(at)
   return path
+}
+
+// before are the steps that ran and that one waited for: through those that were
+// skipped, too.
+function before(name: string, waits: Map<string, string[]>, end: (name: string) => number): Set<string> {
+  const seen = new Set<string>()
+  const open = [...(waits.get(name) ?? [])]
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    if (seen.has(at)) continue
+    seen.add(at)
+    if (end(at) < 0) open.push(...(waits.get(at) ?? []))
+  }
+  return seen
 }

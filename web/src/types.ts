@@ -258,7 +258,7 @@ export interface PlanNode {
   name: string
   needs?: string[]
   group?: string
-  pos?: {file: string; line: number}
+  pos?: string // file:line:column
   run_on?: string
   allow_failure?: string
   step?: {doc?: string; script?: string; argv?: unknown[]; dir?: string; service?: unknown; services?: string[]; timeout?: unknown}

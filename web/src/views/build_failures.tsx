@@ -52,7 +52,7 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
           <Link to={{view: "log", build: String(build.number), step: step.name}}>{step.name}</Link>
         </h2>
         <State state={step.state} note={outcome(step)} />
-        {node?.pos && <span class="pos">{`${node.pos.file}:${node.pos.line}`}</span>}
+        {node?.pos && <span class="pos">{node.pos}</span>}
       </div>
       {step.reason && <p class="reason">{step.reason}</p>}
       {lines.value && lines.value.length > 0 && (

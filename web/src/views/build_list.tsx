@@ -68,7 +68,7 @@ class Row extends Component<RowProps> {
     const state = step?.state ?? "pending"
     return (
       <li class={chosen ? "chosen" : ""} aria-current={chosen ? "true" : undefined}>
-        <Link to={{view: "log", build: String(number), step: name}} class="name">
+        <Link to={step?.child ? {view: "build", build: step.child} : {view: "log", build: String(number), step: name}} class="name">
           {name}
         </Link>
         <State state={state} note={outcome(step)} />
@@ -79,18 +79,13 @@ class Row extends Component<RowProps> {
           </span>
         )}
         {(step?.attempt ?? 1) > 1 && <span class="chip">{`attempt ${step!.attempt}`}</span>}
-        <span class="why">{state === "pending" || state === "waiting" ? (step?.why ?? waitsFor(node)) : (step?.reason ?? node?.step?.doc)}</span>
+        <span class="why">{state === "pending" || state === "waiting" ? (step?.why ?? waitsFor(node)) : (step?.reason ?? (node?.approve && state === "running" ? "waits for somebody to approve it" : node?.step?.doc))}</span>
         {rerunnable && (
           <button class="plain from" aria-label={`Rerun from ${name}`} onClick={() => rerun(number, {from: [name]})}>
             Rerun from here
           </button>
         )}
-        {step?.child && (
-          <Link to={{view: "build", build: step.child}} class="child">
-            its build
-          </Link>
-        )}
-        {node?.pos && <span class="pos">{`${node.pos.file}:${node.pos.line}`}</span>}
+        {node?.pos && <span class="pos">{node.pos}</span>}
       </li>
     )
   }

@@ -14,7 +14,6 @@ export function Timeline({build, steps, path}: Inside) {
   const [room, setRoom] = useState(atOnce)
   const ran = [...steps.values()].filter(s => s.started).sort((a, b) => Date.parse(a.started!) - Date.parse(b.started!))
   const from = Date.parse(build.started ?? ran[0]?.started ?? "")
-  const live = !build.ended
   const to = build.ended ? Date.parse(build.ended) : now.value
   const whole = Math.max(1, to - from)
   if (ran.length === 0) return <p class="empty">No step has begun.</p>
@@ -32,7 +31,6 @@ export function Timeline({build, steps, path}: Inside) {
         ))}
       </ol>
       {ran.length > room && <button onClick={() => setRoom(room + atOnce)}>{`${Math.min(atOnce, ran.length - room)} more`}</button>}
-      {live && <p class="dim">Longer bars are running still.</p>}
     </div>
   )
 }

@@ -60,7 +60,7 @@ export function BuildsView({project, pipeline, state}: Filter) {
         <Filters {...{project, pipeline, state}} />
       </div>
       <Trouble problem={list.problem} what="The builds are not known" />
-      {shown && shown.builds.length === 0 && <NoBuilds filtered={!!(project || pipeline || state)} project={project} />}
+      {shown && shown.builds.length === 0 && <NoBuilds filtered={!!(project || pipeline || state)} />}
       {shown && shown.builds.length > 0 && (
         <table class="builds">
           <thead>
@@ -121,7 +121,7 @@ function Filters({project, pipeline, state}: Filter) {
   )
 }
 
-function NoBuilds({filtered, project}: {filtered: boolean; project: string | undefined}) {
+function NoBuilds({filtered}: {filtered: boolean}) {
   if (filtered)
     return (
       <p class="empty">
@@ -130,12 +130,12 @@ function NoBuilds({filtered, project}: {filtered: boolean; project: string | und
     )
   return (
     <div class="empty">
-      <p>Nothing was built yet. In a repository with a PIPER.star:</p>
+      <p>Nothing was built yet. Make a repository with a PIPER.star a project, and build it:</p>
       <p>
-        <Copy text={project ? `piper build --project ${project}` : "piper project add"} />
+        <Copy text="piper project add shop --repo /srv/git/shop" />
       </p>
       <p>
-        <Copy text="piper build" />
+        <Copy text="piper build --project shop" />
       </p>
     </div>
   )

@@ -26,8 +26,8 @@ export function ProjectsView() {
       <Trouble problem={list.problem} what="The projects are not known" />
       {list.value?.length === 0 && (
         <div class="empty">
-          <p>There is no project yet. In a repository with a PIPER.star:</p>
-          <Copy text="piper project add" />
+          <p>There is no project yet. Make a repository with a PIPER.star one:</p>
+          <Copy text="piper project add shop --repo /srv/git/shop" />
         </div>
       )}
       {list.value && list.value.length > 0 && (
