@@ -43,12 +43,14 @@ type Line struct {
 type SearchQuery struct {
 	Text    string
 	Regexp  string // in place of Text
+	Errors  bool   // in place of both: the lines that matter after a failure, as far as one can tell
 	Fold    bool   // upper and lower case are the same
 	Context int    // lines around each match, at most 20
-	Step    string // "" is every one
+	Step    string // "" is every one; with Errors, every one that failed
 	Attempt int    // 0 is the newest
 	Fence   int64
-	Limit   int // matches to give; all are counted
+	From    int64 // the first line, of Step, to give a match in; all are counted
+	Limit   int   // matches to give; all are counted
 }
 
 // Found is what a search found.

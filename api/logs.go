@@ -338,7 +338,7 @@ func (c *call) searchLog() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := c.outputs(b)
+	outputs, err := c.outputs(b, q.Errors)
 	if err != nil {
 		return nil, err
 	}
@@ -372,9 +372,23 @@ func (c *call) searchQuery() (q logs.Query, limit int, err error) {
 	if limit, err = c.limit(100, maxMatches); err != nil {
 		return q, 0, err
 	}
+	if q.Errors, err = c.flag("errors"); err != nil {
+		return q, 0, err
+	}
+	if q.From, err = c.number("from", 1); err != nil {
+		return q, 0, err
+	}
+	ways := 0
+	for _, given := range []bool{q.Text != "", q.Regexp != "", q.Errors} {
+		if given {
+			ways++
+		}
+	}
 	switch {
-	case (q.Text == "") == (q.Regexp == ""):
-		return q, 0, badField("text", "or regexp is what to look for: give one of them")
+	case ways != 1:
+		return q, 0, badField("text", "regexp or errors is what to look for: give one of the three")
+	case q.From > 0 && c.query.Get("step") == "":
+		return q, 0, badField("from", "is a line of a step: give step too")
 	case len(q.Text)+len(q.Regexp) > 1000:
 		return q, 0, badField("text", "is longer than 1000 bytes")
 	}
@@ -384,9 +398,9 @@ func (c *call) searchQuery() (q logs.Query, limit int, err error) {
 	return q, limit, nil
 }
 
-// outputs are those that a search goes through: that of one step, or of every
-// step's newest attempt.
-func (c *call) outputs(b store.Build) ([]output, error) {
+// outputs are those that a search goes through: that of one step, or of the newest
+// attempt of every step, or of every one that failed.
+func (c *call) outputs(b store.Build, failed bool) ([]output, error) {
 	if c.query.Get("step") != "" {
 		o, err := c.output(b)
 		return []output{o}, err
@@ -398,9 +412,11 @@ func (c *call) outputs(b store.Build) ([]output, error) {
 	var list []output
 	reader := logs.NewReader(c.Store, b.ID, f.fence)
 	for i, name := range f.Build.Plan().NodeNames() {
-		if attempt := f.Node(i).Attempt; attempt > 0 && f.Build.Plan().Nodes[i].Step != nil {
-			list = append(list, output{Reader: reader, step: name, attempt: attempt})
+		step := f.Node(i)
+		if step.Attempt == 0 || f.Build.Plan().Nodes[i].Step == nil || failed && step.State != build.Failed && step.State != build.TimedOut {
+			continue
 		}
+		list = append(list, output{Reader: reader, step: name, attempt: step.Attempt})
 	}
 	return list, nil
 }

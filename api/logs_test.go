@@ -203,9 +203,38 @@ func TestSearchLog(t *testing.T) {
 	found, err = w.admin.SearchLog(ctx, ref(b), api.SearchQuery{Text: "nothing"})
 	require.NoError(t, err)
 	require.Empty(t, found.Hits)
-	for _, query := range []string{"", "text=a&regexp=b", "regexp=(", "text=" + strings.Repeat("x", 1001), "text=a&limit=0", "text=a&context=-1", "text=a&fold=x"} {
+	found, err = w.admin.SearchLog(ctx, ref(b), api.SearchQuery{Text: "error", Step: "unit", From: 2})
+	require.NoError(t, err)
+	require.Equal(t, []int64{2, 2}, []int64{found.Lines, found.Matches}, "all are counted")
+	require.Len(t, found.Hits, 1)
+	require.Equal(t, int64(3), found.Hits[0].Number)
+	for _, query := range []string{"", "errors=false", "text=a&regexp=b", "text=a&errors=true", "errors=true&regexp=b", "errors=x", "text=a&from=1", "text=a&step=unit&from=0", "regexp=(", "text=" + strings.Repeat("x", 1001), "text=a&limit=0", "text=a&context=-1", "text=a&fold=x"} {
 		require.Equal(t, 400, w.do("GET", "/v1/builds/"+ref(b)+"/log/search?"+query, "").StatusCode, query)
 	}
+}
+
+// Of a build what matters is looked for in the steps that failed.
+func TestSearchErrors(t *testing.T) {
+	w := newWorld(t)
+	b := w.logged("ok\nx.c:1:1: \x1b[31merror:\x1b[0m bad\n0 errors\nmake: *** [Makefile:1: x] Error 1\n")
+	w.wrote(b.ID, "compile", "error: of no matter\n")
+	find := func(q api.SearchQuery) (numbers []int64) {
+		t.Helper()
+		q.Errors = true
+		found, err := w.admin.SearchLog(t.Context(), ref(b), q)
+		require.NoError(t, err)
+		for _, hit := range found.Hits {
+			numbers = append(numbers, hit.Number)
+			require.Equal(t, [][2]int{{0, len(hit.Text)}}, hit.Spans)
+		}
+		return numbers
+	}
+	require.Empty(t, find(api.SearchQuery{}), "none failed yet")
+	require.Equal(t, []int64{2, 4}, find(api.SearchQuery{Step: "unit"}))
+	w.happens(b.ID, 1, 7, ends("unit", build.Failed, nil))
+	require.Equal(t, []int64{2, 4}, find(api.SearchQuery{}))
+	require.Equal(t, []int64{4}, find(api.SearchQuery{Step: "unit", From: 3}))
+	require.Equal(t, []int64{1}, find(api.SearchQuery{Step: "compile"}))
 }
 
 // Whoever follows gets each line once, though his connection breaks.

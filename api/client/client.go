@@ -132,6 +132,14 @@ func number[N int | int64](n N) string {
 	return strconv.FormatInt(int64(n), 10)
 }
 
+// flag is on in a query; false is not there.
+func flag(on bool) string {
+	if on {
+		return "true"
+	}
+	return ""
+}
+
 // get asks for something.
 func get[T any](ctx context.Context, c *Client, path string, query url.Values) (out T, err error) {
 	_, err = c.ask(ctx, http.MethodGet, path, query, nil, &out)
@@ -297,10 +305,8 @@ func (c *Client) RawLog(ctx context.Context, ref string, q api.LogQuery) (io.Rea
 
 // SearchLog looks for something in what a build wrote.
 func (c *Client) SearchLog(ctx context.Context, ref string, q api.SearchQuery) (api.Found, error) {
-	query := values("text", q.Text, "regexp", q.Regexp, "context", number(q.Context), "step", q.Step, "attempt", number(q.Attempt), "fence", number(q.Fence), "limit", number(q.Limit))
-	if q.Fold {
-		query.Set("fold", "true")
-	}
+	query := values("text", q.Text, "regexp", q.Regexp, "context", number(q.Context), "step", q.Step, "attempt", number(q.Attempt), "fence", number(q.Fence),
+		"from", number(q.From), "limit", number(q.Limit), "fold", flag(q.Fold), "errors", flag(q.Errors))
 	return get[api.Found](ctx, c, path("builds", ref, "log", "search"), query)
 }
 

@@ -23,6 +23,7 @@ type reading struct {
 	lines   string
 	tail    int
 	search  string
+	errors  bool
 	regexp  bool
 	fold    bool
 	raw     bool
@@ -39,6 +40,7 @@ piper logs 41                              # all of it
 piper logs 41 --step unit -f               # and go on while it runs
 piper logs 41 --step unit --lines 120:140
 piper logs 41 --search 'connection refused'
+piper logs 41 --errors                     # what matters of the steps that failed
 piper logs 41 --step unit --raw > unit.log # byte for byte
 `
 	r := c.asksServer()
@@ -51,6 +53,7 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.FlagSet.StringVar(&g.lines, "lines", "", "only the lines `FROM:TO`, counted from 1")
 	c.FlagSet.IntVar(&g.tail, "tail", 0, "only the last `N` lines")
 	c.FlagSet.StringVar(&g.search, "search", "", "only lines with `TEXT` in them, and how many there are")
+	c.FlagSet.BoolVar(&g.errors, "errors", false, "only lines that look like errors, of the steps that failed or of STEP, and how many there are")
 	c.FlagSet.BoolVar(&g.regexp, "regexp", false, "TEXT is a regular expression (RE2)")
 	c.FlagSet.BoolVar(&g.fold, "ignore-case", false, "of TEXT, upper and lower case are the same")
 	c.letter("i", "ignore-case")
@@ -68,7 +71,7 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 		}
 		return a.ask(ctx, r, func(s *client.Client) error {
 			switch {
-			case g.search != "":
+			case g.search != "" || g.errors:
 				return g.find(ctx, s, ref)
 			case g.raw:
 				return g.copy(ctx, s, ref)
@@ -88,8 +91,10 @@ func (g *reading) check() (from, to int64, err error) {
 		return 0, 0, usagef("--raw, --lines and --attempt are about one step: --step names it")
 	case g.search == "" && (g.regexp || g.fold):
 		return 0, 0, usagef("--regexp and --ignore-case are about --search")
-	case g.follow && (g.raw || g.search != "" || g.lines != ""):
-		return 0, 0, usagef("--follow goes with neither --raw, --search nor --lines")
+	case g.search != "" && g.errors:
+		return 0, 0, usagef("--errors and --search do not go together")
+	case g.follow && (g.raw || g.search != "" || g.errors || g.lines != ""):
+		return 0, 0, usagef("--follow goes with neither --raw, --search, --errors nor --lines")
 	}
 	if g.lines == "" {
 		return 0, 0, nil
@@ -216,7 +221,7 @@ func (g *reading) copy(ctx context.Context, s *client.Client, ref string) (err e
 
 // find shows the lines that match, and says how many there are.
 func (g *reading) find(ctx context.Context, s *client.Client, ref string) error {
-	q := api.SearchQuery{Text: g.search, Fold: g.fold, Step: g.step, Attempt: g.attempt, Limit: 1000}
+	q := api.SearchQuery{Text: g.search, Errors: g.errors, Fold: g.fold, Step: g.step, Attempt: g.attempt, Limit: 1000}
 	if g.regexp {
 		q.Text, q.Regexp = "", g.search
 	}
@@ -229,7 +234,11 @@ func (g *reading) find(ctx context.Context, s *client.Client, ref string) error 
 			return err
 		}
 	}
-	fmt.Fprintf(g.stderr, "piper: %d matches in %d lines", found.Matches, found.Lines)
+	if g.errors {
+		fmt.Fprintf(g.stderr, "piper: %d lines look like errors", found.Lines)
+	} else {
+		fmt.Fprintf(g.stderr, "piper: %d matches in %d lines", found.Matches, found.Lines)
+	}
 	if int64(len(found.Hits)) < found.Lines {
 		fmt.Fprintf(g.stderr, ", the first %d shown", len(found.Hits))
 	}

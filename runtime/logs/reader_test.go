@@ -489,7 +489,7 @@ func TestSearch(t *testing.T) {
 
 	for q, want := range map[Query]string{
 		{}:                        "nothing to search for",
-		{Text: "a", Regexp: "a"}:  "not both",
+		{Text: "a", Regexp: "a"}:  "for one of",
 		{Regexp: "("}:             "missing closing )",
 		{Regexp: "(", Fold: true}: "missing closing )",
 	} {

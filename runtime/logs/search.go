@@ -12,7 +12,9 @@ import (
 type Query struct {
 	Text    string // to be found as it stands
 	Regexp  string // in place of Text; its syntax is that of Go's regexp, and finding takes linear time
+	Errors  bool   // in place of both: the lines that matter after a failure, as far as one can tell
 	Fold    bool   // upper and lower case are the same
+	From    int64  // the first line of which a Match is given; all are counted
 	Context int    // how many lines before and after a match to give with it
 }
 
@@ -35,7 +37,7 @@ type Count struct{ Lines, Matches int64 }
 // of them is not found. What was left out was not searched; its Lines are never
 // matches.
 func (r *Reader) Search(ctx context.Context, node string, attempt int, q Query, found func(Match) bool) (Count, error) {
-	find, err := q.compile()
+	find, err := q.Compile()
 	if err != nil {
 		return Count{}, err
 	}
@@ -56,19 +58,31 @@ func (r *Reader) Search(ctx context.Context, node string, attempt int, q Query, 
 			}
 			last = line.Number
 		}
+		if line.Number < q.From {
+			spans = nil
+		}
 		s.take(line, spans)
 	}
 	s.hand()
 	return s.count, nil
 }
 
-// compile returns a function that finds q in a line.
-func (q Query) compile() (func([]byte) [][2]int, error) {
+// Compile returns a function that finds what q is for in a line. It is to be given
+// the lines of one output in order.
+func (q Query) Compile() (func(line []byte) [][2]int, error) {
 	switch {
-	case q.Text == "" && q.Regexp == "":
+	case q.Text == "" && q.Regexp == "" && !q.Errors:
 		return nil, fmt.Errorf("search output: nothing to search for")
-	case q.Text != "" && q.Regexp != "":
-		return nil, fmt.Errorf("search output: for a text or a regular expression, not both")
+	case q.Text != "" && q.Regexp != "", q.Errors && q.Text+q.Regexp != "":
+		return nil, fmt.Errorf("search output: for one of a text, a regular expression and errors")
+	case q.Errors:
+		var f errorFinder
+		return func(line []byte) [][2]int {
+			if f.matters(line) {
+				return [][2]int{{0, len(line)}}
+			}
+			return nil
+		}, nil
 	case q.Text != "" && !q.Fold:
 		text := []byte(q.Text)
 		return func(line []byte) (spans [][2]int) {
