@@ -49,11 +49,17 @@ export class Viewed {
       return
     }
     const {fence = 0, attempt = 0} = this.which
-    if (grew.fence > fence || (grew.fence === fence && grew.attempt > attempt)) this.newer.value = grew
-    else if (grew.fence === fence && grew.attempt === attempt && this.windows.grew(grew.total, grew.bytes, grew.ended)) {
-      this.search?.grown()
-      this.arrange()
+    const {windows} = this
+    let news = false
+    if (grew.fence > fence || (grew.fence === fence && grew.attempt > attempt)) {
+      this.newer.value = grew
+      news = windows.grew(windows.total, windows.bytes, true) // there is no more of this one
+    } else if (grew.fence === fence && grew.attempt === attempt) {
+      news = windows.grew(grew.total, grew.bytes, grew.ended)
     }
+    if (!news) return
+    this.search?.grown()
+    this.arrange()
   }
 
   close() {

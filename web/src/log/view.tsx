@@ -220,7 +220,7 @@ function Attempt(at: At) {
           <input ref={jump} class="jump" inputMode="numeric" pattern="[0-9]*" placeholder="Line" aria-label="Go to line" title=":" />
         </form>
         <span class="grow" />
-        {!windows.ended && <Toggle on={follows} label="Follow" title="Stay at the end as it grows (f)" onClick={toggleFollow} />}
+        {log.opened && !windows.ended && <Toggle on={follows} label="Follow" title="Stay at the end as it grows (f)" onClick={toggleFollow} />}
         <Toggle on={wrap} label="Wrap" title="Wrap long lines (w)" onClick={toggleWrap} />
         <Toggle on={times !== "off"} label={times === "clock" ? "Clock times" : times === "since" ? "Times since start" : "Times"} title="Times: off, since the start, of the clock (t)" onClick={nextTimes} />
         <a class="button" href={log.url("raw")} download>
@@ -274,7 +274,7 @@ function nothing(step: Step | undefined, ended: boolean): string {
 // found says how a search stands.
 function found({search, searching}: Viewed): string {
   if (!search) return ""
-  if (searching && search.lines === 0) return "searching…"
+  if (searching && search.lines === 0) return search.query.errors ? "looking for errors…" : "searching…"
   const what = search.query.errors ? "error" : "line"
   if (search.lines === 0) return search.query.errors ? "no errors found" : "not found"
   return search.place === undefined ? count(search.lines, what) : `${number(search.place)} of ${search.query.errors ? count(search.lines, what) : number(search.lines)}`
