@@ -137,6 +137,7 @@ func TestScopes(t *testing.T) {
 		"build":   func() error { _, err := c.Build(ctx, ref(other)); return err },
 		"log":     func() error { _, err := c.Log(ctx, ref(other), api.LogQuery{Step: "unit"}); return err },
 		"plan":    func() error { _, err := c.Plan(ctx, ref(other)); return err },
+		"graph":   func() error { _, err := c.Graph(ctx, ref(other)); return err },
 		"request": func() error { _, err := c.Request(ctx, ref(other)); return err },
 		"patch":   func() error { _, err := c.Patch(ctx, ref(other), digest); return err },
 		"events":  func() error { _, err := c.Events(ctx, ref(other), 0, 0, 0); return err },

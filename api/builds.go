@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/layout"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -336,7 +337,7 @@ func (c *call) showPlan() (*answer, error) {
 		return nil, err
 	}
 	if b.Plan == "" {
-		return nil, problem(http.StatusNotFound, "not-planned", fmt.Sprintf("build %d was not planned", b.Number))
+		return nil, noPlan(&b)
 	}
 	data, err := c.Store.Blob(c.ctx, b.Plan)
 	if err != nil {
@@ -347,6 +348,26 @@ func (c *call) showPlan() (*answer, error) {
 		return nil, err
 	}
 	return (&answer{text: text, kind: "application/json"}).with("ETag", `"`+b.Plan+`"`), nil
+}
+
+func noPlan(b *store.Build) error {
+	return problem(http.StatusNotFound, "not-planned", fmt.Sprintf("build %d was not planned", b.Number))
+}
+
+// showGraph draws the plan with all that expands have found so far.
+func (c *call) showGraph() (*answer, error) {
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.fold(&b)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == nil:
+		return nil, noPlan(&b)
+	}
+	return ok(layout.New(f.Build.Plan()))
 }
 
 func (c *call) showRequest() (*answer, error) {

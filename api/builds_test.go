@@ -529,6 +529,46 @@ func TestRerunOfAnExpand(t *testing.T) {
 	}
 }
 
+func TestGraph(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	made, err := w.admin.CreateBuild(ctx, api.BuildRequest{Project: "shop"}, "")
+	require.NoError(t, err)
+	a := w.do("GET", "/v1/builds/"+string(made.ID)+"/graph", "")
+	require.Equal(t, http.StatusNotFound, a.StatusCode)
+	require.Equal(t, "not-planned", ptr(a.problem(t)).Code())
+	require.Equal(t, http.StatusNotFound, w.do("GET", "/v1/builds/999/graph", "").StatusCode)
+
+	p := &plan.Plan{Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{
+		{Name: "list", Step: &plan.Step{Script: "ls"}},
+		{Name: "more", Needs: []string{"list"}, More: &plan.More{Expand: &plan.Expand{After: "list"}}},
+		{Name: "ask", Needs: []string{"more"}, More: &plan.More{Approve: &plan.Approve{}}},
+	}}
+	b := w.started(p)
+	edges := func() (kinds, edges []string) {
+		g, err := w.admin.Graph(ctx, ref(b))
+		require.NoError(t, err)
+		for _, n := range g.Nodes {
+			kinds = append(kinds, n.Name+" "+n.Kind)
+		}
+		for _, e := range g.Edges {
+			edges = append(edges, e.From+" -> "+e.To)
+		}
+		return kinds, edges
+	}
+	nodes, lines := edges()
+	require.Equal(t, []string{"list step", "more expand", "ask approve"}, nodes)
+	require.Equal(t, []string{"list -> more", "more -> ask"}, lines)
+
+	// It is drawn with what an expand has found.
+	expanded := ends("more", build.Success, nil)
+	expanded.Exit, expanded.Expansion = nil, &plan.Expansion{Nodes: []plan.Node{{Name: "found", Step: &plan.Step{Script: "true"}}}}
+	w.happens(b.ID, 1, 1, begun, begins("list"), ends("list", build.Success, nil), begins("more"), expanded)
+	nodes, lines = edges()
+	require.Equal(t, []string{"list step", "more expand", "ask approve", "found step"}, nodes)
+	require.Equal(t, []string{"list -> more", "found -> ask", "more -> found"}, lines)
+}
+
 func TestRerunOfASuccess(t *testing.T) {
 	w := newWorld(t)
 	p := &plan.Plan{Format: plan.Format, Pipeline: "build", Nodes: []plan.Node{{Name: "one", Step: &plan.Step{Script: "true"}}}}

@@ -57,6 +57,7 @@ var routes = []route{
 	{"POST", "/v1/builds/{build}/rerun", store.Trigger, false, jsonBody, (*call).rerunBuild},
 	{"POST", "/v1/builds/{build}/approve", store.Trigger, false, jsonBody, (*call).approveBuild},
 	{"GET", "/v1/builds/{build}/plan", store.Read, false, noBody, (*call).showPlan},
+	{"GET", "/v1/builds/{build}/graph", store.Read, false, noBody, (*call).showGraph},
 	{"GET", "/v1/builds/{build}/request", store.Read, false, noBody, (*call).showRequest},
 	{"GET", "/v1/builds/{build}/patch", store.Read, false, noBody, (*call).showPatch},
 	{"GET", "/v1/builds/{build}/events", store.Read, false, noBody, (*call).listEvents},

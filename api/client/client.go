@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/runtime/layout"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -249,6 +250,11 @@ func (c *Client) Plan(ctx context.Context, ref string) (*plan.Plan, error) {
 		return nil, fmt.Errorf("read the answer of %s: %w", c.URL, err)
 	}
 	return plan.Decode(text)
+}
+
+// Graph returns a build's plan as it is drawn, with what expands have found.
+func (c *Client) Graph(ctx context.Context, ref string) (layout.Graph, error) {
+	return get[layout.Graph](ctx, c, path("builds", ref, "graph"), nil)
 }
 
 // Request returns what a build was asked for with.

@@ -73,6 +73,7 @@ func TestSameAnswers(t *testing.T) {
 		},
 		"build":  func(c *client.Client) (any, error) { return c.Build(ctx, ref) },
 		"plan":   func(c *client.Client) (any, error) { p, err := c.Plan(ctx, ref); return p.Digest(), err },
+		"graph":  func(c *client.Client) (any, error) { return c.Graph(ctx, ref) },
 		"events": func(c *client.Client) (any, error) { return c.Events(ctx, ref, 1, 0, 10) },
 		"why":    func(c *client.Client) (any, error) { return c.Why(ctx, ref, "") },
 		"log":    func(c *client.Client) (any, error) { return c.Log(ctx, ref, api.LogQuery{Step: "unit"}) },

@@ -13,6 +13,10 @@
 // grow.go for what an expand adds to it. What is wrong with what a user wrote is
 // data too: diagnostic.go.
 //
+// [github.com/piper-build/piper/runtime/layout] says where the nodes of a plan
+// stand when it is drawn. Begin with layout.go; network.go makes of groups what can
+// be drawn, part.go places it.
+//
 // [github.com/piper-build/piper/runtime/build] is a build: the fold of flat
 // events over a plan. Apply takes the state one event further, Next says what it
 // calls for. All of run_on, retries, limits, fail_fast and cancelling is here,

@@ -21,14 +21,14 @@ func (a *app) planCommand() *command {
 piper plan
 piper plan release --param version=v1.2
 piper plan release --from publish                # as exec would narrow it
-piper plan release --format=dot | dot -Tsvg > release.svg
+piper plan release --format=svg > release.svg
 piper plan release --json | jq .digest
 piper plan release --diff main                   # what this tree does and main does not
 `
 	q := c.asks()
 	c.selects(q)
 	var format string
-	c.choice(&format, "format", "text", "print as `FORMAT`: text, json, dot or mermaid", "text", "json", "dot", "mermaid")
+	c.choice(&format, "format", "text", "print as `FORMAT`: text, json, dot, mermaid or svg", "text", "json", "dot", "mermaid", "svg")
 	asJSON := c.FlagSet.Bool("json", false, "the same as --format=json")
 	against := ""
 	c.FlagSet.Func("diff", "show what the pipeline gains, loses and changes against `REV`, a branch, a tag or a commit", func(rev string) error {
@@ -90,6 +90,8 @@ piper plan release --diff main                   # what this tree does and main 
 			writeDot(w, p)
 		case "mermaid":
 			writeMermaid(w, p)
+		case "svg":
+			writeSVG(w, p)
 		default:
 			return writePlan(w, p)
 		}

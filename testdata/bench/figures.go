@@ -53,6 +53,8 @@ var figures = []figure{
 	{[]string{"P32"}, killed},
 	{[]string{"P33"}, asked},
 	{[]string{"P34"}, remote},
+	// web page
+	{[]string{"P29"}, drawn},
 }
 
 // row adds rows to the trial.
@@ -431,5 +433,16 @@ func remote(t *trial) {
 	t.row(row{
 		name: "P34", work: thousands(n) + " no-op sh steps by an agent", said: "all",
 		piper: t.agentrun("piper", "build", n), peer: t.agentrun("piper exec", "exec", n), must: 1.25,
+	})
+}
+
+// web page
+
+// drawn is where the nodes of a graph stand on the page.
+func drawn(t *trial) {
+	n := t.size(1_000)
+	t.row(row{
+		name: "P29", work: "a graph of " + thousands(n) + " nodes laid out", said: "p50",
+		piper: t.side("piper", t.programs.build("layoutrun"), strconv.Itoa(n)), must: 5e-3, absolute: true,
 	})
 }
