@@ -65,10 +65,8 @@ func habit(line string, column int32) (message, hint string, at int32) {
 		return "there is no || operator", "write or", column - 1
 	case strings.HasPrefix(rest, "!"):
 		return "there is no ! operator", "write not", column
-	case strings.HasPrefix(rest, ":") && previous != "" || strings.HasPrefix(rest, "->"):
-		if strings.Contains(line, "def ") || strings.Contains(line, "=") {
-			return "there are no type annotations", "leave the type out", column
-		}
+	case strings.HasPrefix(rest, "->") && strings.HasPrefix(trimmed, "def "):
+		return "there are no type annotations", "leave the type out", column
 	}
 	return "", "", column
 }

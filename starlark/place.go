@@ -105,33 +105,6 @@ func nameLength(s string) int {
 	return n
 }
 
-// tokenBefore moves a place just after a token to the token's first character.
-func (s *source) tokenBefore(at place) place {
-	if at.column == 1 && at.line > 1 { // the end of the line above
-		above := strings.TrimRight(s.line(at.line-1), " \t")
-		return place{at.line - 1, int32(utf8.RuneCountInString(above)) + 1}
-	}
-	line := s.line(at.line)
-	end := index(line, at.column)
-	start := end
-	for start > 0 && isNameByte(line[start-1]) {
-		start--
-	}
-	if start == end && end > 0 {
-		switch c := line[end-1]; c {
-		case '"', '\'':
-			start = max(strings.LastIndexByte(line[:end-1], c), 0)
-		case '*', '=', '/', '<', '>':
-			for start = end - 1; start > 0 && (line[start-1] == c || c == '=' && strings.IndexByte("!<>+-*/%&|^", line[start-1]) >= 0); start-- {
-			}
-		default:
-			_, size := utf8.DecodeLastRuneInString(line[:end])
-			start = end - size
-		}
-	}
-	return place{at.line, at.column - int32(utf8.RuneCountInString(line[start:end]))}
-}
-
 // diagnose returns a diagnostic about what stands at a place.
 func (s *source) diagnose(at place, code, message, hint string) plan.Diagnostic {
 	first, end := s.mark(at)

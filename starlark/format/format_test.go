@@ -45,7 +45,7 @@ func TestLayout(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for _, test := range []struct{ name, text, code, message string }{
-		{"syntax", "x = (\n", "syntax", "file ends too early"},
+		{"syntax", "x = (\n", "syntax", "this ( is not closed"},
 		{"while", "while True:\n    pass\n", "syntax", "while"},
 		{"a habit of Python", "import os\n", "syntax", "no import statement"},
 		{"not UTF-8", "x = \"\xff\"\n", "bad-encoding", "not UTF-8"},
