@@ -121,6 +121,9 @@ func (e *evaluation) runtimeError(failure *starlark.EvalError) plan.Diagnostic {
 		code, message, hint = why.code, why.message, why.hint
 	default:
 		message, hint = advise(message)
+		if s := e.loader.sources[at.Filename()]; s != nil {
+			message, hint = s.notCalled(place{at.Line, at.Col}, message, hint)
+		}
 	}
 	s := e.loader.sources[at.Filename()]
 	var d plan.Diagnostic
@@ -195,6 +198,31 @@ func (s *source) onlyArgument(at place) syntax.Expr {
 func word(space, name string) bool {
 	_, ok := builtins.Lookup(space + "." + name)
 	return ok
+}
+
+// notCalled says which builtin it is that is used as if it was a value, when
+// message is about one.
+func (s *source) notCalled(at place, message, hint string) (string, string) {
+	if !strings.Contains(message, "builtin_function_or_method") {
+		return message, hint
+	}
+	line := s.line(at.line)
+	i := index(line, at.column)
+	name := line[len(strings.TrimRight(line[:i], nameBytes+".")):i]
+	if rest, ok := strings.CutPrefix(line[i:], "in "); ok {
+		name = rest[:len(rest)-len(strings.TrimLeft(rest, nameBytes+"."))]
+	}
+	if _, ok := builtins.Lookup(name); !ok {
+		return message, hint
+	}
+	write := name + "(...)"
+	if name == "os.environ" {
+		write = `os.environ("NAME", "default")`
+	}
+	if strings.HasPrefix(message, "unhandled index") {
+		return name + " is a function, not a dict", "write " + write
+	}
+	return strings.Replace(message, "builtin_function_or_method", "the function "+name, 1), "write " + write
 }
 
 // hidden returns the name that is called at a place, when message says that it

@@ -163,6 +163,8 @@ func advise(message string) (said, hint string) {
 		return message, "write str(x), or use %"
 	case strings.HasPrefix(message, "unhandled index operation ctx"):
 		return message, "its fields are read with a dot, such as ctx.params.version"
+	case strings.HasPrefix(message, "os has no ."):
+		return message, `write os.environ("NAME", "default")`
 	case strings.HasPrefix(message, "NoneType has no"):
 		return message, "a function without return gives None"
 	}
