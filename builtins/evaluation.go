@@ -81,7 +81,8 @@ type Evaluation struct {
 	marked   []plan.Part       // what markers stand for
 	free     []*call           // calls that ended, to be used again
 	nodes    supply[node]
-	earlier  int // how many nodes were made before the expand that runs
+	asked    map[string]*node // the steps that an output was asked of, by name
+	earlier  int              // how many nodes were made before the expand that runs
 	steps    supply[plan.Step]
 	plain    *plan.Step // what plainStep made last
 	more     supply[more]

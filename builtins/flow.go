@@ -436,9 +436,11 @@ func (f *flattening) whence(v vertex) string {
 	return f.ev.whence(f.groups[-1-v], f.pos(v))
 }
 
-// resolve turns what depends_on names into needs.
+// resolve turns what depends_on names into needs, and looks for the steps that
+// outputs are used of.
 func (f *flattening) resolve() {
 	for i, n := range f.nodes {
+		f.checkOutputs(n)
 		if n.more == nil || len(n.more.dependsOn) == 0 && n.more.after == nil {
 			continue
 		}
@@ -456,6 +458,38 @@ func (f *flattening) resolve() {
 			need(after, Problem{Call: n.call, Param: "after", Index: 0})
 		}
 		f.plan.Nodes[i].Needs = needs
+	}
+}
+
+// checkOutputs reports each output that n uses of a step that is in no flow.
+func (f *flattening) checkOutputs(n *node) {
+	check := func(t plan.Text, at Problem) {
+		for _, part := range t.Parts {
+			if part.Output == nil {
+				continue
+			}
+			of := f.ev.asked[part.Output.Step]
+			if in, _ := f.find(part.Output.Step); in != nil || of == nil || of.Name == "" {
+				continue
+			}
+			at.Call, at.Code = n.call, "not-in-flow"
+			at.Message = fmt.Sprintf("%s uses the output %s of %s (%s), which is not in the flow of pipeline %s", n, quote(part.Output.Key), of, positionText(of.pos()), quote(f.pipeline.Name))
+			at.Hint = "put it into the pipeline's steps, before this one"
+			f.ev.reportMade(n, at)
+		}
+	}
+	if n.Step != nil {
+		for i, t := range n.Step.Argv {
+			check(t, Problem{Param: "run", Index: 1, Path: []any{i}})
+		}
+		for _, v := range n.Step.Env {
+			check(v.Value, Problem{Param: "env", Index: -1, Path: []any{v.Name}})
+		}
+	}
+	if n.more != nil && n.more.Trigger != nil {
+		for _, v := range n.more.Trigger.Params {
+			check(v.Value, Problem{Param: "params", Index: -1, Path: []any{v.Name}})
+		}
 	}
 }
 

@@ -602,7 +602,12 @@ func makeOutput(c *call) (starlark.Value, error) {
 		c.bad(0, nil, "bad-name", "key %s is not the name of a file: letters, digits and . _ -", quote(key))
 	}
 	c.ev.thread = c.thread
-	part := plan.Part{Output: &plan.Output{Step: c.self.(*node).Name, Key: key}}
+	n := c.self.(*node)
+	if c.ev.asked == nil {
+		c.ev.asked = make(map[string]*node)
+	}
+	c.ev.asked[n.Name] = n
+	part := plan.Part{Output: &plan.Output{Step: n.Name, Key: key}}
 	return &deferred{[]plan.Part{part}, c.ev}, nil
 }
 
