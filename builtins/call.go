@@ -82,7 +82,7 @@ func (c *call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) {
 		if i == len(params) || params[i].Named {
 			c.report(Problem{Index: i, Code: "too-many-arguments",
 				Message: fmt.Sprintf("%s takes at most %s, got %d", c.Name, count(positional(params), "positional argument"), len(args)),
-				Hint:    "it is written " + c.usage()})
+				Hint:    c.positionHint(arg)})
 			break
 		}
 		c.args[i] = arg
@@ -107,6 +107,19 @@ func (c *call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) {
 				Hint:    "it is written " + c.usage()})
 		}
 	}
+}
+
+// positionHint says how to write an argument that has no name, and needs one.
+func (c *call) positionHint(arg starlark.Value) string {
+	if c.Name == "pipeline" {
+		switch v := arg.(type) {
+		case *starlark.List, starlark.Tuple:
+			return "write steps = [...], or impl = lambda ctx: [...]"
+		case *starlark.Function:
+			return "write impl = " + v.Name()
+		}
+	}
+	return "it is written " + c.usage()
 }
 
 func (c *call) unknownKeyword(name string) {

@@ -154,7 +154,15 @@ func (c *call) function(i int, params ...string) starlark.Callable {
 	}
 	f, ok := c.args[i].(starlark.Callable)
 	if !ok {
-		c.badHint(i, nil, "wrong-type", "write the name of a function, without ()", "%s is %s, want a function", c.Params[i].Name, typeName(c.args[i]))
+		hint := "write the name of a function, without ()"
+		switch c.args[i].(type) {
+		case *starlark.List, starlark.Tuple, *node, *group:
+			hint = fmt.Sprintf("write %s = lambda %s: [...]", c.Params[i].Name, strings.Join(params, ", "))
+			if c.Name == "pipeline" {
+				hint = "write steps = [...], or " + strings.TrimPrefix(hint, "write ")
+			}
+		}
+		c.badHint(i, nil, "wrong-type", hint, "%s is %s, want a function", c.Params[i].Name, typeName(c.args[i]))
 		return nil
 	}
 	if def, ok := f.(*starlark.Function); ok && !takes(def, len(params)) {
