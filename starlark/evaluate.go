@@ -263,6 +263,9 @@ func (e *evaluation) choose(ctx context.Context) {
 func (e *evaluation) make(p *builtins.Pipeline, given map[string]string) *plan.Plan {
 	before := len(e.found)
 	params := e.params(p, given)
+	if len(e.found) > before {
+		return nil // what impl would say of them is no news
+	}
 	environment := e.Environment
 	if environment == "local" {
 		environment = ""
@@ -349,17 +352,26 @@ func (e *evaluation) params(p *builtins.Pipeline, given map[string]string) map[s
 	names := make([]string, len(p.Params))
 	for i, param := range p.Params {
 		names[i] = param.Name
+	}
+	wrong := len(e.words.Problems()) > 0 // what is missing may not be meant to be required
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(names, name) {
+			e.usage("unknown-param", fmt.Sprintf("%s has no parameter %q", definition, builtins.Visible(name)), offer(name, names))
+			wrong = true // it may be the one that is missing
+		}
+	}
+	for _, param := range p.Params {
 		text, ok := given[param.Name]
 		switch {
 		case ok:
 			v, err := param.Parse(text)
 			if err != nil {
-				e.usage("bad-param", fmt.Sprintf("%s was given a bad value: %v", definition, err), param.Doc)
+				e.usage("bad-param", fmt.Sprintf("%s: %v", definition, err), param.Doc)
 				break
 			}
 			values[param.Name] = v
 			continue
-		case param.Required && len(e.words.Problems()) > 0: // it may not be meant so
+		case param.Required && wrong:
 		case param.Required:
 			e.usage("missing-param", fmt.Sprintf("%s needs the parameter %q, which was not given", definition, param.Name), param.Doc)
 		case param.Default != nil:
@@ -367,12 +379,6 @@ func (e *evaluation) params(p *builtins.Pipeline, given map[string]string) map[s
 			continue
 		}
 		values[param.Name] = builtins.Zero(param)
-	}
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if slices.Contains(names, name) {
-			continue
-		}
-		e.usage("unknown-param", fmt.Sprintf("%s was given %q, but has no such parameter", definition, builtins.Visible(name)), offer(name, names))
 	}
 	return values
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -281,22 +282,37 @@ func (a *app) prepare(l starlark.Limits) {
 // child starts a process to evaluate in.
 func child(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }
 
-// evaluate asks the evaluator, and shows its warnings. A parameter that is
-// missing and has no doc to hint at gets the flag that gives it.
+// evaluate asks the evaluator, and shows its warnings. Parameters that are
+// wrong are an error of the command line, not of the file.
 func (a *app) evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
 	result, err := a.evaluator()(ctx, r)
 	var wrong plan.Diagnostics
-	if errors.As(err, &wrong) {
-		for i := range wrong {
-			if d := &wrong[i]; d.Code == "missing-param" && d.Line == 0 && d.Hint == "" {
+	if errors.As(err, &wrong) && !slices.ContainsFunc(wrong, func(d plan.Diagnostic) bool { return !aboutParam(d) }) {
+		var messages []string
+		hint := ""
+		for _, d := range wrong {
+			messages = append(messages, d.Message)
+			if d.Hint == "" && d.Code == "missing-param" {
 				d.Hint = "--param NAME=VALUE gives it"
 			}
+			hint = cmp.Or(hint, d.Hint)
 		}
+		return result, &usageError{message: strings.Join(messages, "\n"), hint: hint}
 	}
 	if err == nil && len(result.Warnings) > 0 {
 		fmt.Fprintln(a.stderr, strings.TrimRight(result.Warnings.Error(), "\n"))
 	}
 	return result, err
+}
+
+// aboutParam reports whether d is about a parameter that a pipeline was given,
+// or was not.
+func aboutParam(d plan.Diagnostic) bool {
+	switch d.Code {
+	case "unknown-param", "bad-param", "missing-param":
+		return d.Line == 0
+	}
+	return false
 }
 
 // catalog evaluates the top level of the project.
