@@ -53,7 +53,9 @@ func (a *app) openProject(ctx context.Context, file string) (*project, error) {
 		root, ok := a.findRoot()
 		if !ok {
 			hint := `"piper init" writes one`
-			if root != "" {
+			if other := a.otherCase(); other != "" {
+				hint = fmt.Sprintf("there is %s, whose name is to be written %s", other, pipelineFile)
+			} else if root != "" {
 				hint = fmt.Sprintf("there is one above, outside of a repository: -C %s goes there", quoted(root))
 			}
 			return nil, &usageError{message: fmt.Sprintf("no %s in %s", pipelineFile, a.dir), hint: hint}
@@ -96,6 +98,18 @@ func (a *app) findRoot() (root string, ok bool) {
 			return "", false
 		}
 	}
+}
+
+// otherCase returns the file of the current directory that would be a PIPER.star
+// if upper and lower case were the same, or "".
+func (a *app) otherCase() string {
+	entries, _ := os.ReadDir(a.dir) // one that cannot be read has none
+	for _, e := range entries {
+		if strings.EqualFold(e.Name(), pipelineFile) {
+			return e.Name()
+		}
+	}
+	return ""
 }
 
 // repositoryHolds reports whether dir or a directory above it is the top of a
@@ -283,11 +297,12 @@ func (a *app) prepare(l starlark.Limits) {
 func child(env, argv []string) (isolate.Process, error) { return process.Converse(env, argv) }
 
 // evaluate asks the evaluator, and shows its warnings. Parameters that are
-// wrong are an error of the command line, not of the file.
+// wrong are an error of the command line, not of the file; programs are told
+// them as diagnostics nonetheless.
 func (a *app) evaluate(ctx context.Context, r starlark.Request) (starlark.Result, error) {
 	result, err := a.evaluator()(ctx, r)
 	var wrong plan.Diagnostics
-	if errors.As(err, &wrong) && !slices.ContainsFunc(wrong, func(d plan.Diagnostic) bool { return !aboutParam(d) }) {
+	if errors.As(err, &wrong) && a.problems == people && !slices.ContainsFunc(wrong, func(d plan.Diagnostic) bool { return !aboutParam(d) }) {
 		var messages []string
 		hint := ""
 		for _, d := range wrong {
