@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/piper-build/piper/builtins"
 )
@@ -56,15 +55,17 @@ func (a *app) printBuiltins(args []string, picked []builtins.Builtin) error {
 			if i > 0 {
 				fmt.Fprintln(a.stdout)
 			}
-			a.printBuiltin(b)
+			if err := a.printBuiltin(b); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	var rows [][]string
 	for _, b := range picked {
-		row(w, b.Name, firstLine(b.Summary()))
+		rows = append(rows, []string{b.Name, firstLine(b.Summary())})
 	}
-	return w.Flush()
+	return a.printTable(rows)
 }
 
 // pickBuiltins returns the builtin called name, or those of the namespace
@@ -101,9 +102,10 @@ func builtinNames() []string {
 }
 
 // printBuiltin shows one word: how it is written first.
-func (a *app) printBuiltin(b builtins.Builtin) {
-	fmt.Fprintln(a.stdout, b.Signature())
-	fmt.Fprintf(a.stdout, "\n%s\n", b.Doc)
+func (a *app) printBuiltin(b builtins.Builtin) error {
+	width := columns(a.stdout)
+	fmt.Fprintln(a.stdout, wrapSignature(b.Signature(), width))
+	fmt.Fprintf(a.stdout, "\n%s\n", wrap(b.Doc, width))
 	if b.TestOnly {
 		fmt.Fprint(a.stdout, "\nIn files of tests (*_test.star) only.\n")
 	}
@@ -115,19 +117,22 @@ func (a *app) printBuiltin(b builtins.Builtin) {
 	}
 	if len(b.Params) > 0 {
 		fmt.Fprint(a.stdout, "\nParameters:\n")
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		var rows [][]string
 		for _, p := range b.Params {
 			doc := p.Doc
 			if len(p.Choices) > 0 {
 				doc = strings.TrimSpace(doc + " (" + strings.Join(p.Choices, ", ") + ")")
 			}
-			row(w, "  "+p.Name, p.Type, doc)
+			rows = append(rows, []string{"  " + p.Name, p.Type, doc})
 		}
-		w.Flush()
+		if err := a.printTable(rows); err != nil {
+			return err
+		}
 	}
 	if b.Returns != "" && !b.Value {
 		fmt.Fprintf(a.stdout, "\nReturns: %s\n", b.Returns)
 	}
+	return nil
 }
 
 func (a *app) printBuiltinsJSON(picked []builtins.Builtin) error {

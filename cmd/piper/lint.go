@@ -109,14 +109,3 @@ func (a *app) listChecks(asJSON bool) error {
 	}
 	return w.Flush()
 }
-
-// wrapped cuts text before the word that goes past so many bytes.
-func wrapped(text string, width int) (line, rest string) {
-	if len(text) <= width {
-		return text, ""
-	}
-	if at := strings.LastIndexByte(text[:width+1], ' '); at > 0 {
-		return text[:at], text[at+1:]
-	}
-	return text, ""
-}
