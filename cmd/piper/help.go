@@ -60,9 +60,10 @@ Flags of every command:
 	a.printFlags(a.newCommand("", ""), global)
 	fmt.Fprint(a.stdout, `
 "piper help COMMAND" explains a command. Exit codes: 0 ok, 1 the build failed,
-2 the command line or the PIPER.star is at fault, 3 the machine is, 124 timed
-out, 129 hung up, 130 interrupted, 143 terminated. A check that finds something
-(test, lint, doctor, fmt --check, plan --diff --exit-code) exits with 1, too.
+2 the command line or the PIPER.star is at fault, 3 the machine is, 4 the server
+does not let you, 5 it has no such build, project or agent, 124 timed out, 129
+hung up, 130 interrupted, 143 terminated. A check that finds something (test,
+lint, doctor, fmt --check, plan --diff --exit-code) exits with 1, too.
 `)
 }
 
