@@ -126,6 +126,9 @@ func (a *app) report(err error) int {
 		return exitUsage
 	default:
 		fmt.Fprintf(a.stderr, "piper: %v\n", err)
+		if hinted := (*hintedError)(nil); errors.As(err, &hinted) {
+			fmt.Fprintf(a.stderr, "hint: %s\n", hinted.hint)
+		}
 		return exitInfra
 	}
 }
@@ -142,6 +145,14 @@ type usageError struct {
 }
 
 func (e *usageError) Error() string { return e.message }
+
+// A hintedError is an error of the machine with what to do about it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
 
 // usagef makes a usageError without a hint.
 func usagef(format string, args ...any) error {

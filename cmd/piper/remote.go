@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -42,7 +43,22 @@ func (a *app) ask(ctx context.Context, r *remote, do func(*client.Client) error)
 	if err != nil {
 		return err
 	}
-	return do(c)
+	return a.unreached(r, do(c))
+}
+
+// unreached is err, with a hint when nobody answers where r asks.
+func (a *app) unreached(r *remote, err error) error {
+	var dial *net.OpError
+	if !errors.As(err, &dial) || dial.Op != "dial" {
+		return err
+	}
+	from := "--server"
+	for _, c := range a.settings {
+		if c.name == "server" && c.source != "default" && c.text() == r.server {
+			from = c.source
+		}
+	}
+	return &hintedError{err, fmt.Sprintf("is \"piper agentd\" running there? The address is from %s", from)}
 }
 
 // client is how the server is asked that r names.
