@@ -106,10 +106,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.dir = d.path(d.dir); d.dir == d.app.dir {
-		if d.dir = d.dataDir(); d.dir == "" {
-			return &usageError{message: "there is no home for an agent", hint: "--data-dir DIR names one"}
-		}
+	if d.dir != "" {
+		d.dir = d.path(d.dir)
+	} else if d.dir = d.dataDir(); d.dir == "" {
+		return &usageError{message: "there is no home for an agent", hint: "--data-dir DIR names one"}
 	}
 	if d.store.url == "" {
 		d.store.url = "sqlite:" + filepath.Join(d.dir, "piper.db")
