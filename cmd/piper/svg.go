@@ -37,7 +37,7 @@ var svgMarks = map[string]string{"trigger": "â†—", "approve": "?", "service": "â
 // writeSVG draws p as a picture that needs nothing else.
 func writeSVG(w io.Writer, p *plan.Plan) {
 	g := layout.New(p)
-	title := xmlText("pipeline " + p.Pipeline)
+	title := svgText("pipeline " + p.Pipeline)
 	fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %[1]d %[2]d\">\n<title>%s</title>\n<style>%s</style>\n", g.Width, g.Height, title, svgStyle)
 	fmt.Fprint(w, `<marker id="end" class="end" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.5L8 4L0 7.5Z"/></marker>`+"\n")
 	fmt.Fprintf(w, "<rect class=\"paper\" width=\"%d\" height=\"%d\"/>\n", g.Width, g.Height)
@@ -67,11 +67,11 @@ func writeSVG(w io.Writer, p *plan.Plan) {
 			round = n.Height / 2
 		}
 		y := n.Y + n.Height/2
-		fmt.Fprintf(w, "<g class=\"node %s\"><title>%s</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\"/>", n.Kind, xmlText(n.Name+"\n"+nodeText(&p.Nodes[i])), n.X, n.Y, n.Width, n.Height, round)
+		fmt.Fprintf(w, "<g class=\"node %s\"><title>%s</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\"/>", n.Kind, svgText(n.Name+"\n"+nodeText(&p.Nodes[i])), n.X, n.Y, n.Width, n.Height, round)
 		if mark := svgMarks[n.Kind]; mark != "" {
 			fmt.Fprintf(w, "<text x=\"%d\" y=\"%d\">%s</text>", n.X+11, y, mark)
 		}
-		fmt.Fprintf(w, "<text x=\"%d\" y=\"%d\">%s</text></g>\n", n.X+n.Width/2, y, xmlText(layout.Label(n.Name)))
+		fmt.Fprintf(w, "<text x=\"%d\" y=\"%d\">%s</text></g>\n", n.X+n.Width/2, y, svgText(layout.Label(n.Name)))
 	}
 	fmt.Fprintln(w, "</svg>")
 }
@@ -95,9 +95,9 @@ func svgPath(points [][2]int) string {
 	return b.String()
 }
 
-// xmlText is s as the text of an element. What has no look of its own, such as a
+// svgText is s as the text of an element. What has no look of its own, such as a
 // mark that turns the direction of writing, is replaced.
-func xmlText(s string) string {
+func svgText(s string) string {
 	var b strings.Builder
 	xml.EscapeText(&b, []byte(strings.Map(func(r rune) rune {
 		if r == '\n' || strconv.IsPrint(r) {

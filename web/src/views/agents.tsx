@@ -63,7 +63,7 @@ function One({agent: a, open}: {agent: Agent; open: boolean}) {
     <section class="card" aria-labelledby={`agent-${a.id}`}>
       <div class="head">
         <h2 id={`agent-${a.id}`}>{a.name}</h2>
-        <span class="dim">{a.host}</span>
+        {a.host !== a.name && <span class="dim">{a.host}</span>}
         {gone ? <span class="chip lost">not heard of</span> : a.draining ? <span class="chip">draining</span> : null}
         <span class="grow" />
         <span title="A slot runs one build">{`${a.slots - a.free} of ${a.slots} slots taken`}</span>
