@@ -14,12 +14,16 @@ export function GraphView({build, steps, names, path}: Inside) {
   const graph = useLoad(() => get<Graph>(url(["builds", build.number, "graph"])), [build.id, build.plan_digest, names.length])
   const g = graph.value
   if (!g) return graph.problem ? <Trouble problem={graph.problem} what="The graph is not known" /> : <p class="dim">Drawing…</p>
+  // Edges meet where a group begins or ends, which is no step.
+  const known = new Set(g.nodes.map(n => n.name))
+  const on = (name: string) => path.has(name) || !known.has(name)
+  const critical = (from: string, to: string) => on(from) && on(to) && (path.has(from) || path.has(to))
   return (
     <>
       <div class="graph" tabIndex={0} role="region" aria-label={`Graph of ${g.nodes.length} steps`}>
         <svg width={g.width} height={g.height} viewBox={`0 0 ${g.width} ${g.height}`} aria-hidden="true">
           {g.edges.map(e => (
-            <path class={path.has(e.from) && path.has(e.to) ? "edge critical" : "edge"} d={"M" + e.points.map(p => p.join(" ")).join("L")} />
+            <path class={critical(e.from, e.to) ? "edge critical" : "edge"} d={"M" + e.points.map(p => p.join(" ")).join("L")} />
           ))}
           {g.nodes.map(n => (
             <Node key={n.name} number={build.number} node={n} step={steps.get(n.name)} critical={path.has(n.name)} />
