@@ -60,7 +60,7 @@ func TestRouteMatrix(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 37*5, tried)
+	require.Equal(t, 38*5, tried)
 }
 
 func TestBadTokens(t *testing.T) {
@@ -149,6 +149,10 @@ func TestScopes(t *testing.T) {
 		"create":  func() error { _, err := c.CreateBuild(ctx, api.BuildRequest{Project: "secret"}, ""); return err },
 		"put":     func() error { _, err := c.PutProject(ctx, api.Project{Name: "secret", Repo: "/x"}); return err },
 		"delete":  func() error { return c.DeleteProject(ctx, "secret") },
+		"search": func() error {
+			_, _, err := c.SearchLogs(ctx, api.LogsQuery{Text: "x", Project: "secret"}, "")
+			return err
+		},
 		"stream": func() error {
 			for _, err := range c.Watch(ctx, "", "build:"+ref(other)) {
 				return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -110,11 +109,16 @@ func (c *call) listBuilds() (*answer, error) {
 	}
 	a := &answer{value: list}
 	if cursor != "" {
-		next := maps.Clone(q)
-		next.Set("cursor", cursor)
-		a.with("Link", fmt.Sprintf("<%s?%s>; rel=\"next\"", c.r.URL.Path, url.Values(next).Encode())).with("X-Next-Cursor", cursor)
+		c.next(a, cursor)
 	}
 	return a, nil
+}
+
+// next names the page after a.
+func (c *call) next(a *answer, cursor string) {
+	next := maps.Clone(c.query)
+	next.Set("cursor", cursor)
+	a.with("Link", fmt.Sprintf("<%s?%s>; rel=\"next\"", c.r.URL.Path, next.Encode())).with("X-Next-Cursor", cursor)
 }
 
 // limit is how many entries are asked for.

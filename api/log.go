@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/placement"
 	"github.com/piper-build/piper/runtime/plan"
 )
@@ -68,6 +69,36 @@ type Match struct {
 	Spans  [][2]int `json:"spans"` // in bytes of Text, from and to
 	Before []Line   `json:"before,omitempty"`
 	After  []Line   `json:"after,omitempty"`
+}
+
+// A LogsQuery says what to look for in what builds wrote.
+type LogsQuery struct {
+	Text     string
+	Regexp   string    // in place of Text
+	Fold     bool      // upper and lower case are the same
+	Project  string    // "" is every one
+	Pipeline string    // of Project, which must be set then
+	Step     string    // "" is every one
+	Since    time.Time // builds that were made then or later; zero is all
+	Limit    int       // matches to give in one page
+}
+
+// FoundLogs is one page of a search over builds, the newest first. It says what was
+// looked at for it.
+type FoundLogs struct {
+	Builds  int          `json:"builds"` // also in part
+	Lines   int64        `json:"lines"`
+	Matches int64        `json:"matches"`
+	Hits    []BuildMatch `json:"hits"`
+}
+
+// A BuildMatch is a Match in what a build wrote. Its Number is the line's.
+type BuildMatch struct {
+	Build       build.ID `json:"build"`
+	BuildNumber int64    `json:"build_number"`
+	Project     string   `json:"project"`
+	Pipeline    string   `json:"pipeline,omitempty"`
+	Match
 }
 
 // A Why says why a build, or a step of it, is not running.

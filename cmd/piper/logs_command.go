@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
@@ -28,19 +29,24 @@ type reading struct {
 	fold    bool
 	raw     bool
 	asJSON  bool
+
+	// Of a search over builds.
+	project, pipeline, since string
 }
 
 func (a *app) logsCommand() *command {
-	c := a.newCommand("logs", "BUILD [flags]")
+	c := a.newCommand("logs", "[BUILD] [flags]")
 	c.ShortHelp = "Show what the steps of a build wrote."
 	c.LongHelp = `Without --step it is that of every step that ran, each under its name. Line numbers
-are those of the API and of the web page.`
+are those of the API and of the web page. Without BUILD, --search looks through all builds,
+the newest first.`
 	c.examples = `
 piper logs 41                              # all of it
 piper logs 41 --step unit -f               # and go on while it runs
 piper logs 41 --step unit --lines 120:140
 piper logs 41 --search 'connection refused'
 piper logs 41 --errors                     # what matters of the steps that failed
+piper logs --search 'connection refused' --project shop --since 72h
 piper logs 41 --step unit --raw > unit.log # byte for byte
 `
 	r := c.asksServer()
@@ -57,17 +63,32 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.FlagSet.BoolVar(&g.regexp, "regexp", false, "TEXT is a regular expression (RE2)")
 	c.FlagSet.BoolVar(&g.fold, "ignore-case", false, "of TEXT, upper and lower case are the same")
 	c.letter("i", "ignore-case")
+	c.FlagSet.StringVar(&g.project, "project", "", "without BUILD: only builds of `PROJECT`")
+	c.FlagSet.StringVar(&g.pipeline, "pipeline", "", "without BUILD: only builds of `PIPELINE` of the project")
+	c.lists["project"] = builtWords(func(b api.Build) string { return b.Project })
+	c.lists["pipeline"] = builtWords(func(b api.Build) string { return b.Pipeline })
+	c.FlagSet.StringVar(&g.since, "since", "", "without BUILD: only builds that were made since `WHEN`, such as 72h (ago) or 2026-03-01")
 	c.FlagSet.BoolVar(&g.raw, "raw", false, "byte for byte, as it was written")
 	c.FlagSet.BoolVar(&g.asJSON, "json", false, "print JSON objects, one a line")
 	c.max, c.args = 1, buildWords
 	c.Exec = func(ctx context.Context, args []string) error {
+		from, to, err := g.check()
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 && g.search != "" {
+			q, err := g.overBuilds()
+			if err != nil {
+				return err
+			}
+			return a.ask(ctx, r, func(s *client.Client) error { return g.findAll(ctx, s, q) })
+		}
 		ref, err := buildArg(c, args)
 		if err != nil {
 			return err
 		}
-		from, to, err := g.check()
-		if err != nil {
-			return err
+		if g.project+g.pipeline+g.since != "" {
+			return usagef("--project, --pipeline and --since are for a --search without BUILD")
 		}
 		return a.ask(ctx, r, func(s *client.Client) error {
 			switch {
@@ -197,15 +218,20 @@ func (g *reading) all(ctx context.Context, s *client.Client, ref string) error {
 // print writes a line the way it is safe to show.
 func (g *reading) print(step, prefix string, line api.Line) error {
 	if g.asJSON {
-		e := json.NewEncoder(g.stdout)
-		e.SetEscapeHTML(false)
-		return e.Encode(struct {
+		return g.encode(struct {
 			Step string `json:"step"`
 			api.Line
 		}{step, line})
 	}
 	_, err := fmt.Fprintf(g.stdout, "%s%s\n", prefix, logs.Sanitize([]byte(line.Text)))
 	return err
+}
+
+// encode writes a JSON object on a line.
+func (g *reading) encode(v any) error {
+	e := json.NewEncoder(g.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 // copy writes the output of one step as it is.
@@ -247,4 +273,76 @@ func (g *reading) find(ctx context.Context, s *client.Client, ref string) error 
 		return exitStatus(exitFailed)
 	}
 	return nil
+}
+
+// mostFound is how many matches are shown of a search over builds.
+const mostFound = 1000
+
+// overBuilds is what to look for in all builds.
+func (g *reading) overBuilds() (q api.LogsQuery, err error) {
+	switch {
+	case g.attempt != 0 || g.raw || g.lines != "" || g.tail != 0:
+		return q, usagef("--attempt, --raw, --lines and --tail are about one build")
+	case g.pipeline != "" && g.project == "":
+		return q, usagef("--pipeline is one of a project: --project names it")
+	}
+	q = api.LogsQuery{Text: g.search, Fold: g.fold, Project: g.project, Pipeline: g.pipeline, Step: g.step}
+	if g.regexp {
+		q.Text, q.Regexp = "", g.search
+	}
+	if g.since != "" {
+		q.Since, err = moment(g.since, time.Now())
+	}
+	return q, err
+}
+
+// moment reads a time: how long before now, a day, or a day and time.
+func moment(s string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.DateTime, time.RFC3339} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("--since %q: want how long ago, such as 72h, or a day, such as 2026-03-01", s)
+}
+
+// findAll shows the lines of all builds that match, as they are found.
+func (g *reading) findAll(ctx context.Context, s *client.Client, q api.LogsQuery) error {
+	var sum api.FoundLogs
+	shown, cursor := 0, ""
+	for first := true; first || cursor != "" && shown < mostFound; first = false {
+		q.Limit = mostFound - shown
+		found, next, err := s.SearchLogs(ctx, q, cursor)
+		if err != nil {
+			return err
+		}
+		for _, hit := range found.Hits {
+			if err := g.printMatch(hit); err != nil {
+				return err
+			}
+		}
+		shown += len(found.Hits)
+		sum.Matches += found.Matches
+		sum.Lines += found.Lines
+		cursor = next
+	}
+	fmt.Fprintf(g.stderr, "piper: %d matches in %d lines that were looked at", sum.Matches, sum.Lines)
+	if cursor != "" {
+		fmt.Fprint(g.stderr, "; there is more to look at: --project, --step or --since narrow it")
+	}
+	fmt.Fprintln(g.stderr)
+	if sum.Matches == 0 {
+		return exitStatus(exitFailed)
+	}
+	return nil
+}
+
+func (g *reading) printMatch(hit api.BuildMatch) error {
+	if g.asJSON {
+		return g.encode(hit)
+	}
+	return g.print(hit.Step, fmt.Sprintf("%d %s:%d: ", hit.BuildNumber, hit.Step, hit.Number), hit.Line)
 }
