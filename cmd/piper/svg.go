@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"strconv"
@@ -14,7 +13,7 @@ import (
 // svgStyle has colours of its own for dark surroundings. Not all that show an SVG
 // know variables of CSS.
 const svgStyle = `
-text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; text-anchor: middle; dominant-baseline: central; fill: #1f2328 }
+text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; text-anchor: middle; fill: #1f2328 }
 .paper { fill: #ffffff }
 .node rect { fill: #f6f8fa; stroke: #8c959f }
 .service rect { stroke-dasharray: 4 3 }
@@ -66,7 +65,7 @@ func writeSVG(w io.Writer, p *plan.Plan) {
 		if n.Kind == "trigger" {
 			round = n.Height / 2
 		}
-		y := n.Y + n.Height/2
+		y := n.Y + n.Height/2 + 4 // where the letters stand
 		fmt.Fprintf(w, "<g class=\"node %s\"><title>%s</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\"/>", n.Kind, svgText(n.Name+"\n"+nodeText(&p.Nodes[i])), n.X, n.Y, n.Width, n.Height, round)
 		if mark := svgMarks[n.Kind]; mark != "" {
 			fmt.Fprintf(w, "<text x=\"%d\" y=\"%d\">%s</text>", n.X+11, y, mark)
@@ -98,12 +97,10 @@ func svgPath(points [][2]int) string {
 // svgText is s as the text of an element. What has no look of its own, such as a
 // mark that turns the direction of writing, is replaced.
 func svgText(s string) string {
-	var b strings.Builder
-	xml.EscapeText(&b, []byte(strings.Map(func(r rune) rune {
+	return xmlText(strings.Map(func(r rune) rune {
 		if r == '\n' || strconv.IsPrint(r) {
 			return r
 		}
 		return '\uFFFD'
-	}, s)))
-	return b.String()
+	}, s))
 }

@@ -11,8 +11,9 @@
 //
 // Groups are not drawn. What waits for a group waits for the last nodes in it:
 // there is an edge from each, or, where that would be many times many, they all
-// meet in a joint, a point from which edges lead on. That, and bounds on how much
-// is thought about long edges, keep time and space in proportion to the plan.
+// meet in a joint, a point from which edges lead on. What waits for something by way
+// of something else has no edge from it. Joints, and bounds on how much is thought
+// about long edges, keep time and space in proportion to the plan.
 //
 // The same plan gives the same drawing, on every machine.
 package layout

@@ -306,6 +306,12 @@ func TestBig(t *testing.T) {
 				last = numbered(p, 1, last[len(last)-1], "n0")
 			}
 		}, 2*9_999 - 1, 200_000},
+		"short chain that all need the first of": {func(p *plan.Plan) {
+			last := numbered(p, 1)
+			for range 1_000 {
+				last = numbered(p, 1, last[0], "n0")
+			}
+		}, 1_000, 2_000},
 		"chain of which all is needed": {func(p *plan.Plan) {
 			var all []string
 			for range 10_000 {

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -25,6 +26,7 @@ func newNetwork(p *plan.Plan) *network {
 	n := &network{plan: p}
 	g := plan.NewGraph(p)
 	n.needs(g)
+	n.reduce()
 	n.unite()
 	n.services(g)
 	n.rank()
@@ -62,18 +64,10 @@ func (n *network) needs(g *plan.Graph) {
 		wanted[v] = ends[v] || len(g.Users(v)) > 0
 	}
 	last := make([][]int32, all) // by group: what it ends with
-	said := make([]int32, nodes) // by node: the last expand of whose findings it needs some, and one
 	for _, v := range g.Order() {
 		from := []int32{v}
 		if v < nodes {
 			ends[v] = nested.ends(v, wanted)
-			if n.plan.Nodes[v].Expand() != nil {
-				if found, ok := g.Lookup(plan.FoundBy(g.Name(v))); ok && nested.filled[found] {
-					for _, u := range g.Users(found) {
-						said[u] = v + 1
-					}
-				}
-			}
 		} else if wanted[v] {
 			out := len(g.Users(v))
 			if ends[v] {
@@ -88,9 +82,6 @@ func (n *network) needs(g *plan.Graph) {
 			}
 		}
 		for _, u := range g.Users(v) {
-			if said[u] == v+1 {
-				continue // it waits for what v found, too, which says as much
-			}
 			for _, f := range from {
 				n.join(f, u)
 			}
@@ -111,22 +102,15 @@ type nesting struct {
 	*plan.Graph
 	number []int32
 	size   []int32 // how many there are inside, and it
-	filled []bool  // there is a node inside
 }
 
 func nest(g *plan.Graph) nesting {
 	nodes, all := int32(len(g.Plan.Nodes)), int32(g.Len())
-	n := nesting{g, make([]int32, all), make([]int32, all), make([]bool, all)}
-	for v := range nodes {
-		if group := g.Group(v); group >= 0 {
-			n.filled[group] = true
-		}
-	}
+	n := nesting{g, make([]int32, all), make([]int32, all)}
 	for v := all - 1; v >= nodes; v-- {
 		n.size[v]++
 		if outer := n.outer(v); outer >= 0 {
 			n.size[outer] += n.size[v]
-			n.filled[outer] = n.filled[outer] || n.filled[v]
 		}
 	}
 	next, free := make([]int32, all), int32(0)
@@ -164,6 +148,68 @@ func (n nesting) ends(v int32, wanted []bool) bool {
 		}
 	}
 	return true
+}
+
+// maxReduced bounds the space that reduce takes, which grows with the square of it.
+const maxReduced = 4096
+
+// reduce takes away edges that say nothing, as others lead the same way: whoever
+// waits for c, which waits for a, waits for a. Of a network that is too large only
+// its bigger picture can be looked at, and all are left.
+func (n *network) reduce() {
+	if n.len() > maxReduced {
+		return
+	}
+	into := incoming(n.len(), n.edges)
+	words := (n.len() + 63) / 64
+	before := make([]uint64, n.len()*words) // by vertex: a bit for each that it comes after, and it
+	place := make([]int32, n.len())
+	kept := make([]edge, 0, len(n.edges))
+	var from []int32
+	for i, v := range n.sorted() {
+		place[v] = int32(i)
+		mine := before[int(v)*words:][:words]
+		from = from[:0]
+		for _, e := range into.of(v) {
+			from = append(from, n.edges[e].from)
+		}
+		slices.SortFunc(from, func(a, b int32) int { return cmp.Compare(place[b], place[a]) }) // none comes after the next
+		for _, f := range from {
+			if mine[f/64]&(1<<(f%64)) == 0 {
+				kept = append(kept, edge{f, v})
+				for w, bits := range before[int(f)*words:][:words] {
+					mine[w] |= bits
+				}
+			}
+		}
+		mine[v/64] |= 1 << (v % 64)
+	}
+	n.edges = kept
+}
+
+// sorted lists the vertices so that each comes after those that it waits for. Those
+// on a cycle, or behind one, are left out.
+func (n *network) sorted() []int32 {
+	out := outgoing(n.len(), n.edges)
+	waits := make([]int32, n.len())
+	for _, e := range n.edges {
+		waits[e.to]++
+	}
+	order := make([]int32, 0, n.len())
+	for v := range waits {
+		if waits[v] == 0 {
+			order = append(order, int32(v))
+		}
+	}
+	for i := 0; i < len(order); i++ {
+		for _, e := range out.of(order[i]) {
+			to := n.edges[e].to
+			if waits[to]--; waits[to] == 0 {
+				order = append(order, to)
+			}
+		}
+	}
+	return order
 }
 
 // unite takes away edges that are there twice, and has vertices that wait for the
@@ -234,26 +280,17 @@ func (n *network) services(g *plan.Graph) {
 // and behind it are left out.
 func (n *network) rank() {
 	out := outgoing(n.len(), n.edges)
-	waits := make([]int32, n.len())
-	for _, e := range n.edges {
-		waits[e.to]++
-	}
 	n.layer = make([]int32, n.len())
-	order := make([]int32, 0, n.len())
-	for v := range waits {
-		if waits[v] == 0 {
-			order = append(order, int32(v))
-		}
-	}
-	for i := 0; i < len(order); i++ {
-		for _, e := range out.of(order[i]) {
+	ranked := make([]bool, n.len())
+	for _, v := range n.sorted() {
+		ranked[v] = true
+		for _, e := range out.of(v) {
 			to := n.edges[e].to
-			n.layer[to] = max(n.layer[to], n.layer[order[i]]+1)
-			if waits[to]--; waits[to] == 0 {
-				order = append(order, to)
-			}
+			n.layer[to] = max(n.layer[to], n.layer[v]+1)
 		}
 	}
+	n.edges = slices.DeleteFunc(n.edges, func(e edge) bool { return !ranked[e.to] })
+	out = outgoing(n.len(), n.edges)
 	for i := range n.plan.Nodes {
 		if uses := out.of(int32(i)); n.plan.Nodes[i].IsService() && len(uses) > 0 {
 			n.layer[i] = math.MaxInt32
@@ -262,7 +299,6 @@ func (n *network) rank() {
 			}
 		}
 	}
-	n.edges = slices.DeleteFunc(n.edges, func(e edge) bool { return waits[e.to] > 0 })
 }
 
 // parts lists what edges join, in the order of the plan: the vertices of each part

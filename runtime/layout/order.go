@@ -1,9 +1,6 @@
 package layout
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // arrange finds the order in each layer: begun by walking along edges, so that
 // what belongs together stands together, and then by sweeps over the layers, to
@@ -80,31 +77,29 @@ func (p *part) begin() {
 // layer before, from the first layer on, or in the next, from the last one on.
 // Those that are joined with none there keep their place, and ties their order.
 func (p *part) sweep(forth bool) {
-	type weighed struct {
-		v    int32
-		mean float64
-	}
-	var all []weighed
+	var keys []uint64 // of those that move: the mean place, and which it is of them
+	var movers []int32
 	for i := range p.order {
 		column, links := p.order[i], p.up
 		if !forth {
 			column, links = p.order[len(p.order)-1-i], p.down
 		}
-		all = all[:0]
+		keys, movers = keys[:0], movers[:0]
 		for _, v := range column {
-			sum, segments := int32(0), links.of(v)
+			sum, segments := uint64(0), links.of(v)
 			for _, s := range segments {
-				sum += p.pos[p.other(s, v)]
+				sum += uint64(p.pos[p.other(s, v)])
 			}
-			if len(segments) > 0 {
-				all = append(all, weighed{v, float64(sum) / float64(len(segments))})
+			if n := uint64(len(segments)); n > 0 {
+				keys = append(keys, sum<<10/n<<32|uint64(len(movers)))
+				movers = append(movers, v)
 			}
 		}
-		slices.SortStableFunc(all, func(a, b weighed) int { return cmp.Compare(a.mean, b.mean) })
+		slices.Sort(keys)
 		next := 0
 		for i, v := range column {
 			if len(links.of(v)) > 0 {
-				column[i] = all[next].v
+				column[i] = movers[uint32(keys[next])]
 				next++
 			}
 		}

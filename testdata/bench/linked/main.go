@@ -27,6 +27,7 @@ import (
 	_ "github.com/piper-build/piper/runtime/build"
 	_ "github.com/piper-build/piper/runtime/facts"
 	_ "github.com/piper-build/piper/runtime/git"
+	_ "github.com/piper-build/piper/runtime/layout"
 	_ "github.com/piper-build/piper/runtime/logs"
 	_ "github.com/piper-build/piper/runtime/placement"
 	_ "github.com/piper-build/piper/runtime/plan"
