@@ -79,6 +79,20 @@ test("who looks elsewhere does not wait for what he left", async () => {
   assert.equal(w.get(9000)?.text, "line 9000")
 })
 
+test("who hurries past is not followed", async t => {
+  t.mock.timers.enable({apis: ["setTimeout"]})
+  const s = new Server(100_000)
+  const w = new Windows(s.fetch, () => {}, () => 0)
+  w.want(1, 40)
+  for (let line = 1000; line < 90_000; line += 1000) w.want(line, line + 40)
+  w.want(89_010, 89_050)
+  await s.answer()
+  assert.deepEqual(s.asked, ["1-500"])
+  t.mock.timers.tick(100)
+  await s.answer()
+  assert.deepEqual(s.asked.slice(1), ["89001-89500", "89501-90000", "88501-89000"])
+})
+
 test("what is held has a bound", async () => {
   const s = new Server(100_000)
   const {w} = windows(s)

@@ -7,7 +7,7 @@ import type {Found, Log, LogGrew} from "../types"
 import {Folds, marks, pattern} from "./folds"
 import {Rows} from "./rows"
 import {parameters, Search, type Query} from "./search"
-import {indexOf, span, Windows} from "./window"
+import {span, Windows} from "./window"
 
 export interface Which {
   build: string
@@ -186,10 +186,5 @@ export class Viewed {
   // line is an entry, if it is held.
   line(number: number) {
     return this.windows.get(number)
-  }
-
-  // has tells whether the window of a line is held.
-  has(line: number): boolean {
-    return this.windows.lines(indexOf(line)).length > 0
   }
 }

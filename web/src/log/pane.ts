@@ -116,6 +116,12 @@ export class Pane {
     this.moved.value++
   }
 
+  // turn goes on, or back, by so many pages.
+  turn(pages: number) {
+    this.byHand = true
+    this.scroller.scrollTop += pages * (this.view - 2 * this.base)
+  }
+
   setFollow(on: boolean) {
     this.follow.value = on
     if (on) this.end()

@@ -5,7 +5,7 @@ import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {State, words} from "../parts/state"
 import type {Route} from "../route"
-import {go} from "../state"
+import {ended, go} from "../state"
 import type {Build, LogGrew, Step} from "../types"
 import {typing} from "../views/keys"
 import {Body, count, number, type Times} from "./body"
@@ -122,6 +122,8 @@ function Attempt(at: At) {
     G: toEnd,
     End: toEnd,
     Home: () => pane.go(1, 0),
+    PageDown: () => pane.turn(1),
+    PageUp: () => pane.turn(-1),
     f: toggleFollow,
     w: toggleWrap,
     t: nextTimes,
@@ -133,7 +135,7 @@ function Attempt(at: At) {
       const where = e.target as HTMLElement
       if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || typing(where)) return
       const act = pressed.current[e.key]
-      if (!act || (e.key.length > 1 && !where.closest(".log"))) return
+      if (!act) return
       e.preventDefault()
       act()
     }
@@ -143,6 +145,7 @@ function Attempt(at: At) {
 
   const attempt = log.attempt ?? at.attempt ?? 1
   const newer = log.newer.value
+  const early = log.trouble?.type === "not-planned" && build && !ended(build.state)
   const title = `${at.step}, build ${build?.number ?? at.build}`
   useEffect(() => {
     document.title = `${step ? `${words(step.state)}: ` : ""}${title} · Piper`
@@ -156,13 +159,13 @@ function Attempt(at: At) {
         <h1 tabIndex={-1}>
           {at.step} <small>of <Link to={{view: "build", build: at.build}}>build {build?.number ?? at.build}</Link></small>
         </h1>
-        {step && <State state={attempt < (step.attempt ?? 1) ? "failed" : step.state} note={step.exit ? `exit ${step.exit}` : step.signal} />}
+        {step && (attempt < (step.attempt ?? 1) ? <State state="failed" /> : <State state={step.state} note={step.exit ? `exit ${step.exit}` : step.signal} />)}
         <Attempts at={at} attempt={attempt} newest={Math.max(attempt, step?.attempt ?? 1, newer?.attempt ?? 1)} />
         <span class="size">{log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`}</span>
       </header>
       {newer && (
         <p class="banner" role="status">
-          {newer.fence > (at.fence ?? 0) && newer.attempt <= attempt ? "This step runs again on another agent." : `Attempt ${newer.attempt} has begun.`}{" "}
+          {newer.attempt <= attempt ? "This step ran again on another agent." : newer.ended ? `Attempt ${newer.attempt} is the newest.` : `Attempt ${newer.attempt} has begun.`}{" "}
           <Link to={{view: "log", build: at.build, step: at.step, attempt: newer.attempt, fence: newer.fence}}>Show it</Link>
         </p>
       )}
@@ -227,7 +230,7 @@ function Attempt(at: At) {
           Download
         </a>
       </div>
-      <Trouble problem={log.trouble} what="This log cannot be shown" />
+      {early ? <p class="empty">Nothing yet: the build has not begun. The lines appear here as they come.</p> : <Trouble problem={log.trouble} what="This log cannot be shown" />}
       {!loaded.value && !log.trouble && <Trouble problem={loaded.problem} what="The build cannot be shown" />}
       {log.problem instanceof Error && (
         <p class="trouble" role="alert">

@@ -78,7 +78,7 @@ export class Windows {
   private wanted: number[] = []
   private running: {index: number; abort: AbortController} | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
-  private asked = -Infinity
+  private went = -Infinity // when something else was wanted
   private closed = false
 
   // loaded is told of a window that changed, by its index.
@@ -117,16 +117,22 @@ export class Windows {
   // what was wanted before is not, any more.
   want(from: number, to: number) {
     const [a, b] = [indexOf(Math.max(1, from)), indexOf(Math.max(1, from, to))]
-    this.wanted = [...Array(Math.min(b - a + 1, most / 4)).keys()].map(i => a + i).concat(b + 1, a - 1).filter(i => i >= 0)
-    for (const i of this.wanted) this.touch(i)
-    const restless = this.now() - this.asked < calm
-    this.asked = this.now()
-    if (this.running && !this.wanted.includes(this.running.index)) {
+    const wanted = [...Array(Math.min(b - a + 1, most / 4)).keys()].map(i => a + i).concat(b + 1, a - 1).filter(i => i >= 0)
+    const same = wanted.join() === this.wanted.join()
+    this.wanted = wanted
+    if (same) {
+      if (this.timer === undefined) this.pump()
+      return
+    }
+    for (const i of wanted) this.touch(i)
+    if (this.running && !wanted.includes(this.running.index)) {
       this.running.abort.abort()
       this.running = undefined
     }
-    if (!restless) this.pump()
-    else if (!this.running) this.later(calm)
+    const restless = this.now() - this.went < calm
+    this.went = this.now()
+    if (restless) this.later(calm)
+    else this.pump()
   }
 
   close() {
@@ -149,9 +155,9 @@ export class Windows {
 
   private pump() {
     const index = this.wanted.find(i => this.lacks(i))
-    if (index === undefined || this.running || this.closed) return
     clearTimeout(this.timer)
-    void this.run(index)
+    this.timer = undefined
+    if (index !== undefined && !this.running && !this.closed) void this.run(index)
   }
 
   private async run(index: number) {
@@ -167,7 +173,8 @@ export class Windows {
       if (this.running !== running || this.closed) return
       this.problem = err
       this.running = undefined
-      if (err instanceof Problem && err.passing) this.later(again)
+      // A build of which nobody knows the steps yet is a 409.
+      if (err instanceof Problem && (err.passing || err.status === 409)) this.later(again)
       this.loaded(index)
       return
     }
