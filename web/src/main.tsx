@@ -57,8 +57,10 @@ function Frame() {
   const at = route.value
   const who = session.value
   useEffect(() => {
-    // Somebody who listens rather than looks is told where he is.
-    document.querySelector<HTMLElement>("main h1")?.focus()
+    // Somebody who listens rather than looks is told where he is, unless there is
+    // something to be typed at once.
+    const main = document.querySelector("main")
+    ;(main?.querySelector<HTMLElement>("[autofocus]") ?? main?.querySelector("h1"))?.focus()
   }, [at.view, "build" in at ? at.build : ""])
   if (at.view === "signin") return <SignInView {...at} />
   if (!who) {
