@@ -6,7 +6,7 @@ import {State} from "../parts/state"
 import {LineText} from "../log/line"
 import type {Build, Found, Line, Log, PlanNode, Step} from "../types"
 import type {Inside} from "./build"
-import {outcome} from "./build_list"
+import {lineOf, outcome} from "./build_list"
 
 const most = 5 // failures with their lines; others are named
 const around = 6 // lines of each
@@ -52,7 +52,7 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
           <Link to={{view: "log", build: String(build.number), step: step.name}}>{step.name}</Link>
         </h2>
         <State state={step.state} note={outcome(step)} />
-        {node?.pos && <span class="pos">{node.pos}</span>}
+        {node?.pos && <span class="pos">{lineOf(node.pos)}</span>}
       </div>
       {step.reason && <p class="reason">{step.reason}</p>}
       {lines.value && lines.value.length > 0 && (

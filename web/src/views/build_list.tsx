@@ -1,8 +1,9 @@
 import {Component} from "preact"
-import {useState} from "preact/hooks"
+import {useMemo, useState} from "preact/hooks"
 import {Link} from "../parts/link"
 import {State} from "../parts/state"
 import {Elapsed} from "../parts/time"
+import {needs} from "../run"
 import {ended, may} from "../state"
 import type {PlanNode, Step} from "../types"
 import type {Inside} from "./build"
@@ -26,6 +27,7 @@ export function List({build, plan, steps, names, path, chosen}: Inside) {
   const shown = names.filter(name => wanted(steps.get(name) ?? {name, state: "pending"}) && (text === "" || name.toLowerCase().includes(text.toLowerCase())))
   const rerunnable = ended(build.state) && may("trigger")
   const nodes = new Map(plan?.nodes.map(n => [n.name, n]))
+  const waits = useMemo(() => plan && needs(plan), [plan])
   return (
     <>
       <div class="filters" role="group" aria-label="Which steps">
@@ -38,7 +40,7 @@ export function List({build, plan, steps, names, path, chosen}: Inside) {
       </div>
       <ol class="rows">
         {shown.slice(0, room).map(name => (
-          <Row key={name} number={build.number} step={steps.get(name)} name={name} node={nodes.get(name)} critical={path.has(name)} chosen={name === chosen} rerunnable={rerunnable} />
+          <Row key={name} number={build.number} step={steps.get(name)} name={name} node={nodes.get(name)} needs={waits?.get(name)} critical={path.has(name)} chosen={name === chosen} rerunnable={rerunnable} />
         ))}
       </ol>
       {shown.length === 0 && <p class="empty">No step is like that.</p>}
@@ -52,6 +54,7 @@ interface RowProps {
   name: string
   step: Step | undefined
   node: PlanNode | undefined
+  needs: string[] | undefined
   critical: boolean
   chosen: boolean
   rerunnable: boolean
@@ -64,8 +67,9 @@ class Row extends Component<RowProps> {
     return next.step !== is.step || next.node !== is.node || next.critical !== is.critical || next.chosen !== is.chosen || next.rerunnable !== is.rerunnable
   }
 
-  override render({number, name, step, node, critical, chosen, rerunnable}: RowProps) {
+  override render({number, name, step, node, needs, critical, chosen, rerunnable}: RowProps) {
     const state = step?.state ?? "pending"
+    const waits = state === "pending" || state === "waiting"
     return (
       <li class={chosen ? "chosen" : ""} aria-current={chosen ? "true" : undefined}>
         <Link to={step?.child ? {view: "build", build: step.child} : {view: "log", build: String(number), step: name}} class="name">
@@ -79,13 +83,14 @@ class Row extends Component<RowProps> {
           </span>
         )}
         {(step?.attempt ?? 1) > 1 && <span class="chip">{`attempt ${step!.attempt}`}</span>}
-        <span class="why">{state === "pending" || state === "waiting" ? (step?.why ?? waitsFor(node)) : (step?.reason ?? (node?.approve && state === "running" ? "waits for somebody to approve it" : node?.step?.doc))}</span>
+        <span class="why">{waits ? (step?.why ?? inWords(needs)) : (step?.reason ?? (node?.approve && state === "running" ? "waits for somebody to approve it" : node?.step?.doc))}</span>
+        {(!waits || step?.why) && <span class="hidden">{inWords(needs)}</span>}
         {rerunnable && (
           <button class="plain from" aria-label={`Rerun from ${name}`} onClick={() => rerun(number, {from: [name]})}>
             Rerun from here
           </button>
         )}
-        {node?.pos && <span class="pos">{node.pos}</span>}
+        {node?.pos && <span class="pos">{lineOf(node.pos)}</span>}
       </li>
     )
   }
@@ -98,8 +103,12 @@ export function outcome(step: Step | undefined): string | undefined {
   return words.filter(Boolean).join(", ") || undefined
 }
 
-function waitsFor(node: PlanNode | undefined): string {
-  const needs = node?.needs ?? []
-  if (needs.length === 0) return ""
+// lineOf is a position in a file without its column.
+export function lineOf(pos: string): string {
+  return pos.replace(/:\d+$/, "")
+}
+
+function inWords(needs: string[] | undefined): string {
+  if (!needs?.length) return ""
   return "needs " + (needs.length > 4 ? `${needs.slice(0, 3).join(", ")} and ${needs.length - 3} more` : needs.join(", "))
 }
