@@ -31,6 +31,7 @@ type sources struct {
 	evaluate  starlark.Evaluator                                       // in a process that can do no harm
 	limits    starlark.Limits
 	catalogs  catalogs
+	skeletons git.Skeletons
 }
 
 // A fault is an error of what was asked for: to ask again does not help.
@@ -68,7 +69,11 @@ func judged(err error) error {
 // may not.
 func (s *sources) mirror(p store.Project) (*git.Mirror, error) {
 	sum := sha256.Sum256([]byte(p.Name + "\x00" + p.Repo))
-	return s.operator.Mirror(p.Name, p.Repo, filepath.Join(s.dir, fmt.Sprintf("%x", sum[:10])))
+	m, err := s.operator.Mirror(p.Name, p.Repo, filepath.Join(s.dir, fmt.Sprintf("%x", sum[:10])))
+	if err == nil {
+		m.Skeletons = &s.skeletons
+	}
+	return m, err
 }
 
 // Resolve returns the commit that a ref names now; "" is the project's own ref.
@@ -181,8 +186,10 @@ func (s *sources) Checkout(ctx context.Context, p store.Project, r store.Request
 	if err != nil {
 		return agent.Tree{}, err
 	}
-	if err := s.have(ctx, m, commit); err != nil {
-		return agent.Tree{}, err
+	if !m.Has(commit) {
+		if err := s.have(ctx, m, commit); err != nil {
+			return agent.Tree{}, err
+		}
 	}
 	if r.Event.Tag != "" {
 		// Its commit may have been here before anybody tagged it.

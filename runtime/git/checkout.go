@@ -92,7 +92,7 @@ func (m *Mirror) checkout(ctx context.Context, c Checkout) error {
 	if err == nil {
 		return nil
 	}
-	if _, why := m.commit(ctx, c.Commit); errors.Is(why, ErrUnknown) {
+	if _, why := m.commit(ctx, c.Commit); errors.Is(why, ErrUnknown) && !m.Has(c.Commit) {
 		return &advised{ErrUnknown, "the commit is gone from the repository, or was never pushed"}
 	}
 	return m.doubt(ctx, err)

@@ -24,16 +24,11 @@ func (m *Mirror) clone(ctx context.Context, dir string, sha256 bool) error {
 	if err != nil {
 		return err
 	}
-	list, err := m.git(ctx, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
+	list, err := m.refs(ctx)
 	if err != nil {
 		return err
 	}
-	hash := "sha1"
-	if sha256 {
-		hash = "sha256"
-	}
-	argv := append(mirrorOptions[:len(mirrorOptions):len(mirrorOptions)], "init", "--quiet", "--template=", "--", dir)
-	if _, err := m.run(ctx, m.Dir, []string{"GIT_DEFAULT_HASH=" + hash, "GIT_DEFAULT_REF_FORMAT=files"}, argv); err != nil {
+	if err := m.init(ctx, dir, sha256); err != nil {
 		return err
 	}
 	gitDir := filepath.Join(dir, ".git")
@@ -44,7 +39,7 @@ func (m *Mirror) clone(ctx context.Context, dir string, sha256 bool) error {
 	if err := copyFile(shallow, filepath.Join(gitDir, "shallow"), 0o666); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	branch, refs := clonedRefs(string(list), head)
+	branch, refs := clonedRefs(list, head)
 	if err := os.WriteFile(filepath.Join(gitDir, "packed-refs"), []byte(refs), 0o666); err != nil {
 		return err
 	}
@@ -62,12 +57,25 @@ func (m *Mirror) clone(ctx context.Context, dir string, sha256 bool) error {
 	return appendFile(filepath.Join(gitDir, "config"), config)
 }
 
-// clonedRefs turns lines "hash ref" of a mirror, whose HEAD is head, into the
-// packed-refs of its clone, and returns the branch that the clone has of its own.
-func clonedRefs(list, head string) (branch, packed string) {
-	var refs []string // "ref hash", as they are sorted by name
-	for entry := range strings.Lines(list) {
+// refs returns the hashes of all branches and tags, by their full names.
+func (m *Mirror) refs(ctx context.Context) (map[string]string, error) {
+	if refs, err := m.files().refsFromFiles(); err == nil {
+		return refs, nil
+	}
+	list, err := m.git(ctx, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
+	refs := map[string]string{}
+	for entry := range strings.Lines(string(list)) {
 		hash, name, _ := strings.Cut(strings.TrimSuffix(entry, "\n"), " ")
+		refs[name] = hash
+	}
+	return refs, err
+}
+
+// clonedRefs turns the refs of a mirror, whose HEAD is head, into the packed-refs
+// of its clone, and returns the branch that the clone has of its own.
+func clonedRefs(from map[string]string, head string) (branch, packed string) {
+	var refs []string // "ref hash", as they are sorted by name
+	for name, hash := range from {
 		if short, is := strings.CutPrefix(name, "refs/heads/"); is {
 			if name == head {
 				branch = short

@@ -79,3 +79,67 @@ func TestCheckoutOnAnotherFileSystem(t *testing.T) {
 	require.Equal(t, "main", runGit(t, dir, "branch", "--show-current"))
 	require.FileExists(t, filepath.Join(dir, "a.txt"))
 }
+
+// What git makes of an empty repository is asked once for each kind, and a
+// checkout is the same whether it was asked or not.
+func TestSkeletons(t *testing.T) {
+	for _, format := range []string{"sha1", "sha256"} {
+		t.Run(format, func(t *testing.T) {
+			newWorld(t) // or it is skipped
+			dir := filepath.Join(t.TempDir(), "repo")
+			runGit(t, t.TempDir(), "init", "-q", "-b", "main", "--object-format="+format, dir)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "run.sh"), []byte("#!/bin/sh\n"), 0o755))
+			runGit(t, dir, "add", "-A")
+			runGit(t, dir, "commit", "-q", "-m", "one")
+			commit := runGit(t, dir, "rev-parse", "HEAD")
+			m := &git.Mirror{Dir: filepath.Join(t.TempDir(), "mirror"), URL: dir, Local: true}
+			require.NoError(t, m.Fetch(t.Context()))
+			checkOut := func(commands ...string) map[string]string {
+				started := counting(m)
+				tree := filepath.Join(t.TempDir(), "tree")
+				require.NoError(t, m.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: commit, Branch: "main"}))
+				require.Equal(t, commands, started())
+				runGit(t, tree, "fsck", "--full", "--strict")
+				return contents(t, tree)
+			}
+			want := checkOut("init", "checkout")
+			m.Skeletons = &git.Skeletons{}
+			require.Equal(t, want, checkOut("init", "checkout"))
+			require.Equal(t, want, checkOut("checkout"))
+			require.Equal(t, want, checkOut("checkout"), "what came into one is not in the next")
+		})
+	}
+}
+
+// contents are the modes of all that is in a tree, and what files hold but for
+// the times that git writes down.
+func contents(t *testing.T, dir string) map[string]string {
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		require.NoError(t, err)
+		name, err := filepath.Rel(dir, path)
+		require.NoError(t, err)
+		info, err := d.Info()
+		require.NoError(t, err)
+		all[name] = info.Mode().String()
+		if d.Type().IsRegular() && name != ".git/index" && !strings.HasPrefix(name, ".git/logs/") {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			all[name] += " " + string(text)
+		}
+		return nil
+	}))
+	return all
+}
+
+// A mirror whose refs are not all plain is asked for them by git.
+func TestCheckoutOfRefsThatAreNotPlain(t *testing.T) {
+	w := newWorld(t)
+	w.fetch()
+	runGit(t, filepath.Join(w.mirror.Dir, "git"), "symbolic-ref", "refs/heads/alias", "refs/heads/main")
+	started := counting(w.mirror)
+	tree := filepath.Join(t.TempDir(), "tree")
+	require.NoError(t, w.mirror.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: w.resolve("main"), Branch: "main"}))
+	require.Contains(t, started(), "for-each-ref")
+	require.Equal(t, w.run("rev-parse", "main"), runGit(t, tree, "rev-parse", "origin/alias"))
+}

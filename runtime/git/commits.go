@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"unicode"
 )
@@ -109,6 +111,24 @@ func (m *Mirror) commit(ctx context.Context, name string) (string, error) {
 		return "", ErrUnknown
 	}
 	return line(out), err
+}
+
+// Has reports whether files alone tell that a commit is here, as a branch leads
+// to it. Where they do not, or the mirror is in doubt, Resolve may know it still.
+func (m *Mirror) Has(commit string) bool {
+	if _, err := os.Lstat(m.suspect()); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	refs, err := m.files().refsFromFiles()
+	if err != nil {
+		return false
+	}
+	for name, hash := range refs {
+		if hash == commit && strings.HasPrefix(name, "refs/heads/") { // a tag may be of anything
+			return true
+		}
+	}
+	return false
 }
 
 // DefaultBranch returns the remote's default branch, as of the last Fetch.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,9 @@ type Mirror struct {
 	// mirror may hold then. 0 is 30 minutes, and 20 GiB.
 	Time  time.Duration
 	Bytes int64
+
+	// Skeletons spare a checkout a program; nil does not.
+	Skeletons *Skeletons
 
 	// Output runs a program; nil is process.Output.
 	Output func(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error)
@@ -105,7 +109,8 @@ func (m *Mirror) Fetch(ctx context.Context, names ...string) error {
 		if err != nil {
 			return err
 		}
-		if err := m.refresh(ctx, r, d); err != nil {
+		missing := slices.ContainsFunc(names, IsHash) // files that look right need not be
+		if err := m.refresh(ctx, r, d, missing); err != nil {
 			return err
 		}
 		for _, name := range names {
@@ -126,8 +131,9 @@ func (m *Mirror) told(verb string, do func() error) error {
 	return nil
 }
 
-// refresh brings the branches and tags up to date.
-func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
+// refresh brings the branches and tags up to date. Where the files of both sides
+// tell that they are no program is started, unless something is missing.
+func (m *Mirror) refresh(ctx context.Context, r remote, d door, missing bool) error {
 	if !isGitDirectory(m.repository()) {
 		return m.make(ctx, r, d)
 	}
@@ -136,6 +142,11 @@ func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
 			return m.make(ctx, r, d)
 		}
 		os.Remove(m.suspect())
+	}
+	here, err := r.neighbour()
+	near := err == nil
+	if near && !missing && m.follows(here) {
+		return nil
 	}
 	m.sweep()
 	// The answer to which branch is the default one comes on a connection of its
@@ -146,10 +157,14 @@ func (m *Mirror) refresh(ctx context.Context, r remote, d door) error {
 	}
 	there := make(chan symref, 1)
 	go func() {
+		if near {
+			there <- symref{name: here.head}
+			return
+		}
 		name, err := m.remoteHead(ctx, r, d)
 		there <- symref{name, err}
 	}()
-	_, err := m.reach(ctx, m.repository(), d, "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head",
+	_, err = m.reach(ctx, m.repository(), d, "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head",
 		"--no-recurse-submodules", "--no-auto-maintenance", "--", r.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	head := <-there
 	switch {

@@ -299,8 +299,15 @@ func TestMirrorBroken(t *testing.T) {
 			commit := w.resolve("main")
 			break_(filepath.Join(w.mirror.Dir, "git"))
 			tree := filepath.Join(t.TempDir(), "tree")
-			require.Error(t, w.mirror.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: commit}))
-			require.NoDirExists(t, tree)
+			if err := w.mirror.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: commit}); name == "bad config" {
+				require.NoError(t, err) // nobody looks at it until there is something to fetch
+				tree += "-again"
+				w.commit("more", "a.txt", "more\n")
+			} else {
+				require.Error(t, err)
+				require.NotErrorIs(t, err, git.ErrUnknown, "what to do is to try again")
+				require.NoDirExists(t, tree)
+			}
 			w.fetch()
 			require.NoError(t, w.mirror.Checkout(t.Context(), git.Checkout{Dir: tree, Commit: commit}))
 		})
@@ -310,6 +317,7 @@ func TestMirrorBroken(t *testing.T) {
 func TestMirrorWaitsForItsTurn(t *testing.T) {
 	w := newWorld(t)
 	w.fetch()
+	w.commit("more", "a.txt", "more\n")
 	inside, leave := make(chan struct{}), make(chan struct{})
 	first := *w.mirror
 	var once sync.Once
@@ -336,6 +344,7 @@ func TestMirrorWaitsForItsTurn(t *testing.T) {
 func TestMirrorIsBounded(t *testing.T) {
 	w := newWorld(t)
 	w.fetch()
+	w.commit("more", "a.txt", "more\n")
 	w.mirror.Bytes = 10
 	// The programs take as long as it takes to see that there is too much.
 	w.mirror.Output = func(ctx context.Context, _ string, _ []string, _ ...string) ([]byte, error) {

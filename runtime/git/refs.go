@@ -104,6 +104,66 @@ func (r *Repo) readPackedRef(name string) (string, error) {
 	return hash, nil
 }
 
+// refsFromFiles returns the hashes of all branches and tags, by their full names.
+// What is no plain hash under a plain name is for git to judge.
+func (r *Repo) refsFromFiles() (map[string]string, error) {
+	if _, err := os.Lstat(filepath.Join(r.common, "reftable")); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(errAskGit, err)
+	}
+	refs := map[string]string{}
+	add := func(name, hash string) error {
+		if !IsHash(hash) || strings.Trim(hash, "0") == "" || CheckRef(name) != nil {
+			return errAskGit
+		}
+		if refs[name] == "" {
+			refs[name] = hash
+		}
+		return nil
+	}
+	// Refs of their own come first: git packs one before it removes that.
+	for _, kind := range []string{"heads", "tags"} {
+		top := filepath.Join(r.common, "refs", kind)
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // it was packed or deleted
+				return nil
+			case err != nil || d.IsDir():
+				return err
+			case !d.Type().IsRegular():
+				return errAskGit
+			}
+			hash, err := readLine(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return add("refs/"+kind+"/"+filepath.ToSlash(path[len(top)+1:]), hash)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	packed, err := os.ReadFile(filepath.Join(r.common, "packed-refs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for entry := range strings.Lines(string(packed)) {
+		if entry[0] == '#' || entry[0] == '^' {
+			continue
+		}
+		hash, name, _ := strings.Cut(strings.TrimSuffix(entry, "\n"), " ")
+		if strings.HasPrefix(name, "refs/") && !strings.HasPrefix(name, "refs/heads/") && !strings.HasPrefix(name, "refs/tags/") {
+			continue
+		}
+		if err := add(name, hash); err != nil {
+			return nil, err
+		}
+	}
+	return refs, nil
+}
+
 func (r *Repo) headFromProgram() (head, error) {
 	var h head
 	ref, err := r.git("symbolic-ref", "--quiet", "HEAD")
