@@ -91,7 +91,7 @@ func endedAs(want string, s build.State) bool {
 func follow(b *store.Build, project store.Project, pipeline string) store.Request {
 	r := store.Request{Project: project.Name, Pipeline: pipeline, Ref: project.Ref, Priority: b.Request.Priority,
 		Event: plan.Event{Kind: "after", Branch: project.Ref, Time: b.Ended},
-		Cause: store.Cause{Kind: "after", Build: b.ID, By: b.Request.Cause.By, Trust: b.Request.Cause.Trust}}
+		Cause: store.Cause{Kind: "after", Build: b.ID, Number: b.Number, By: b.Request.Cause.By, Trust: b.Request.Cause.Trust}}
 	if project.Name == b.Request.Project {
 		r.Ref, r.Commit = b.Request.Ref, b.Commit
 		r.Event.Branch, r.Event.Tag, r.Event.Commit, r.Event.Author = b.Request.Event.Branch, b.Request.Event.Tag, b.Commit, b.Request.Event.Author

@@ -166,7 +166,7 @@ func TestWhatComesAfter(t *testing.T) {
 		require.Equal(t, plan.Event{Kind: "after", Branch: "topic", Commit: "c0ffee", Time: b.Ended}, children["shop mail"].Request.Event)
 		require.Equal(t, 3, children["shop praise"].Request.Priority)
 		require.Equal(t, store.Request{Project: "docs", Pipeline: "publish", Ref: "stable", Priority: 3,
-			Event: plan.Event{Kind: "after", Branch: "stable", Time: b.Ended}, Cause: store.Cause{Kind: "after", Build: b.ID}}, children["docs publish"].Request)
+			Event: plan.Event{Kind: "after", Branch: "stable", Time: b.Ended}, Cause: store.Cause{Kind: "after", Build: b.ID, Number: b.Number}}, children["docs publish"].Request)
 		pong := w.children(children["shop mail"].ID)["shop pong"]
 		require.Equal(t, build.Success, pong.State)
 		require.Empty(t, w.children(pong.ID), "it ends somewhere")

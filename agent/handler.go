@@ -248,7 +248,7 @@ func (h *handler) Trigger(ctx context.Context, node string, params map[string]st
 func triggered(b *store.Build, node string, t *plan.Trigger, params map[string]string) store.Request {
 	r := store.Request{Project: t.Project, Pipeline: t.Pipeline, Params: maps.Clone(params), Ref: t.Ref, Priority: b.Request.Priority,
 		Event: plan.Event{Kind: "manual", Time: b.Started},
-		Cause: store.Cause{Kind: "trigger", Build: b.ID, Node: node, By: b.Request.Cause.By, Trust: b.Request.Cause.Trust}}
+		Cause: store.Cause{Kind: "trigger", Build: b.ID, Number: b.Number, Node: node, By: b.Request.Cause.By, Trust: b.Request.Cause.Trust}}
 	if r.Project == "" {
 		r.Project = b.Request.Project
 	}

@@ -61,11 +61,12 @@ type Asked struct {
 
 // A Cause is why there is a build.
 type Cause struct {
-	Kind  string   `json:"kind"` // "manual", "push", "tag", "change_request", "cron", "webhook", "after", "trigger" or "rerun"
-	Build build.ID `json:"build,omitempty"`
-	Node  string   `json:"node,omitempty"`
-	By    string   `json:"by,omitempty"`
-	Trust string   `json:"trust,omitempty"` // "fork": it is given no secrets
+	Kind   string   `json:"kind"` // "manual", "push", "tag", "change_request", "cron", "webhook", "after", "trigger" or "rerun"
+	Build  build.ID `json:"build,omitempty"`
+	Number int64    `json:"number,omitempty"` // of that build
+	Node   string   `json:"node,omitempty"`
+	By     string   `json:"by,omitempty"`
+	Trust  string   `json:"trust,omitempty"` // "fork": it is given no secrets
 }
 
 // An AgentRef names an agent.

@@ -37,7 +37,7 @@ func (c *call) rerunBuild() (*answer, error) {
 	next := b.Request
 	next.Here = "" // that one is gone
 	next.Commit = summary(&b, nil).Commit
-	next.Cause = store.Cause{Kind: "rerun", Build: b.ID, By: c.token.Name, Trust: b.Request.Cause.Trust}
+	next.Cause = store.Cause{Kind: "rerun", Build: b.ID, Number: b.Number, By: c.token.Name, Trust: b.Request.Cause.Trust}
 	if len(r.Params) > 0 {
 		next.Params = maps.Clone(next.Params)
 		if next.Params == nil {

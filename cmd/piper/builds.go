@@ -99,6 +99,9 @@ func causeWords(b api.Build) string {
 	if b.Cause.Node != "" {
 		words += " " + b.Cause.Node
 	}
+	if b.Cause.Number > 0 {
+		words += fmt.Sprintf(" of build %d", b.Cause.Number)
+	}
 	if b.Cause.By != "" {
 		words += " by " + b.Cause.By
 	}

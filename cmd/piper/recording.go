@@ -225,7 +225,7 @@ func (j *job) request(event plan.Event, by string) store.Request {
 		r.Params[name] = value
 	}
 	if j.parent != nil {
-		r.Cause = store.Cause{Kind: "trigger", Build: j.parent.id, Node: j.node, By: by}
+		r.Cause = store.Cause{Kind: "trigger", Build: j.parent.id, Number: j.parent.number, Node: j.node, By: by}
 	}
 	return r
 }

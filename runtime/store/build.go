@@ -77,11 +77,12 @@ type Request struct {
 
 // A Cause is why there is a build.
 type Cause struct {
-	Kind  string   `json:"kind"`            // as an event's, or "trigger" or "rerun"
-	Build build.ID `json:"build,omitempty"` // that triggered it, or that it runs again
-	Node  string   `json:"node,omitempty"`  // of that build
-	By    string   `json:"by,omitempty"`    // the name of a person or a token
-	Trust string   `json:"trust,omitempty"` // "fork": it is given no secrets
+	Kind   string   `json:"kind"`             // as an event's, or "trigger" or "rerun"
+	Build  build.ID `json:"build,omitempty"`  // that triggered it, or that it runs again
+	Number int64    `json:"number,omitempty"` // of that build; 0 in those made before this was kept
+	Node   string   `json:"node,omitempty"`   // of that build
+	By     string   `json:"by,omitempty"`     // the name of a person or a token
+	Trust  string   `json:"trust,omitempty"`  // "fork": it is given no secrets
 }
 
 // A Cancel is the wish that a build end.

@@ -5,15 +5,15 @@ import type {Build} from "../types"
 // MapOfBuilds has what caused a build to the left, and what it triggered to the
 // right.
 export function MapOfBuilds({build: b}: {build: Build}) {
-  const {build: cause, kind, node} = b.cause
+  const {build: cause, number, kind, node} = b.cause
   const down = b.triggered ?? []
   if (!cause && down.length === 0) return null
   return (
     <section class="map" aria-label="What caused this build, and what it caused">
       {cause && (
         <>
-          <Link to={{view: "build", build: cause, ...(node && {step: node})}} class="box">
-            {kind === "rerun" ? `rerun of build ${b.cause.number ?? cause}` : `build ${b.cause.number ?? cause}${node ? `, ${node}` : ""}`}
+          <Link to={{view: "build", build: String(number ?? cause), ...(node && {step: node})}} class="box">
+            {`${kind === "rerun" ? "rerun of " : kind === "after" ? "after " : ""}${number ? `#${number}` : "a build"}${node ? `, ${node}` : ""}`}
           </Link>
           <span aria-hidden="true">→</span>
         </>

@@ -208,10 +208,11 @@ export function Took({build: b}: {build: Build}) {
 
 // Because is what a build came of.
 export function Because({build: b}: {build: Build}) {
-  const {kind, build, by} = b.cause
+  const {kind, build, number, by} = b.cause
   if (build) {
-    const text = kind === "rerun" ? "rerun of a build" : kind === "after" ? "after a build" : "by a build"
-    return <Link to={{view: "build", build}}>{text}</Link>
+    const which = number ? `build ${number}` : "a build"
+    const text = kind === "rerun" ? `rerun of ${number ?? which}` : kind === "after" ? `after ${which}` : which
+    return <Link to={{view: "build", build: String(number ?? build)}}>{text}</Link>
   }
   return <span>{by ? `${kind.replace("_", " ")} by ${by}` : kind.replace("_", " ")}</span>
 }
