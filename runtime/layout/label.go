@@ -17,6 +17,10 @@ const (
 // one ends in an ellipsis, and what has no look of its own, such as a mark that
 // turns the direction of writing, is replaced.
 func Label(name string) string {
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(name) <= maxLabel && !strings.ContainsFunc(name, odd) {
+		return name // as most are
+	}
 	var b strings.Builder
 	cells, runes := 0, []rune(name)
 	for i, r := range runes {

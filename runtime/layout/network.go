@@ -220,14 +220,16 @@ func (n *network) unite() {
 	first := map[string]int32{}    // by what they wait for: the first vertex that does
 	same := make([][]int32, n.len())
 	from := make([][]int32, n.len())
+	all := make([]int32, 0, len(n.edges)) // what from holds
 	var key []byte
 	for v := range int32(len(from)) {
 		for _, e := range into.of(v) {
 			if f := n.edges[e].from; seen[f] != v+1 {
 				seen[f] = v + 1
-				from[v] = append(from[v], f)
+				all = append(all, f)
 			}
 		}
+		from[v], all = all, all[len(all):]
 		if slices.Sort(from[v]); len(from[v]) > 1 {
 			key = key[:0]
 			for _, f := range from[v] {
@@ -242,15 +244,15 @@ func (n *network) unite() {
 		}
 	}
 	n.edges = n.edges[:0]
-	for v, all := range same {
-		if !worth(len(from[v]), len(all)) {
+	for v, users := range same {
+		if !worth(len(from[v]), len(users)) {
 			continue
 		}
 		j := n.joint("#" + strconv.Itoa(len(n.joints)+1))
 		for _, f := range from[v] {
 			n.join(f, j)
 		}
-		for _, u := range all {
+		for _, u := range users {
 			from[u] = []int32{j}
 		}
 	}
