@@ -56,11 +56,11 @@ type daemon struct {
 
 func (a *app) agentdCommand() *command {
 	c := a.newCommand("agentd", "[flags]")
-	c.ShortHelp = "Run builds for others, and serve the API."
+	c.ShortHelp = "Run builds for others, and serve the API and the page."
 	c.LongHelp = `It takes builds from a store that it may share with other agents, runs them, and
-serves the API that the other commands ask. Its directory holds all that is its
-own: the first token, which it makes (DIR/token), workspaces, mirrors, and what
-its operator tells it (DIR/agent.yaml).
+serves the API that the other commands ask, and the page. Its directory holds all
+that is its own: the first token, which it makes (DIR/token), workspaces, mirrors,
+and what its operator tells it (DIR/agent.yaml).
 
 SIGTERM or Ctrl-C has it take no more builds and end when those that it runs have;
 a second one gives them back at once.`
@@ -69,7 +69,7 @@ piper agentd                                              # everything in your o
 piper agentd --slots 4 --label gpu=h100
 piper agentd --store sqlite:/srv/piper/piper.db --data-dir /srv/piper/a1 --name a1
 piper agentd --store rethinkdb://db1,db2,db3/piper --store-password-file /etc/piper/db
-piper agentd --no-worker --listen 127.0.0.1:7701          # only the API
+piper agentd --no-worker --listen 127.0.0.1:7701          # only the API and the page
 piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 `
 	d := &daemon{app: a, store: c.stores()}

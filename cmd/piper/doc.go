@@ -105,6 +105,9 @@
 // [github.com/piper-build/piper/api/client] asks, over a wire or in this process,
 // which is how the commands about builds do it.
 //
+// [github.com/piper-build/piper/web] is the page, which asks the same routes:
+// its handler is here, its README.md says how the rest of it, TypeScript, is cut.
+//
 // # This program
 //
 // [github.com/piper-build/piper/cmd/piper/progress] has the displays of a
