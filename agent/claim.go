@@ -10,12 +10,14 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// How much of the queue is looked at, and how soon after the last time. What is
-// further back is offered to somebody, who finds it among its own.
+// How much of the queue is looked at, and how soon after the last time, when it
+// goes on; a few calls are answered at once. What is further back is offered to
+// somebody, who finds it among its own.
 const (
 	ownQueue   = 64
 	wholeQueue = 256
 	soonest    = 20 * time.Millisecond
+	atOnce     = 8
 	wholeAgain = 500 * time.Millisecond
 )
 
@@ -23,14 +25,14 @@ const (
 // others when whoever should have them does not come.
 func (l *life) claims(ctx context.Context) {
 	c := claimer{life: l}
-	var last time.Time // that it looked
+	var calls pace
 	for pause := l.Timings.Busy; ; {
 		timer := time.NewTimer(l.about("claim", pause))
 		whole := false
 		select {
 		case <-ctx.Done():
 		case <-l.kick:
-			sleep(ctx, soonest-time.Since(last))
+			sleep(ctx, calls.next(time.Now()))
 		case <-timer.C:
 			whole = true
 		}
@@ -38,7 +40,6 @@ func (l *life) claims(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		last = time.Now()
 		pause = l.Timings.Idle
 		if busy := c.poll(ctx, whole); busy || l.holds() > 0 {
 			pause = l.Timings.Busy
@@ -47,6 +48,21 @@ func (l *life) claims(ctx context.Context) {
 			pause = min(pause, wholeAgain)
 		}
 	}
+}
+
+// A pace answers calls: a few at once, and then one every soonest.
+type pace struct {
+	due time.Time // of the next call, if they come all the time
+}
+
+// next returns how long the call that came now has to wait.
+func (p *pace) next(now time.Time) time.Duration {
+	if earliest := now.Add(-(atOnce - 1) * soonest); p.due.Before(earliest) {
+		p.due = earliest
+	}
+	wait := p.due.Sub(now)
+	p.due = p.due.Add(soonest)
+	return max(0, wait)
 }
 
 // A claimer is what the claiming loop keeps to itself.

@@ -134,3 +134,31 @@ func TestTimings(t *testing.T) {
 	require.Equal(t, 5*time.Second, got.Heartbeat)
 	require.Equal(t, 20*time.Second, got.Answer)
 }
+
+// A few calls are answered at once. Those that go on are so at their pace, and
+// after a rest there are a few again.
+func TestPace(t *testing.T) {
+	begin := time.Unix(1e9, 0)
+	for name, test := range map[string]struct {
+		every time.Duration // from one call to the next
+		want  []time.Duration
+	}{
+		"all at once": {0, []time.Duration{0, 0, 0, 0, 0, 0, 0, 0, soonest, 2 * soonest, 3 * soonest}},
+		"too often":   {soonest / 2, []time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, soonest / 2, soonest}},
+		"in time":     {soonest, make([]time.Duration, 100)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p pace
+			for range 2 {
+				var got []time.Duration
+				now := begin
+				for range test.want {
+					got = append(got, p.next(now))
+					now = now.Add(test.every)
+				}
+				require.Equal(t, test.want, got)
+				begin = now.Add(time.Minute)
+			}
+		})
+	}
+}

@@ -43,20 +43,28 @@ func ChildMain() int {
 	// A parent that has gone shows as an error of a write, and must not end this
 	// process before what it runs.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	local, err := guarded() // while nobody waits for it
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "piper: %v\n", err)
+		return 1
+	}
 	in := bufio.NewReaderSize(os.Stdin, 64<<10)
 	var job jobLine
-	err := readLine(in, &job)
-	if err == io.EOF {
-		return 0 // it was not needed
+	err = readLine(in, &job)
+	if err == io.EOF { // it was not needed
+		local.Close()
+		return 0
 	}
 	var o Options
 	if err == nil {
 		o, err = job.options()
 	}
 	if err != nil {
+		local.Close()
 		fmt.Fprintf(os.Stderr, "piper: read job: %v\n", err)
 		return 2
 	}
+	o.local = local
 	c := &child{up: stream.NewWriter(os.Stdout), asked: map[int64]chan message{}, gone: make(chan struct{}),
 		cancels: make(chan runtime.Cancel, 16), secrets: map[string]string{}}
 	c.hold(job.Secrets)

@@ -560,9 +560,24 @@ func TestPrepared(t *testing.T) {
 		require.Equal(t, build.Success, b.State())
 		require.Equal(t, map[string]string{"s1 #1": "up\n"}, w.output)
 	}
+
+	// Its guard waits with it, and ends with it.
+	guards := func() (found []string) {
+		for _, line := range living(t, " __guard ") {
+			if strings.Contains(line, self()) {
+				found = append(found, line)
+			}
+		}
+		return found
+	}
+	before := guards()
 	c.Prepare()
+	for deadline := time.Now().Add(time.Minute); len(guards()) == len(before); time.Sleep(5 * time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "no guard")
+	}
 	c.Close()
 	c.Close()
+	require.Equal(t, before, guards())
 
 	c = &runner.Command{Argv: []string{"/no/such/program"}}
 	c.Prepare()

@@ -84,6 +84,8 @@ type Options struct {
 	OnFail  func(ctx context.Context, t runtime.Task, res runtime.Result) // while a failed step's directory still stands
 	Report  func(message string)                                          // what the build leaves behind, in words; nil is silence
 	Cancels <-chan runtime.Cancel                                         // see runtime.Engine
+
+	local *process.Executor // with a guard that is being started, which Run closes; nil makes one
 }
 
 // A Display shows a build. Begin comes first and End last. Event is called in
@@ -104,6 +106,13 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	b = build.New(o.Plan)
 	b.Expect(o.History)
 
+	local := o.local
+	if local == nil {
+		if local, err = guarded(); err != nil {
+			return b, err
+		}
+	}
+	defer func() { err = errors.Join(err, local.Close()) }()
 	secrets := o.Secrets
 	if secrets == nil {
 		secrets = secret.Remember(nil)
@@ -112,13 +121,6 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 	if err := masks.learn(o.Plan.Secrets()); err != nil {
 		return b, err
 	}
-	guard, err := process.GuardCommand()
-	if err != nil {
-		return b, err
-	}
-	local := &process.Executor{Guard: guard}
-	local.Prepare()
-	defer func() { err = errors.Join(err, local.Close()) }()
 	if err := process.Protect(); err != nil { // what this process was told is not for steps
 		return b, err
 	}
@@ -190,6 +192,17 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		o.Display.End(b)
 	}
 	return b, err
+}
+
+// guarded returns an executor whose guard is being started.
+func guarded() (*process.Executor, error) {
+	guard, err := process.GuardCommand()
+	if err != nil {
+		return nil, err
+	}
+	local := &process.Executor{Guard: guard}
+	local.Prepare()
+	return local, nil
 }
 
 // Preview is what Run would start first for a step or service of o.Plan; see
