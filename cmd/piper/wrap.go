@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -81,7 +80,7 @@ func (a *app) printTable(rows [][]string) error {
 	for i := range len(rows[0]) - 1 {
 		widest := 0
 		for _, r := range rows {
-			widest = max(widest, utf8.RuneCountInString(r[i]))
+			widest = max(widest, len(r[i]))
 		}
 		indent += widest + 2
 	}
