@@ -24,7 +24,7 @@ type Build struct {
 	PlanDigest  string         `json:"plan_digest,omitempty"`
 	Parent      build.ID       `json:"parent,omitempty"` // that triggered it, or that it runs again
 	Cause       Cause          `json:"cause"`
-	Agent       *AgentRef      `json:"agent,omitempty"` // while it runs
+	Agent       *AgentRef      `json:"agent,omitempty"` // that has it, or had it when it ended
 	Attempt     int            `json:"attempt,omitempty"`
 	Fence       int64          `json:"fence,omitempty"` // under which Steps happened: what events and logs are found by
 	Priority    int            `json:"priority,omitempty"`

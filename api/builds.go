@@ -32,8 +32,8 @@ func summary(b *store.Build, agents map[store.AgentID]string) Build {
 	if s.Commit == "" {
 		s.Commit = r.Commit
 	}
-	if b.Owner != "" {
-		s.Agent = &AgentRef{ID: b.Owner, Name: agents[b.Owner]}
+	if id := cmp.Or(b.Owner, b.Last); id != "" {
+		s.Agent = &AgentRef{ID: id, Name: agents[id]}
 	}
 	if b.Cancel != nil {
 		cancel := Cancel(*b.Cancel)

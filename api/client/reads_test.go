@@ -59,7 +59,11 @@ func buildOf(b api.Build) store.Build {
 		Commit: b.Commit, Plan: b.PlanDigest, Progress: b.Progress, Cancel: (*store.Cancel)(b.Cancel), Created: b.Created, Started: b.Started, Ended: b.Ended,
 		Request: store.Request{Project: b.Project, Pipeline: b.Pipeline, Environment: b.Environment, Ref: b.Ref, Patch: b.Patch, Priority: b.Priority, Cause: store.Cause(b.Cause)},
 	}
-	if b.Agent != nil {
+	switch {
+	case b.Agent == nil:
+	case s.Terminal():
+		s.Last = b.Agent.ID
+	default:
 		s.Owner = b.Agent.ID
 	}
 	for name, value := range b.Params {

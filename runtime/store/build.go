@@ -34,6 +34,7 @@ type Build struct {
 	Fence       int64   `json:"fence,omitempty"`
 	Attempt     int     `json:"attempt,omitempty"`      // how often it was claimed, hand-overs not counted
 	Owner       AgentID `json:"owner,omitempty"`        // while it runs
+	Last        AgentID `json:"last,omitempty"`         // who had it when it ended; "" for one that ran where it was asked for
 	Nonce       string  `json:"nonce,omitempty"`        // of the change that claimed it or gave it back
 	FirstChoice AgentID `json:"first_choice,omitempty"` // a hint: who should claim it
 

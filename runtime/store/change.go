@@ -400,6 +400,9 @@ func (c Collect) Apply(b *Build) (bool, error) {
 // end closes b, and leaves to whoever finds them the things that have to follow.
 func (b *Build) end(state build.State, reason string, at time.Time) {
 	b.State, b.Reason, b.Ended = state, reason, at
+	if b.Request.Here == "" {
+		b.Last = b.Owner
+	}
 	b.Owner, b.FirstChoice = "", ""
 	if state != build.Success {
 		for _, node := range slices.Sorted(maps.Keys(b.Outbox)) {

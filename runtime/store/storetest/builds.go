@@ -196,6 +196,7 @@ func fenced(s suite) {
 		s.refuse("x", c, store.ErrFenced)
 	}
 	got := s.change("x", store.Complete{Agent: a, Fence: 5, State: build.Failed, Reason: "unit failed", Progress: build.Progress{Total: 2, Done: 2, Failed: 1}, At: at})
+	require.Equal(s.t, a, got.Last, "who ran it")
 	require.Equal(s.t, build.Failed, got.State)
 	require.Equal(s.t, "unit failed", got.Reason)
 	require.Equal(s.t, 2, got.Progress.Done)

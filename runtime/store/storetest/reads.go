@@ -108,7 +108,7 @@ func told(b store.Build) store.Build {
 	r := &b.Request
 	return store.Build{
 		ID: b.ID, Number: b.Number, Rev: b.Rev, State: b.State, Reason: b.Reason, Diagnostics: b.Diagnostics,
-		Fence: b.Fence, Attempt: b.Attempt, Owner: b.Owner, Commit: b.Commit, Plan: b.Plan, Progress: b.Progress, Cancel: b.Cancel,
+		Fence: b.Fence, Attempt: b.Attempt, Owner: b.Owner, Last: b.Last, Commit: b.Commit, Plan: b.Plan, Progress: b.Progress, Cancel: b.Cancel,
 		Created: b.Created, Started: b.Started, Ended: b.Ended,
 		Request: store.Request{Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment, Params: r.Params, Ref: r.Ref,
 			Patch: r.Patch, Priority: r.Priority, Cause: r.Cause},
