@@ -60,7 +60,7 @@ func TestRouteMatrix(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 38*5, tried)
+	require.Equal(t, 39*5, tried)
 }
 
 func TestBadTokens(t *testing.T) {

@@ -33,6 +33,7 @@ import (
 	_ "github.com/piper-build/piper/runtime/plan"
 	_ "github.com/piper-build/piper/runtime/process"
 	_ "github.com/piper-build/piper/runtime/record"
+	_ "github.com/piper-build/piper/runtime/remove"
 	_ "github.com/piper-build/piper/runtime/runner"
 	_ "github.com/piper-build/piper/runtime/secret"
 	_ "github.com/piper-build/piper/runtime/simulate"
@@ -40,6 +41,7 @@ import (
 	_ "github.com/piper-build/piper/runtime/store/fsck"
 	_ "github.com/piper-build/piper/runtime/store/rethinkdb"
 	_ "github.com/piper-build/piper/runtime/store/sqlite"
+	_ "github.com/piper-build/piper/runtime/store/transfer"
 	_ "github.com/piper-build/piper/starlark"
 	_ "github.com/piper-build/piper/starlark/format"
 	_ "github.com/piper-build/piper/starlark/isolate"
@@ -47,7 +49,9 @@ import (
 	_ "github.com/piper-build/piper/starlark/repl"
 	_ "github.com/piper-build/piper/starlark/test"
 	_ "github.com/piper-build/piper/stdlib"
+	_ "github.com/piper-build/piper/web"
 	_ "github.com/rogpeppe/go-internal/diff"
+	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/term"
 	_ "gopkg.in/yaml.v3"
 	_ "io"
@@ -72,6 +76,7 @@ import (
 	_ "syscall"
 	_ "text/tabwriter"
 	_ "time"
+	_ "unicode/utf8"
 )
 
 func main() {}
