@@ -1,18 +1,21 @@
 // The one door to the server.
 
 import {query, type Query} from "./route"
+import type {Diagnostic} from "./types"
 
 // A Problem is an answer that says no (RFC 9457), or none at all.
 export class Problem extends Error {
   status: number // 0: nobody answered
   type: string
   errors: {field: string; message: string; hint?: string}[]
+  diagnostics: Diagnostic[] // of a PIPER.star that is at fault
 
-  constructor(status: number, body: {type?: string; title?: string; detail?: string; errors?: Problem["errors"]; diagnostics?: {message: string}[]}) {
-    super(body.detail || body.errors?.map(e => `${e.field} ${e.message}${e.hint ? ` (${e.hint})` : ""}`).join("; ") || body.diagnostics?.[0]?.message || body.title || `the server answered ${status}`)
+  constructor(status: number, body: {type?: string; title?: string; detail?: string; errors?: Problem["errors"]; diagnostics?: Diagnostic[]}) {
+    super(body.detail || body.errors?.map(e => `${e.field} ${e.message}${e.hint ? ` (${e.hint})` : ""}`).join("; ") || body.title || `the server answered ${status}`)
     this.status = status
     this.type = (body.type ?? "").replace("urn:piper:problem:", "")
     this.errors = body.errors ?? []
+    this.diagnostics = body.diagnostics ?? []
   }
 
   // passing tells whether to ask again may help.

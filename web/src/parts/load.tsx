@@ -1,5 +1,6 @@
 import {useEffect, useState} from "preact/hooks"
 import {Problem} from "../api"
+import {Diagnosis} from "./diagnostic"
 import {follow, type Message} from "../stream"
 
 export interface Loaded<T> {
@@ -57,8 +58,9 @@ export function useLoad<T>(load: () => Promise<T>, deps: unknown[], topics: stri
 export function Trouble({problem, what}: {problem: Problem | undefined; what: string}) {
   if (!problem) return null
   return (
-    <p class="trouble" role="alert">
-      {problem.passing ? `${what}: ${problem.message}. Trying again…` : `${what}: ${problem.message}`}
-    </p>
+    <div class="trouble" role="alert">
+      <p>{problem.passing ? `${what}: ${problem.message}. Trying again…` : `${what}: ${problem.message}`}</p>
+      <Diagnosis of={problem.diagnostics} />
+    </div>
   )
 }

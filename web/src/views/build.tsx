@@ -2,6 +2,7 @@ import {signal} from "@preact/signals"
 import {useEffect, useState} from "preact/hooks"
 import {get, path, Problem} from "../api"
 import {icon} from "../icon"
+import {Diagnosis} from "../parts/diagnostic"
 import {Link} from "../parts/link"
 import {Trouble} from "../parts/load"
 import {State, words} from "../parts/state"
@@ -85,9 +86,7 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
       {b.reason && <p class="reason">{b.reason}</p>}
       {b.cancel && !ended(b.state) && <p class="reason">{`Being cancelled${b.cancel.by ? ` by ${b.cancel.by}` : ""}${b.cancel.reason ? `: ${b.cancel.reason}` : ""}`}</p>}
       <About build={b} />
-      {b.diagnostics?.map(d => (
-        <pre class="diagnostic" role="note">{`${d.file ? `${d.file}:${d.line ?? 0}:${d.column ?? 0}: ` : ""}${d.severity}: ${d.message}${d.excerpt ? `\n${d.excerpt}` : ""}${d.hint ? `\nhint: ${d.hint}` : ""}`}</pre>
-      ))}
+      <Diagnosis of={b.diagnostics} />
       {b.state === "queued" && <WhyQueued build={b} />}
       <Approvals build={b} />
       <Failures {...inside} />

@@ -17,7 +17,7 @@ export function SignInView({to}: {to?: string}) {
     setProblem("")
     try {
       session.value = await post<Session>("/v1/session", {token})
-      go(to?.startsWith("/") && !to.startsWith("//") ? parse(to) : {view: "builds"}, true)
+      go(/^\/(?![/\\])/.test(to ?? "") ? parse(to!) : {view: "builds"}, true) // nowhere else
     } catch (err) {
       setProblem(err instanceof Problem && err.status === 401 ? "No token here is that one." : (err as Error).message)
     }
