@@ -76,7 +76,6 @@ import (
 	_ "syscall"
 	_ "text/tabwriter"
 	_ "time"
-	_ "unicode/utf8"
 )
 
 func main() {}
