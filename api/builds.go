@@ -235,7 +235,7 @@ func (c *call) fold(b *store.Build) (*folded, error) {
 	if b.Plan == "" {
 		return nil, nil
 	}
-	p, err := c.planOf(b)
+	p, err := c.past.plan(c.ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (c *call) fold(b *store.Build) (*folded, error) {
 // goOn reads what happened since f was read.
 func (c *call) goOn(id build.ID, f *folded) error {
 	for {
-		events, err := c.Store.Events(c.ctx, id, f.fence, f.Seq()+1, 1000)
+		events, err := c.past.Events(c.ctx, id, f.fence, f.Seq()+1, 1000)
 		if err != nil {
 			return err
 		}
@@ -268,14 +268,6 @@ func (c *call) goOn(id build.ID, f *folded) error {
 	}
 }
 
-func (c *call) planOf(b *store.Build) (*plan.Plan, error) {
-	data, err := c.Store.Blob(c.ctx, b.Plan)
-	if err != nil {
-		return nil, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
-	}
-	return store.DecodePlan(data)
-}
-
 // fence is the one under which happened what there is to tell of b. Whoever ends
 // or takes back a build from outside gives it another one, under which nothing
 // happens any more: then it is the newest one under which something did.
@@ -284,7 +276,7 @@ func (c *call) fence(b *store.Build) (int64, error) {
 		return b.Fence, nil
 	}
 	for fence := b.Fence; fence > max(0, b.Fence-20); fence-- {
-		events, err := c.Store.Events(c.ctx, b.ID, fence, 1, 1)
+		events, err := c.past.Events(c.ctx, b.ID, fence, 1, 1)
 		if err != nil {
 			return 0, err
 		}
@@ -418,7 +410,7 @@ func (c *call) listEvents() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, err := c.Store.Events(c.ctx, b.ID, fence, after+1, limit)
+	events, err := c.past.Events(c.ctx, b.ID, fence, after+1, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -205,7 +205,7 @@ func (c *call) follow(b store.Build, from, tail int64) error {
 	}
 	s := c.events()
 	s.send("open", place.String(), map[string]any{"step": o.step, "attempt": o.attempt, "fence": o.fence})
-	over := logs.EndOf(c.Store, b.ID, o.fence, o.step, o.attempt)
+	over := logs.EndOf(&c.past, b.ID, o.fence, o.step, o.attempt)
 	watch := logs.Watch{Hints: hints, Live: c.Live, Ended: func(ctx context.Context) (bool, error) {
 		if !s.alive() {
 			return false, errGone

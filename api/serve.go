@@ -32,6 +32,7 @@ type handler struct {
 	hub     *hub
 	guesses guesses
 	usuals  usuals
+	past    past
 	cross   *http.CrossOriginProtection
 }
 
@@ -45,6 +46,7 @@ func (s *Server) HandlerAs(t store.Token) http.Handler { return s.handler(&t) }
 func (s *Server) handler(as *store.Token) http.Handler {
 	h := &handler{Server: s, as: as, cross: http.NewCrossOriginProtection()}
 	h.usuals.Server = s
+	h.past.Store = s.Store
 	h.hub = newHub(h)
 	found := router(h.serve, h.refuse)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

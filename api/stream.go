@@ -296,7 +296,7 @@ func (f *follower) catchUp(id build.ID) error {
 	}
 	for ; at.fence <= newest; at.fence, at.seq = at.fence+1, 0 {
 		for {
-			events, err := f.Store.Events(f.ctx, id, at.fence, at.seq+1, 1000)
+			events, err := f.past.Events(f.ctx, id, at.fence, at.seq+1, 1000)
 			if err != nil {
 				return err
 			}
