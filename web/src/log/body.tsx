@@ -137,7 +137,8 @@ function clockTime(time: string): string {
 
 // sinceTime is 0:12.345, 1:02:03.456.
 export function sinceTime(ms: number): string {
-  if (!(ms >= 0)) ms = 0
+  if (Number.isNaN(ms)) return ""
+  ms = Math.max(0, ms) // clocks are set
   const s = Math.floor(ms / 1000)
   const two = (n: number) => String(n).padStart(2, "0")
   const clock = s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`

@@ -18,6 +18,7 @@ export interface Which {
 
 export class Viewed {
   readonly changed = signal(0) // counts what changes the page
+  readonly follow = signal(false) // whether the end is shown as it grows
   readonly newer = signal<LogGrew | undefined>(undefined) // a later attempt than this
   readonly windows: Windows
   readonly folds = new Folds()
@@ -96,7 +97,10 @@ export class Viewed {
 
   // arrange finds the rows anew.
   private arrange() {
-    this.rows = new Rows(this.windows.total, [...this.folds.hidden(), ...this.windows.gaps.values()])
+    const {windows, folds} = this
+    // Who follows sees lines once they are there.
+    const total = this.follow.peek() ? windows.fetched : windows.total
+    this.rows = new Rows(total, [...folds.hidden(), ...windows.gaps.values()])
     this.changed.value++
   }
 

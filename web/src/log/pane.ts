@@ -11,7 +11,6 @@ const still = 150 // milliseconds after which it is not being scrolled any more
 
 export class Pane {
   readonly moved = signal(0) // counts what changes the rows that are there
-  readonly follow = signal(false)
   touched = false // the reader has gone somewhere
   wrap = true
 
@@ -55,7 +54,7 @@ export class Pane {
   // range is which rows have to be there: from, and up to but without to.
   range(): [from: number, to: number] {
     const {count, total} = this.log.rows
-    if (total !== this.total && !this.follow.value) this.stuck = false
+    if (total !== this.total && !this.log.follow.value) this.stuck = false
     this.total = total
     if (count <= few) return [0, count]
     let row = this.stuck ? count - 1 : this.log.rows.row(this.line)
@@ -105,12 +104,14 @@ export class Pane {
     this.line = Math.max(1, Math.min(line, this.log.windows.total || line))
     this.offset = -Math.floor(this.view * share)
     this.stuck = false
-    this.follow.value = false
+    this.log.follow.value = false
     this.rest()
     this.moved.value++
   }
 
+  // end shows the last line.
   end() {
+    this.touched = true
     this.stuck = true
     this.rest()
     this.moved.value++
@@ -123,7 +124,7 @@ export class Pane {
   }
 
   setFollow(on: boolean) {
-    this.follow.value = on
+    this.log.follow.value = on
     if (on) this.end()
     else this.stuck = false
   }
@@ -219,7 +220,7 @@ export class Pane {
     if (this.stuck) anchor = end
     this.line = rows.line(anchor.row)
     this.offset = anchor.offset
-    if (!this.log.windows.ended) this.follow.value = this.stuck
+    if (!this.log.windows.ended) this.log.follow.value = this.stuck
     // Whoever comes to an end of the bar, but not of the rows, goes on.
     if (near && !this.stuck && (top <= 0 || top >= most)) return this.settle()
     clearTimeout(this.timer)

@@ -32,7 +32,7 @@ function Attempt(at: At) {
   const jump = useRef<HTMLInputElement>(null)
   pane.wrap = wrap
   log.changed.value
-  const follows = pane.follow.value
+  const follows = log.follow.value
   const {windows} = log
 
   const loaded = useLoad(
@@ -69,7 +69,7 @@ function Attempt(at: At) {
     }
     if (state.current === "open" && step) {
       state.current = "placed"
-      if (step.state !== "success" && windows.total > 0) void find({text: "", regexp: false, exact: false, errors: true}, true)
+      if (step.state !== "success" && windows.total > 0 && !log.search) void find({text: "", regexp: false, exact: false, errors: true}, true)
     }
   })
 
@@ -91,7 +91,7 @@ function Attempt(at: At) {
     if (!pane.shows(line)) pane.go(line)
   }
   const find = async (q: Query, unasked = false) => {
-    setQuery(q)
+    if (!unasked) setQuery(q)
     if (!q.text && !q.errors) return log.leaveSearch()
     const line = await log.find(q, picked && pane.shows(picked.from) ? picked.from : pane.first)
     if (unasked && pane.touched) return
@@ -102,7 +102,11 @@ function Attempt(at: At) {
   const next = async () => show(await log.next())
   const previous = async () => show(await log.previous())
   const nextError = () => (log.search?.query.errors ? next() : find({text: "", regexp: false, exact: false, errors: true}))
-  const toggleFollow = () => pane.setFollow(!pane.follow.value)
+  const jumpTo = (line: number) => {
+    pane.touched = true
+    pane.go(line, 0)
+  }
+  const toggleFollow = () => pane.setFollow(!log.follow.value)
   const toEnd = () => (windows.ended ? pane.end() : pane.setFollow(true))
   const toggleWrap = () => {
     keep("wrap", wrap ? "off" : "on")
@@ -121,7 +125,7 @@ function Attempt(at: At) {
     ":": () => jump.current?.select(),
     G: toEnd,
     End: toEnd,
-    Home: () => pane.go(1, 0),
+    Home: () => jumpTo(1),
     PageDown: () => pane.turn(1),
     PageUp: () => pane.turn(-1),
     f: toggleFollow,
@@ -145,6 +149,7 @@ function Attempt(at: At) {
 
   const attempt = log.attempt ?? at.attempt ?? 1
   const newer = log.newer.value
+  const begun = (step?.attempt === attempt ? step.started : undefined) ?? log.line(1)?.time
   const early = log.trouble?.type === "not-planned" && build && !ended(build.state)
   const title = `${at.step}, build ${build?.number ?? at.build}`
   useEffect(() => {
@@ -169,7 +174,7 @@ function Attempt(at: At) {
           <Link to={{view: "log", build: at.build, step: at.step, attempt: newer.attempt, fence: newer.fence}}>Show it</Link>
         </p>
       )}
-      <div class="logtools" role="toolbar" aria-label="Log">
+      <div class="logtools" role="group" aria-label="Log">
         <form
           role="search"
           onSubmit={e => {
@@ -216,7 +221,7 @@ function Attempt(at: At) {
           onSubmit={e => {
             e.preventDefault()
             const line = Number(jump.current!.value)
-            if (line >= 1) pane.go(Math.floor(line), 0)
+            if (line >= 1) jumpTo(Math.floor(line))
             jump.current!.blur()
           }}
         >
@@ -238,7 +243,7 @@ function Attempt(at: At) {
         </p>
       )}
       {log.opened && windows.total === 0 && <p class="empty">{nothing(step, windows.ended)}</p>}
-      <Body log={log} pane={pane} label={`Log of ${title}`} times={times} wrap={wrap} start={Date.parse(log.line(1)?.time ?? step?.started ?? "")} picked={picked} pick={pick} />
+      <Body log={log} pane={pane} label={`Log of ${title}`} times={times} wrap={wrap} start={Date.parse(begun ?? "")} picked={picked} pick={pick} />
     </main>
   )
 }

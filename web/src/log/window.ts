@@ -14,6 +14,7 @@ const most = 40 // windows that are held
 const room = 16 << 20 // characters in them
 const calm = 60 // milliseconds without looking elsewhere before it is fetched
 const again = 2000 // milliseconds before what did not answer is asked once more
+const behind = 500 // and before what did not have yet all that it told of is
 
 // An Entry is one line, put together of its parts.
 export interface Entry {
@@ -56,8 +57,8 @@ export function entries(lines: Line[], style: Style): Entry[] {
 
 interface Held {
   lines: (Entry | undefined)[] // by their place in the window
-  gaps: Range[]
   next: number // the line to go on from
+  last: number // the last line that is there, if only in part
   bytes: number // there were when it was fetched
   ended: boolean
   style: Style // at next
@@ -97,10 +98,12 @@ export class Windows {
     return this.held.get(index)?.lines.filter(e => e !== undefined) ?? []
   }
 
-  // reaches tells whether a window is there up to its end, or the log's.
-  reaches(index: number): boolean {
-    const h = this.held.get(index)
-    return !!h && (h.next > (index + 1) * span || h.next > this.total)
+  // fetched is how many lines there are without the newest, as long as those are
+  // only told of and the ones before them are there.
+  get fetched(): number {
+    const index = indexOf(this.total)
+    const h = this.held.get(index) ?? this.held.get(index - 1)
+    return h ? Math.min(this.total, h.last) : this.total
   }
 
   // grew takes what is known of the size. It returns whether that is news.
@@ -163,12 +166,14 @@ export class Windows {
   private async run(index: number) {
     const running = {index, abort: new AbortController()}
     this.running = running
+    let stale = false
     try {
       const from = this.held.get(index)?.next ?? index * span + 1
       const log = await this.fetch(from, (index + 1) * span, running.abort.signal)
       if (this.running !== running || this.closed) return
       this.problem = undefined
       this.take(index, from, log)
+      stale = log.next === from
     } catch (err) {
       if (this.running !== running || this.closed) return
       this.problem = err
@@ -180,12 +185,13 @@ export class Windows {
     }
     this.running = undefined
     this.loaded(index)
-    this.pump()
+    if (stale && this.lacks(index)) this.later(behind)
+    else this.pump()
   }
 
   private take(index: number, from: number, log: Log) {
     const first = index * span + 1
-    const h = this.held.get(index) ?? {lines: [], gaps: [], next: first, bytes: 0, ended: false, style: this.held.get(index - 1)?.style ?? unstyled, size: 0}
+    const h = this.held.get(index) ?? {lines: [], next: first, last: first - 1, bytes: 0, ended: false, style: this.held.get(index - 1)?.style ?? unstyled, size: 0}
     const got = entries(log.lines, h.style)
     got.forEach((e, i) => {
       const next = got[i + 1]?.number ?? log.next
@@ -197,8 +203,8 @@ export class Windows {
       if (e.number < log.next) h.style = carry(e.text, e.style)
     })
     // An answer holds so many bytes: if it is not all, the rest is still to come.
-    const last = Math.max(log.next - 1, got.at(-1)?.number ?? 0)
-    h.bytes = log.next > from && last < Math.min(log.total, first + span - 1) ? 0 : log.bytes
+    h.last = Math.max(log.next - 1, got.at(-1)?.number ?? 0)
+    h.bytes = log.next > from && h.last < Math.min(log.total, first + span - 1) ? 0 : log.bytes
     h.next = log.next
     h.ended = log.ended
     this.held.set(index, h)
