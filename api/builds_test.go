@@ -436,7 +436,7 @@ func TestRerun(t *testing.T) {
 		if err != nil {
 			return plan.Selection{}, err
 		}
-		require.Equal(t, api.Cause{Kind: "rerun", Build: b.ID, By: "admin"}, got.Cause)
+		require.Equal(t, api.Cause{Kind: "rerun", Build: b.ID, Number: b.Number, By: "admin"}, got.Cause)
 		require.Equal(t, commit, got.Commit, "the same commit, wherever its branch is now")
 		kept, err := w.Build(ctx, got.ID)
 		require.NoError(t, err)
