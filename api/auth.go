@@ -69,9 +69,18 @@ func (c *call) authenticate() (err error) {
 	return err
 }
 
-// bearer is what whoever has the secret may do.
+// bearer is what whoever has the secret of a token may do. That of a browser is
+// good for its cookie alone.
 func (c *call) bearer(secret string) (store.Token, error) {
-	hash := hashToken(secret)
+	t, err := c.known(hashToken(secret))
+	if err == nil && t.Of != "" {
+		return store.Token{}, c.guessed(problem(http.StatusUnauthorized, "bad-token", "this is none for a header"))
+	}
+	return t, err
+}
+
+// known is the token of a hash, if there is a good one.
+func (c *call) known(hash string) (store.Token, error) {
 	t, err := c.Store.Token(c.ctx, hash)
 	switch {
 	case err != nil && !errors.Is(err, store.ErrNotFound):
@@ -91,6 +100,11 @@ func (c *call) standing() bool {
 	}
 	if expired(c.token, c.now()) {
 		return false
+	}
+	if c.browser != "" {
+		if _, err := c.Store.Token(c.ctx, c.browser); errors.Is(err, store.ErrNotFound) {
+			return false
+		}
 	}
 	t, err := c.Store.Token(c.ctx, c.token.Hash)
 	return err == nil && t.Role == c.token.Role || err != nil && !errors.Is(err, store.ErrNotFound)
@@ -146,9 +160,11 @@ func (c *call) listTokens() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Token, len(found))
-	for i, t := range found {
-		list[i] = tokenOf(t)
+	list := []Token{}
+	for _, t := range found {
+		if t.Of == "" {
+			list = append(list, tokenOf(t))
+		}
 	}
 	return ok(list)
 }

@@ -201,6 +201,8 @@ type call struct {
 	query url.Values
 	from  string      // the address that it came from
 	token store.Token // who asks
+
+	browser string // the hash of the cookie that said so; "" when a header did
 }
 
 // open looks at what is said of the body, and bounds it.

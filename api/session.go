@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -10,12 +11,15 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// The names of the cookie that a browser is signed in by; it holds a token. No
-// other site can set the first, but a browser takes it only over TLS, or from its
-// own machine. The second is for everywhere else, and counts nowhere else.
+// The names of the cookie that a browser is signed in by; it holds a token of its
+// own, which ends when it signs out. No other site can set the first, but a browser
+// takes it only over TLS, or from its own machine. The second is for everywhere
+// else, and counts nowhere else.
 const (
 	hostCookie  = "__Host-piper"
 	plainCookie = "piper"
+
+	signedInFor = 30 * 24 * time.Hour // at most
 )
 
 func (c *call) showSession() (*answer, error) { return ok(sessionOf(c.token)) }
@@ -41,13 +45,52 @@ func (c *call) signIn() (*answer, error) {
 	if private(c.r) || strings.HasPrefix(c.r.Header.Get("Origin"), "https://") {
 		name = hostCookie
 	}
-	c.setCookie(name, r.Token, t.Expires)
+	secret, b, err := c.admitBrowser(t)
+	if err != nil {
+		return nil, err
+	}
+	c.setCookie(name, secret, b.Expires)
 	return ok(sessionOf(t))
+}
+
+// admitBrowser makes a token for a browser that was signed in with t, and forgets
+// those of browsers that are of no use any more.
+func (c *call) admitBrowser(t store.Token) (secret string, b store.Token, err error) {
+	all, err := c.Store.Tokens(c.ctx)
+	if err != nil {
+		return "", b, err
+	}
+	good := map[string]bool{}
+	for _, other := range all {
+		good[other.Hash] = other.Of == "" && !expired(other, c.now())
+	}
+	for _, other := range all {
+		if other.Of != "" && (!good[other.Of] || expired(other, c.now())) {
+			if err := c.Store.RevokeToken(c.ctx, other.Name); err != nil {
+				return "", b, err
+			}
+		}
+	}
+	secret, b = NewToken(store.Token{Name: "browser/" + rand.Text(), Role: t.Role, Of: t.Hash, Created: c.now(), Expires: c.now().Add(signedInFor)})
+	if !t.Expires.IsZero() && t.Expires.Before(b.Expires) {
+		b.Expires = t.Expires
+	}
+	return secret, b, store.Insist(c.ctx, func() error { return c.Store.AddToken(c.ctx, b) })
 }
 
 func (c *call) signOut() (*answer, error) {
 	for _, name := range []string{hostCookie, plainCookie} {
-		if len(c.r.CookiesNamed(name)) > 0 {
+		cookies := c.r.CookiesNamed(name)
+		for _, cookie := range cookies {
+			b, err := c.Store.Token(c.ctx, hashToken(cookie.Value))
+			if err == nil && b.Of != "" {
+				err = store.Insist(c.ctx, func() error { return c.Store.RevokeToken(c.ctx, b.Name) })
+			}
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return nil, err // it is still signed in
+			}
+		}
+		if len(cookies) > 0 {
 			c.setCookie(name, "", time.Time{})
 		}
 	}
@@ -67,7 +110,7 @@ func (c *call) signedIn() (err error) {
 	case 0:
 		return problem(http.StatusUnauthorized, "no-token", "send a token: Authorization: Bearer …")
 	case 1:
-		c.token, err = c.bearer(cookies[0].Value)
+		c.token, err = c.signedInBy(cookies[0].Value)
 	default:
 		err = c.guessed(problem(http.StatusUnauthorized, "bad-token", "send one cookie "+name))
 	}
@@ -75,6 +118,19 @@ func (c *call) signedIn() (err error) {
 		c.setCookie(name, "", time.Time{})
 	}
 	return err
+}
+
+// signedInBy is the token that a browser was signed in with, by its cookie.
+func (c *call) signedInBy(secret string) (store.Token, error) {
+	b, err := c.known(hashToken(secret))
+	if err != nil {
+		return store.Token{}, err
+	}
+	if b.Of == "" {
+		return store.Token{}, c.guessed(problem(http.StatusUnauthorized, "bad-token", "this is none for a cookie"))
+	}
+	c.browser = b.Hash
+	return c.known(b.Of)
 }
 
 // setCookie has the browser keep a cookie until it expires, or while it is open;

@@ -3,7 +3,9 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -29,6 +31,14 @@ func (w *world) signIn(token string, header ...string) answered {
 	body, err := json.Marshal(api.SignIn{Token: token})
 	require.NoError(w.t, err)
 	return w.do("POST", "/v1/session", string(body), append([]string{"Authorization", ""}, header...)...)
+}
+
+// cookie is what a browser holds that is signed in with a token.
+func (w *world) cookie(token string) string {
+	w.t.Helper()
+	a := w.signIn(token)
+	require.Equal(w.t, http.StatusOK, a.StatusCode, a.text)
+	return a.Cookies()[0].Value
 }
 
 func TestSignIn(t *testing.T) {
@@ -60,12 +70,13 @@ func TestSignIn(t *testing.T) {
 			require.Equal(t, api.Session{Name: "ann", Role: store.Trigger, Projects: []string{"sh*"}, Expires: at.Add(time.Hour)}, got)
 			require.Len(t, a.Cookies(), 1)
 			c := a.Cookies()[0]
-			require.Equal(t, []any{test.want, token, "/", "", true, test.want == "__Host-piper", http.SameSiteStrictMode, at.Add(time.Hour)},
-				[]any{c.Name, c.Value, c.Path, c.Domain, c.HttpOnly, c.Secure, c.SameSite, c.Expires})
+			require.NotEqual(t, token, c.Value)
+			require.Equal(t, []any{test.want, "/", "", true, test.want == "__Host-piper", http.SameSiteStrictMode, at.Add(time.Hour)},
+				[]any{c.Name, c.Path, c.Domain, c.HttpOnly, c.Secure, c.SameSite, c.Expires})
 		})
 	}
 	c := w.signIn(w.tokens[store.Read]).Cookies()[0]
-	require.True(t, c.Expires.IsZero() && c.MaxAge == 0, "it is for as long as the browser is open")
+	require.Equal(t, at.Add(30*24*time.Hour), c.Expires)
 	for body, status := range map[string]int{``: 422, `{}`: 422, `{"token":""}`: 422, `{"token":"wrong"}`: 401, `{"token":7}`: 400, `{"token":"x","to":"/"}`: 400} {
 		a := w.do("POST", "/v1/session", body, "Authorization", "")
 		require.Equal(t, status, a.StatusCode, body)
@@ -96,10 +107,13 @@ func TestGuessesOfSessions(t *testing.T) {
 
 func TestCookies(t *testing.T) {
 	w := newWorld(t, func(s *api.Server) { s.Hosts = []string{"ci.example"} })
-	good := w.tokens[store.Read]
-	old := w.token(store.Token{Name: "old", Role: store.Admin, Expires: at})
-	gone := w.token(store.Token{Name: "gone", Role: store.Admin})
+	good := w.cookie(w.tokens[store.Read])
+	gone := w.cookie(w.token(store.Token{Name: "gone", Role: store.Admin}))
 	require.NoError(t, w.RevokeToken(t.Context(), "gone"))
+	out := w.cookie(w.tokens[store.Read])
+	require.Equal(t, http.StatusNoContent, w.do("DELETE", "/v1/session", "", "Authorization", "", "Cookie", "__Host-piper="+out).StatusCode)
+	sum := sha256.Sum256([]byte(w.tokens[store.Read]))
+	old := w.token(store.Token{Name: "browser/old", Role: store.Read, Of: hex.EncodeToString(sum[:]), Expires: at})
 	for name, test := range map[string]struct {
 		cookie, host string
 		status       int
@@ -117,6 +131,8 @@ func TestCookies(t *testing.T) {
 		"revoked":              {"__Host-piper=" + gone, "", 401, "__Host-piper"},
 		"expired":              {"__Host-piper=" + old, "", 401, "__Host-piper"},
 		"expired, elsewhere":   {"piper=" + old, "ci.example", 401, "piper"},
+		"signed out":           {"__Host-piper=" + out, "", 401, "__Host-piper"},
+		"a token":              {"__Host-piper=" + w.tokens[store.Read], "", 401, "__Host-piper"},
 		"one byte":             {"__Host-piper=" + good[:len(good)-1] + "!", "", 401, "__Host-piper"},
 		"a hash":               {"__Host-piper=" + strings.Repeat("0", 64), "", 401, "__Host-piper"},
 		"bad before, good now": {"__Host-piper=" + old + "; piper=" + good, "ci.example", 401, "__Host-piper"},
@@ -141,6 +157,10 @@ func TestCookies(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, a.StatusCode, "the header counts")
 	require.Empty(t, a.Cookies(), "and the cookie is good")
 
+	a = w.do("GET", "/v1/session", "", "Authorization", "Bearer "+good)
+	require.Equal(t, http.StatusUnauthorized, a.StatusCode, "what a cookie holds is none for a header")
+	require.Equal(t, http.StatusUnauthorized, w.signIn(good).StatusCode, "and nobody signs in with it")
+
 	a = w.do("DELETE", "/v1/session", "", "Authorization", "")
 	require.Equal(t, http.StatusNoContent, a.StatusCode)
 	require.Empty(t, a.Cookies())
@@ -149,13 +169,44 @@ func TestCookies(t *testing.T) {
 	require.Len(t, a.Cookies(), 2)
 }
 
+// Browsers are no tokens for people to look at, and those that are of no use any
+// more are forgotten when somebody signs in.
+func TestBrowsersAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	now := at
+	w.server.Now = func() time.Time { return now }
+	kept := func() (n int) {
+		tokens, err := w.Tokens(t.Context())
+		require.NoError(t, err)
+		for _, token := range tokens {
+			if token.Of != "" {
+				n++
+			}
+		}
+		return n
+	}
+	w.cookie(w.token(store.Token{Name: "gone", Role: store.Read}))
+	w.cookie(w.tokens[store.Read])
+	require.Equal(t, 2, kept())
+	told, err := w.admin.Tokens(t.Context())
+	require.NoError(t, err)
+	require.Len(t, told, 4)
+
+	require.NoError(t, w.RevokeToken(t.Context(), "gone"))
+	w.cookie(w.tokens[store.Read])
+	require.Equal(t, 2, kept(), "that of a revoked token is forgotten")
+	now = now.Add(30 * 24 * time.Hour)
+	w.cookie(w.tokens[store.Read])
+	require.Equal(t, 1, kept(), "those that are over are forgotten")
+}
+
 // A page of another site does nothing with the cookie that the browser may send
 // for it, and reading has no effects.
 func TestCookiesOfOtherSites(t *testing.T) {
 	w := newWorld(t)
 	b := w.started(example())
+	cookie := "__Host-piper=" + w.cookie(w.tokens[store.Admin])
 	before := w.everything()
-	cookie := "__Host-piper=" + w.tokens[store.Admin]
 	for _, from := range [][]string{
 		{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Origin", "http://localhost:8000"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"},
 		{"Sec-Fetch-Site", "cross-site", "Origin", "http://localhost"}, {"Sec-Fetch-Site", "evil"},
@@ -182,7 +233,7 @@ func TestCookiesOfOtherSites(t *testing.T) {
 
 // A browser that is signed in over TLS sends the cookie back, until it signs out.
 func TestSessionOverTLS(t *testing.T) {
-	w := newWorld(t, func(s *api.Server) { s.Hosts = []string{"ci.example"} })
+	w := newWorld(t, func(s *api.Server) { s.Hosts, s.Now = []string{"ci.example"}, time.Now })
 	known := httptest.NewTLSServer(nil) // for its certificate
 	defer known.Close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -229,7 +280,7 @@ func TestStreamEndsWithItsCookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := client.InProcess(w.handler)
-		c.HTTP.Transport = &with{c.HTTP.Transport, "Cookie", "__Host-piper=" + w.token(store.Token{Name: "short", Role: store.Read})}
+		c.HTTP.Transport = &with{c.HTTP.Transport, "Cookie", "__Host-piper=" + w.cookie(w.token(store.Token{Name: "short", Role: store.Read}))}
 		ended := make(chan error)
 		go func() {
 			for _, err := range c.Watch(t.Context(), "", "builds") {

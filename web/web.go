@@ -15,6 +15,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,8 +67,11 @@ func kind(name string) string {
 	}
 }
 
-// Handler serves the page. Any path that is no file is a place in the page: it
-// finds its way itself.
+// places are the first segments of the page's own paths, as src/route.ts has them.
+var places = []string{"", "builds", "projects", "agents", "search", "signin"}
+
+// Handler serves the page. A path that is no file is a place in the page, which
+// finds its way itself, and says so when it knows no such place.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -92,6 +96,11 @@ func Handler() http.Handler {
 			body, tag = f.packed, strings.TrimSuffix(f.tag, `"`)+`-gzip"`
 		}
 		header.Set("ETag", tag)
+		if first, _, _ := strings.Cut(r.URL.Path[1:], "/"); files()[r.URL.Path] == nil && !slices.Contains(places, first) {
+			w.WriteHeader(http.StatusNotFound)
+			w.Write(body)
+			return
+		}
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 	})
 }

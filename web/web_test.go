@@ -71,9 +71,12 @@ func TestHandlerKnowsWhatABrowserHas(t *testing.T) {
 func TestHandlerServesThePageAnywhere(t *testing.T) {
 	index := ask("GET", "/").Body.String()
 	require.Contains(t, index, `<script type="module" src="/app.js">`)
-	for _, path := range []string{"/builds/41/log?step=unit", "/projects/shop", "/nothing.js", "/dist/app.js", "/..%2fweb.go", "/index.html"} {
+	for path, status := range map[string]int{
+		"/builds/41/log?step=unit": 200, "/projects/shop": 200, "/index.html": 200,
+		"/nothing.js": 404, "/dist/app.js": 404, "/..%2fweb.go": 404, "/debug/pprof": 404, "/v2/builds": 404,
+	} {
 		w := ask("GET", path)
-		require.Equal(t, http.StatusOK, w.Code, path)
+		require.Equal(t, status, w.Code, path)
 		require.Equal(t, index, w.Body.String(), path)
 	}
 }

@@ -22,6 +22,10 @@ type Token struct {
 	Projects []string  `json:"projects,omitempty"` // globs of their names; none is all
 	Created  time.Time `json:"created,omitzero"`
 	Expires  time.Time `json:"expires,omitzero"` // zero is never
+
+	// Of is the hash of the token that a browser was signed in with, when this one
+	// stands for that browser: it may what that may, as long as there is that.
+	Of string `json:"of,omitempty"`
 }
 
 // Tokens keeps tokens.
