@@ -184,6 +184,7 @@ test("a server that does not answer is asked again, one that says no is not", as
   none.want(1, 1)
   await other.answer()
   t.mock.timers.tick(60_000)
+  none.want(1, 1)
   await other.answer()
   assert.deepEqual(other.asked, ["1-500"])
 })

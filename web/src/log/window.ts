@@ -178,8 +178,10 @@ export class Windows {
       if (this.running !== running || this.closed) return
       this.problem = err
       this.running = undefined
-      // A build of which nobody knows the steps yet is a 409.
-      if (err instanceof Problem && (err.passing || err.status === 409)) this.later(again)
+      // What is not there, or not for who asks, stays so. A build of which nobody
+      // knows the steps yet is a 409.
+      if (err instanceof Problem && err.status >= 400 && err.status < 500 && err.status !== 409 && err.status !== 429) this.closed = true
+      else this.later(again)
       this.loaded(index)
       return
     }
