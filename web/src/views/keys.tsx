@@ -13,7 +13,7 @@ const list: [string, string][] = [
   ["n, N", "the next and the previous match"],
   ["e", "the next error"],
   [":", "jump to a line"],
-  ["G", "to the end, and follow"],
+  ["G, f", "to the end, follow"],
   ["w, t", "wrap lines, show times"],
 ]
 
