@@ -23,7 +23,7 @@ export function GraphView({build, steps, names, path}: Inside) {
       <div class="graph" tabIndex={0} role="region" aria-label={`Graph of ${g.nodes.length} steps`}>
         <svg width={g.width} height={g.height} viewBox={`0 0 ${g.width} ${g.height}`} aria-hidden="true">
           {g.edges.map(e => (
-            <path class={critical(e.from, e.to) ? "edge critical" : "edge"} d={"M" + e.points.map(p => p.join(" ")).join("L")} />
+            <path class={critical(e.from, e.to) ? "edge critical" : "edge"} d={line(e.points)} />
           ))}
           {g.nodes.map(n => (
             <Node key={n.name} number={build.number} node={n} step={steps.get(n.name)} critical={path.has(n.name)} />
@@ -35,6 +35,19 @@ export function GraphView({build, steps, names, path}: Inside) {
       </p>
     </>
   )
+}
+
+// line goes straight between points of one height, and in a curve from one height to
+// another.
+function line(points: [number, number][]): string {
+  return points
+    .map(([x, y], i) => {
+      const before = points[i - 1]
+      if (!before) return `M${x} ${y}`
+      const middle = (before[0] + x) / 2
+      return before[1] === y ? `H${x}` : `C${middle} ${before[1]} ${middle} ${y} ${x} ${y}`
+    })
+    .join("")
 }
 
 interface NodeProps {
