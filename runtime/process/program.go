@@ -57,6 +57,16 @@ func (e *ExitError) ExitCode() int { return e.Exit }
 // it is not in the PATH of env, ErrOutput when it wrote too much, and ctx.Err
 // when that ended it.
 func Output(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
+	return output(ctx, false, dir, env, argv)
+}
+
+// OutputAside is Output for what nobody waits for: while others want the
+// processor, the program gets little of it.
+func OutputAside(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
+	return output(ctx, true, dir, env, argv)
+}
+
+func output(ctx context.Context, aside bool, dir string, env, argv []string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := program(ctx, dir, env, argv)
 	out := &limited{to: &stdout, room: MaxOutput, strict: true}
@@ -64,7 +74,7 @@ func Output(ctx context.Context, dir string, env []string, argv ...string) ([]by
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = defaultDrain
-	err := run(cmd)
+	err := run(cmd, aside)
 	switch {
 	case out.over:
 		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
@@ -91,7 +101,7 @@ func Interactive(ctx context.Context, dir string, env, argv []string, stdin io.R
 			defer takeBack(tty, group)
 		}
 	}
-	if err := run(cmd); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := run(cmd, false); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return exited(argv[0], err, "")
 	}
 	return nil
@@ -121,8 +131,8 @@ func program(ctx context.Context, dir string, env, argv []string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command as a tree of its own.
-func run(cmd *exec.Cmd) error {
+// run runs a command as a tree of its own; aside, it leaves the processor to others.
+func run(cmd *exec.Cmd, aside bool) error {
 	t := &tree{role: helper}
 	err := family.fork(t, func() (int, error) {
 		if err := cmd.Start(); err != nil {
@@ -132,6 +142,9 @@ func run(cmd *exec.Cmd) error {
 	})
 	if err != nil {
 		return err
+	}
+	if aside {
+		setAside(cmd.Process.Pid)
 	}
 	err = cmd.Wait()
 	family.reaped(t)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,4 +131,21 @@ func TestOutputSideBySide(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// What is run aside makes room for others, and so does what it starts.
+func TestOutputAside(t *testing.T) {
+	out, err := process.Output(t.Context(), "", nil, "nice")
+	require.NoError(t, err)
+	before, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(t, err)
+	// It is so from soon after the start on.
+	out, err = process.OutputAside(t.Context(), "", nil, "sh", "-c", `while test "$(nice)" = "$0"; do :; done; nice`, strconv.Itoa(before))
+	require.NoError(t, err)
+	require.Equal(t, strconv.Itoa(min(19, before+10)), strings.TrimSpace(string(out)))
+
+	_, err = process.OutputAside(t.Context(), "", nil, "sh", "-c", "exit 3")
+	var exit *process.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 3, exit.Exit)
 }

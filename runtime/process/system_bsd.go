@@ -122,3 +122,11 @@ func Protect() error { return nil }
 
 // Expendable does nothing here: nobody can tell the system.
 func Expendable() {}
+
+// setAside has a process, and what it will start, get little of a processor that
+// others want. Where that is not allowed it gets its share.
+func setAside(pid int) {
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err == nil {
+		unix.Setpriority(unix.PRIO_PROCESS, pid, min(19, nice+10))
+	}
+}

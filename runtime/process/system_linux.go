@@ -118,3 +118,14 @@ func Expendable() {
 		os.WriteFile(file, []byte(strconv.Itoa(score)), 0)
 	}
 }
+
+// setAside has a process, and what it will start, get little of a processor that
+// others want. Where that is not allowed it gets its share.
+func setAside(pid int) {
+	if left, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err == nil { // 20 less how nice it is
+		nice := min(19, 20-left+10)
+		unix.Setpriority(unix.PRIO_PROCESS, pid, nice)
+		// Where each session has its share of the processor that is of one in it.
+		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/autogroup", []byte(strconv.Itoa(nice)), 0)
+	}
+}
