@@ -177,7 +177,7 @@ export interface FoundEverywhere {
   builds: number
   lines: number
   matches: number
-  hits: (Match & {build: string; number: number; project: string; pipeline?: string})[]
+  hits: (Match & {build: string; build_number: number; project: string; pipeline?: string})[]
 }
 
 export interface BuildRef {

@@ -165,7 +165,7 @@ function Attempt(at: At) {
           {at.step} <small>of <Link to={{view: "build", build: at.build}}>build {build?.number ?? at.build}</Link></small>
         </h1>
         {step && (attempt < (step.attempt ?? 1) ? <State state="failed" /> : <State state={step.state} note={step.exit ? `exit ${step.exit}` : step.signal} />)}
-        <Attempts at={at} attempt={attempt} newest={Math.max(attempt, step?.attempt ?? 1, newer?.attempt ?? 1)} />
+        <Attempts at={at} attempt={attempt} newest={Math.max(step?.attempt ?? 1, newer?.attempt ?? 1)} />
         <span class="size">{log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`}</span>
       </header>
       {newer && (
@@ -242,7 +242,8 @@ function Attempt(at: At) {
           Search: {log.problem.message}
         </p>
       )}
-      {log.opened && windows.total === 0 && <p class="empty">{nothing(step, windows.ended)}</p>}
+      {picked && windows.ended && windows.total > 0 && picked.from > windows.total && <p class="banner" role="status">{`There is no line ${number(picked.from)}: the log ends with line ${number(windows.total)}.`}</p>}
+      {log.opened && windows.total === 0 && <p class="empty">{nothing(step, attempt, windows.ended)}</p>}
       <Body log={log} pane={pane} label={`Log of ${title}`} times={times} wrap={wrap} start={Date.parse(begun ?? "")} picked={picked} pick={pick} />
     </main>
   )
@@ -272,7 +273,8 @@ function Toggle({on, label, title, onClick}: {on: boolean; label: string; title:
 }
 
 // nothing says why there are no lines.
-function nothing(step: Step | undefined, ended: boolean): string {
+function nothing(step: Step | undefined, attempt: number, ended: boolean): string {
+  if (step && attempt > (step.attempt ?? 1)) return `This step has no attempt ${attempt}.`
   if (step?.state === "skipped") return `This step was skipped${step.reason ? ` (${step.reason})` : ""}: it wrote nothing.`
   if (ended) return "This step wrote nothing."
   if (step?.state === "running") return "Nothing yet: the step runs, and has not written a line."

@@ -62,13 +62,13 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
       {f && (
         <>
           <p role="status">
-            {f.matches === 0 ? "Nothing" : `${f.matches.toLocaleString("en")} ${f.matches === 1 ? "match" : "matches"}`} in {f.lines.toLocaleString("en")} lines of {f.builds.toLocaleString("en")} builds
+            {f.matches === 0 ? "Nothing" : `${f.matches.toLocaleString("en")} ${f.matches === 1 ? "match" : "matches"}`} in {f.lines.toLocaleString("en")} lines of {f.builds === 1 ? "1 build" : `${f.builds.toLocaleString("en")} builds`}
             {f.next ? " so far" : ""}
           </p>
           <ol class="hits">
             {f.hits.map(h => (
               <li key={`${h.build} ${h.step} ${h.attempt} ${h.number}`}>
-                <Link to={{view: "log", build: h.build, step: h.step, attempt: h.attempt, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
+                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
                 <Marked text={h.text} spans={h.spans} />
               </li>
             ))}
