@@ -1,0 +1,84 @@
+// An agent goes away, and comes back.
+import assert from "node:assert/strict"
+import {after, test} from "node:test"
+import {cut, World} from "./world.mjs"
+
+const w = await World.begin({after})
+const lost = page => page.getByText("reconnecting…")
+
+test("the agent is killed amid a build, and the page goes on by itself", async t => {
+  const n = await w.build("shop", "build", {gate: "killed"})
+  const page = await w.open(t, `/builds/${n}`, {but: cut})
+  const log = await page.context().newPage()
+  await log.goto(`/builds/${n}/log?step=unit`)
+  await log.getByText("testing").waitFor()
+  const list = await page.context().newPage()
+  await list.goto("/")
+  for (const p of [page, list, log]) await p.evaluate(() => (window.stays = true))
+  await page.locator(".rows .state.running").waitFor()
+  await w.kill("SIGKILL")
+  for (const p of [page, list, log]) await lost(p).waitFor()
+  await page.getByText("unit", {exact: true}).first().waitFor() // what is known stays
+  await w.let("killed")
+  await w.serve()
+  await w.until(n, "success")
+  await page.locator("main > .head .state.success").waitFor()
+  await list.locator("tbody tr", {hasText: `#${n}`}).locator(".state.success").waitFor()
+  for (const p of [page, list, log]) {
+    await lost(p).waitFor({state: "detached"})
+    assert.equal(await p.evaluate(() => window.stays), true, "without a reload")
+  }
+  assert.equal(await page.locator(".rows > li").count(), 4, "no step is doubled")
+  assert.equal(await list.getByRole("link", {name: `#${n}`, exact: true}).count(), 1, "nor is the build")
+
+  // The step ran again, on another claim: the log says so rather than mix them.
+  await log.getByRole("status").getByRole("link", {name: "Show it"}).click()
+  await log.locator("[data-line]", {hasText: "all passed"}).waitFor()
+  assert.equal(await log.locator("[data-line]", {hasText: "testing"}).count(), 1)
+})
+
+test("each view says that nobody answers, and recovers", async t => {
+  const n = await w.built("cargo", "land")
+  const page = await w.open(t, "/", {but: cut})
+  await page.getByRole("link", {name: `#${n}`, exact: true}).waitFor()
+  await w.kill("SIGKILL")
+  await lost(page).waitFor()
+  const nav = page.getByRole("navigation", {name: "Main"})
+  for (const name of ["Projects", "Agents"]) {
+    await nav.getByRole("link", {name}).click()
+    await page.getByRole("alert").getByText("the server does not answer. Trying again…").waitFor()
+  }
+  await nav.getByRole("link", {name: "Builds"}).click()
+  await page.getByRole("alert").waitFor()
+  await w.serve()
+  await page.getByRole("link", {name: `#${n}`, exact: true}).waitFor()
+  await page.getByRole("alert").waitFor({state: "detached"})
+  await lost(page).waitFor({state: "detached"})
+  for (const name of ["Projects", "Agents"]) {
+    await nav.getByRole("link", {name}).click()
+    await page.getByRole("heading", {name}).waitFor()
+    await page.getByText(name === "Projects" ? "cargo" : "builder").first().waitFor()
+  }
+})
+
+test("what is asked for while nobody answers says so, and can be asked again", async t => {
+  const page = await w.open(t, "/projects/cargo", {but: cut})
+  const button = page.getByRole("button", {name: "Build land"})
+  await button.waitFor()
+  await w.kill("SIGKILL")
+  await button.click()
+  await page.getByRole("alert").getByText("It was not asked for: the server does not answer").waitFor()
+  await w.serve()
+  await button.click()
+  await page.locator("main > .head .state.success").waitFor()
+})
+
+test("an agent that goes away is told of", async t => {
+  const page = await w.open(t, "/agents")
+  await page.getByRole("heading", {name: "builder"}).waitFor()
+  const n = await w.build("shop", "slow", {gate: "agents"})
+  await page.getByRole("link", {name: `#${n} shop / slow`}).waitFor()
+  await page.getByText("1 of 4 slots taken").first().waitFor()
+  await w.let("agents")
+  await page.getByText("Runs nothing.").waitFor()
+})
