@@ -161,6 +161,13 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 					fmt.Fprintf(w.stderr, "piper: build %d waits: %s\n", b.Number, strings.TrimSuffix(said+"; "+why.Nearest, "; "))
 				}
 			}
+		case api.MessageEvent:
+			if known, err := w.next(ctx, message); known || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 		case api.MessageReset:
 			if b, err = client.Insist(ctx, func() (api.Build, error) { return w.api.Build(ctx, w.ref) }); err != nil {
 				return err
@@ -174,6 +181,22 @@ func (w *watching) run(ctx context.Context, b api.Build) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// next shows the event of a message if it follows what was shown, and reports
+// whether nothing has to be asked for.
+func (w *watching) next(ctx context.Context, m api.Message) (known bool, err error) {
+	var ev api.BuildEvent
+	if err := json.Unmarshal(m.Data, &ev); err != nil {
+		return false, err
+	}
+	if w.fold == nil || ev.Fence != w.fence || ev.Seq > w.fold.Seq()+1 {
+		return false, nil
+	}
+	if ev.Seq == w.fold.Seq()+1 {
+		err = w.show(ctx, ev.Event)
+	}
+	return true, err
 }
 
 // waits reports whether there is more to a build in the queue than that an agent
