@@ -79,6 +79,10 @@ func emptyOut(dir string) error {
 	return err
 }
 
+// committer is who the log of a checkout's HEAD says moved it. To find out who the
+// user is git asks for the name of the machine, and so perhaps the network.
+var committer = []string{"GIT_COMMITTER_NAME=piper", "GIT_COMMITTER_EMAIL=piper@localhost"}
+
 func (m *Mirror) checkout(ctx context.Context, c Checkout) error {
 	err := m.clone(ctx, c.Dir, len(c.Commit) == 64)
 	if err == nil {
@@ -87,7 +91,7 @@ func (m *Mirror) checkout(ctx context.Context, c Checkout) error {
 			checkout = []string{"checkout", "--quiet", "--force", "--no-track", "-B", c.Branch, c.Commit, "--"}
 		}
 		argv := append(mirrorOptions[:len(mirrorOptions):len(mirrorOptions)], "-c", "checkout.workers=0") // as many as there are processors
-		_, err = m.run(ctx, c.Dir, nil, append(argv, checkout...))
+		_, err = m.run(ctx, c.Dir, committer, append(argv, checkout...))
 	}
 	if err == nil {
 		return nil

@@ -98,6 +98,7 @@ func TestCheckoutIsAClone(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, string(textB), string(textA), name)
 			}
+			require.Equal(t, "piper <piper@localhost>", runGit(t, mine, "log", "-g", "-1", "--format=%gn <%ge>"))
 			// It stands on its own.
 			require.NoError(t, os.Rename(w.mirror.Dir, w.mirror.Dir+"-gone"))
 			defer func() { require.NoError(t, os.Rename(w.mirror.Dir+"-gone", w.mirror.Dir)) }()
