@@ -117,7 +117,9 @@ func (l *life) factfinding(ctx context.Context) {
 func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
 	found, err := l.facts(ctx, facts.Keys(requires))
 	if err != nil {
-		l.log.Warn("find what this machine has", "error", err)
+		if ctx.Err() == nil {
+			l.log.Warn("find what this machine has", "error", err)
+		}
 		return
 	}
 	l.mu.Lock()

@@ -151,6 +151,32 @@ func (s *shop) build(r store.Request) (agent.Tree, *plan.Plan, agent.Expander, e
 	return t, p, expand, err
 }
 
+// A mirror that lost what its refs lead to is found out by the checkout, and made
+// anew when that is tried again.
+func TestCheckoutOfABrokenMirror(t *testing.T) {
+	s := newShop(t)
+	commit := s.git(s.dir, "rev-parse", "main")
+	checkOut := func() (agent.Tree, error) {
+		return s.sources.Checkout(t.Context(), s.project, store.Request{Commit: commit}, commit, filepath.Join(t.TempDir(), "work"))
+	}
+	_, err := checkOut()
+	require.NoError(t, err)
+	packs, err := filepath.Glob(filepath.Join(s.sources.dir, "*/git/objects/pack"))
+	require.NoError(t, err)
+	require.Len(t, packs, 1)
+	require.NoError(t, os.RemoveAll(packs[0]))
+
+	resolved, err := s.sources.Resolve(t.Context(), s.project, "")
+	require.NoError(t, err)
+	require.Equal(t, commit, resolved, "as files tell")
+	_, err = checkOut()
+	require.Error(t, err)
+	require.NotErrorIs(t, err, agent.ErrRejected, "it is tried again")
+	tree, err := checkOut()
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(tree.Dir, "PIPER.star"))
+}
+
 // One commit gives one plan, to a developer in a clone and to an agent.
 func TestPlansAreTheSameEverywhere(t *testing.T) {
 	s := newShop(t)
