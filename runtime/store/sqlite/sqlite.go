@@ -42,7 +42,8 @@ var ErrDamaged = errors.New("damaged")
 type Options struct {
 	// Relaxed leaves it to the system when what was acknowledged reaches the
 	// disk. It survives this process however that ends, but not the machine: then
-	// the newest may be missing, and the rest is sound.
+	// the newest may be missing, and the rest is sound. Little of the file is kept
+	// in memory.
 	Relaxed bool
 
 	// Busy is how long a write waits for another process that has the file
@@ -94,11 +95,11 @@ func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 	// Who opens the database after the last one that had it was killed reads
 	// the write-ahead log anew, so it is kept short where that is to be expected.
 	o.Busy = cmp.Or(o.Busy, defaultBusy)
-	synchronous, checkpoint := "FULL", 1000
+	synchronous, checkpoint, cache := "FULL", 1000, "cache_size(-2000)" // KiB, for each connection
 	if o.Relaxed {
-		synchronous, checkpoint = "NORMAL", 256
+		synchronous, checkpoint, cache = "NORMAL", 256, "cache_size(-64)"
 	}
-	db, err := open(path, o.Busy, "journal_mode(WAL)", "synchronous("+synchronous+")", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint))
+	db, err := open(path, o.Busy, "journal_mode(WAL)", "synchronous("+synchronous+")", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint), cache)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 	if err := prepare(ctx, conn, o); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
-	reads, err := open(path, o.Busy, "query_only(1)")
+	reads, err := open(path, o.Busy, "query_only(1)", cache)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
