@@ -1,6 +1,10 @@
 package record
 
-import "github.com/piper-build/piper/runtime/build"
+import (
+	"slices"
+
+	"github.com/piper-build/piper/runtime/build"
+)
 
 // What a segment holds, roughly.
 const (
@@ -37,6 +41,9 @@ func (s *segment) full() bool {
 
 // write adds p, which is not empty.
 func (s *segment) write(of *stream, at int64, p []byte) {
+	if n := len(s.data) + len(p); n > cap(s.data) && n > segmentBytes/16 {
+		s.data = slices.Grow(s.data, max(segmentBytes, n)-len(s.data)) // at once: who says much says more
+	}
 	s.data = append(s.data, p...)
 	if last := len(s.pieces) - 1; last >= 0 && of.gap.bytes == 0 && s.pieces[last].stream == of && s.pieces[last].at == at {
 		s.pieces[last].size += len(p)
