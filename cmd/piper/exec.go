@@ -27,6 +27,10 @@ import (
 // used, and keeping memory tight: the run itself makes little garbage.
 const largePlan = 10_000
 
+// tight is how much of a heap that is to stay small may be garbage, in percent of
+// the rest. Go's own 100 is 4 MiB at least.
+const tight = 10
+
 // An execution is one call of piper exec.
 type execution struct {
 	*app
@@ -138,7 +142,7 @@ func (e *execution) run(ctx context.Context, args []string) error {
 		}
 	}
 	if len(p.Nodes) > largePlan {
-		debug.SetGCPercent(10)
+		debug.SetGCPercent(tight)
 		debug.FreeOSMemory()
 	}
 	if e.local, err = e.localStore(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -20,6 +21,10 @@ const (
 	// recordingPace is how long what a step wrote may wait for company: commits
 	// are not to take the processors from short steps.
 	recordingPace = 100 * time.Millisecond
+	// recordingMemory is how much output waits there for the store, which is near.
+	recordingMemory = 256 << 10
+	// loud is how much output of a build makes it worth keeping memory tight.
+	loud = 64 << 10
 	// recordingPatience is how long a build that has ended waits for its record.
 	recordingPatience = 10 * time.Second
 	// collectEvery is at how many builds older ones are removed.
@@ -40,6 +45,7 @@ type recording struct {
 	begun  chan struct{} // closed once the build is in the store, or never will be
 	number int64         // 0 is none; good once begun is closed
 	closed bool          // by finish, which runs once
+	output int           // bytes of it that were sent, until it is loud
 }
 
 // recordBuild begins to record a build of p.
@@ -48,6 +54,7 @@ func (l *local) recordBuild(id build.ID, p *plan.Plan, r store.Request) *recordi
 	rec := &recording{local: l, plan: p, born: store.NewBuild(id, 0, r, now()), begun: make(chan struct{})}
 	rec.record = record.Open(rec, id, 1, record.Options{
 		SpoolDir: filepath.Join(filepath.Dir(l.path), "spool"),
+		Memory:   recordingMemory,
 		Pace:     recordingPace,
 		Before:   rec.begin,
 	})
@@ -128,6 +135,14 @@ func (r *recording) AppendEvents(ctx context.Context, key store.EventKey, events
 
 // AppendChunks implements record.Store.
 func (r *recording) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
+	if r.output < loud {
+		for i := range chunks {
+			r.output += len(chunks[i].Data)
+		}
+		if r.output >= loud {
+			debug.SetGCPercent(tight)
+		}
+	}
 	return r.store.AppendChunks(ctx, chunks)
 }
 
