@@ -4,9 +4,10 @@ import {ago, elapsed, span} from "../src/parts/time"
 
 test("span is short at any length", () => {
   for (const [ms, text] of [
-    [0, "0.0s"],
-    [40, "0.0s"],
-    [449, "0.4s"],
+    [0, "0s"],
+    [40, "40ms"],
+    [449.4, "449ms"],
+    [999.5, "1.0s"],
     [9949, "9.9s"],
     [9950, "10s"],
     [59_499, "59s"],

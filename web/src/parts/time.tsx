@@ -1,8 +1,9 @@
 import {now} from "../state"
 
-// span is a duration for people: 0.4s, 12s, 3m 05s, 2h 10m.
+// span is a duration for people: 40ms, 12s, 3m 05s, 2h 10m.
 export function span(ms: number): string {
   if (!(ms >= 0)) return ""
+  if (ms < 999.5) return ms < 0.5 ? "0s" : `${Math.round(ms)}ms`
   if (ms < 9950) return `${(ms / 1000).toFixed(1)}s`
   const s = Math.round(ms / 1000)
   if (s < 60) return `${s}s`
