@@ -36,8 +36,8 @@ function View({at}: {at: Route}) {
       return <SignInView {...at} />
     case "unknown":
       return (
-        <main class="narrow">
-          <h1>There is nothing here</h1>
+        <main id="main" class="narrow" tabIndex={-1}>
+          <h1 tabIndex={-1}>There is nothing here</h1>
           <p>
             The page knows no <code>{at.path}</code>. <Link to={{view: "builds"}}>All builds</Link>
           </p>

@@ -50,7 +50,9 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
   if (!b) {
     return (
       <main id="main" tabIndex={-1}>
-        <h1 tabIndex={-1}>Build {ref}</h1>
+        <div class="head">
+          <h1 tabIndex={-1}>Build {ref}</h1>
+        </div>
         {problem?.status === 404 ? (
           <p class="empty">
             There is no build {ref}, or it was removed. <Link to={{view: "builds"}}>All builds</Link>

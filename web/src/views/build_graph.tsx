@@ -69,7 +69,7 @@ class Node extends Component<NodeProps> {
     const took = step?.ended ? span(elapsed(step.started, step.ended)) : waits ? "" : words(state)
     const to = {view: "log" as const, build: String(number), step: n.name}
     return (
-      <a href={format(to)} tabIndex={-1} onClick={e => !(e.metaKey || e.ctrlKey || e.shiftKey) && (e.preventDefault(), go(to))}>
+      <a href={format(to)} tabindex={-1} onClick={e => !(e.metaKey || e.ctrlKey || e.shiftKey) && (e.preventDefault(), go(to))}>
         <g class={`node ${state} ${n.kind}${critical ? " critical" : ""}`}>
           <title>{`${n.name}: ${words(state)}${step?.why ? `, ${step.why}` : ""}${step?.reason ? `, ${step.reason}` : ""}`}</title>
           <rect x={n.x} y={n.y} width={n.width} height={n.height} rx={n.kind === "approve" || n.kind === "trigger" ? n.height / 2 : 5} />
