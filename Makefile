@@ -17,9 +17,21 @@ release:
 bench:
 	go run ./testdata/bench
 
+# The page: its sources, the files made of them, and how it does in a browser.
+# It needs Node and Chromium: web/README.md
+test-web: build
+	cd web && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+	test -z "$$(git status --porcelain web/dist)" # what is committed is what the sources make
+	rm -rf web/browser/out web/browser/shots
+	cd web && PIPER="$(CURDIR)/piper" npm run browser
+	go run ./web/conform web/browser/out/*.jsonl
+
+bench-web: build
+	cd web && npm ci --no-audit --no-fund && PIPER="$(CURDIR)/piper" npm run bench
+
 # What agents suffer, and what must come of it: testdata/soak/README.md
 STORE = sqlite
 soak:
 	go run ./testdata/soak -store $(STORE)
 
-.PHONY: build test race release bench soak
+.PHONY: build test race release bench test-web bench-web soak
