@@ -45,7 +45,7 @@ test("a build is asked for in the form, and goes green before one's eyes", async
 test("the list is live, and says what each build came of", async t => {
   const first = await w.built("shop", "release")
   const page = await w.open(t, "/")
-  await page.locator("tbody tr", {hasText: "cargo / land"}).getByText("by a build").waitFor()
+  await page.locator("tbody tr", {hasText: "cargo / land"}).getByText(`build ${first}`).waitFor()
   const n = await w.build("shop", "slow", {gate: "listed"})
   const tr = page.locator("tbody tr", {has: page.getByRole("link", {name: `#${n}`, exact: true})})
   await tr.locator(".state.running").waitFor()
@@ -54,7 +54,7 @@ test("the list is live, and says what each build came of", async t => {
   await tr.locator(".state.success").waitFor()
   await tr.getByText("2/2").waitFor()
   await w.api("POST", `/v1/builds/${first}/rerun`, {})
-  await page.getByText("rerun of a build").first().waitFor()
+  await page.getByText(`rerun of ${first}`).waitFor()
 })
 
 test("what failed comes first, with the lines that matter, and leads to the line", async t => {
@@ -81,7 +81,7 @@ test("what failed is run again, and only that", async t => {
   await state(page, "success")
   assert.equal((await w.api("GET", `/v1/builds/${number(page)}`)).cause.kind, "rerun")
   assert.equal(await row(page, "compile").count(), 0, "what succeeded is not in it")
-  await page.getByRole("region", {name: "What caused this build"}).getByRole("link", {name: `rerun of build ${n}`}).click()
+  await page.getByRole("region", {name: "What caused this build"}).getByRole("link", {name: `rerun of #${n}`}).click()
   await state(page, "failed")
 })
 

@@ -13,7 +13,7 @@ async function inert(page) {
   const found = await page.evaluate(() => ({
     elements: [...document.querySelectorAll("img, script:not([src='/app.js']), iframe, object, embed, base, meta[http-equiv], style, link:not([rel=icon]):not([href='/app.css'])")].map(e => e.outerHTML),
     handlers: [...document.querySelectorAll("*")].filter(e => e.getAttributeNames().some(a => a.startsWith("on"))).map(e => e.outerHTML),
-    links: [...document.querySelectorAll("a")].map(a => a.href).filter(href => !href.startsWith(location.origin + "/")),
+    links: [...document.querySelectorAll("a")].map(a => new URL(a.getAttribute("href"), location).href).filter(href => !href.startsWith(location.origin + "/")),
     alerted: window.alerted,
   }))
   assert.deepEqual(found, {elements: [], handlers: [], links: [], alerted: undefined})
