@@ -137,6 +137,21 @@ func (a *agent) ask(ctx context.Context) (api.Build, error) {
 	return a.CreateBuild(ctx, api.BuildRequest{Project: "bench"}, "")
 }
 
+// settled waits until an agent knows what its machine has. The tools that it asks
+// for their versions would take the processors from what is measured.
+func (a *agent) settled(ctx context.Context) error {
+	for begin := time.Now(); time.Since(begin) < time.Minute; time.Sleep(10 * time.Millisecond) {
+		agents, err := a.Agents(ctx)
+		if err != nil {
+			return err
+		}
+		if len(agents) > 0 && len(agents[0].Facts) > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("look for facts: %w", errHangs)
+}
+
 // errHangs says that something did not happen.
 var errHangs = errors.New("it hangs")
 

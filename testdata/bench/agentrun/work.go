@@ -34,6 +34,9 @@ func trigger(ctx context.Context, j job) error {
 		}
 		defer door.Close()
 		return withAgent(ctx, j, steps(1, door.knock()), nil, func(a *agent) error {
+			if err := a.settled(ctx); err != nil {
+				return err
+			}
 			var waits []time.Duration
 			for range j.n + 1 {
 				begin := time.Now()
@@ -62,6 +65,9 @@ func follow(ctx context.Context, j job) error {
 		return err
 	}
 	return withAgent(ctx, j, steps(1, fmt.Sprintf("sleep 0.2; exec %s stamp %d", self, j.n)), nil, func(a *agent) error {
+		if err := a.settled(ctx); err != nil {
+			return err
+		}
 		b, err := a.ask(ctx)
 		if err != nil {
 			return err
@@ -307,6 +313,9 @@ func why(ctx context.Context, j job) error {
 // buildSteps has an agent build n steps.
 func buildSteps(ctx context.Context, j job) error {
 	return withAgent(ctx, j, steps(j.n, ":"), nil, func(a *agent) error {
+		if err := a.settled(ctx); err != nil {
+			return err
+		}
 		begin := time.Now()
 		b, err := a.ask(ctx)
 		if err != nil {
