@@ -1,7 +1,7 @@
 // What one does with builds: ask for them, watch them, run them again.
 import assert from "node:assert/strict"
 import {after, test} from "node:test"
-import {World} from "./world.mjs"
+import {counts, World} from "./world.mjs"
 
 const w = await World.begin({after})
 
@@ -80,7 +80,7 @@ test("what failed is run again, and only that", async t => {
   await page.waitForURL(url => url.pathname !== `/builds/${n}`)
   await state(page, "success")
   assert.equal((await w.api("GET", `/v1/builds/${number(page)}`)).cause.kind, "rerun")
-  assert.equal(await row(page, "compile").count(), 0, "what succeeded is not in it")
+  await counts(row(page, "compile"), 0)
   await page.getByRole("region", {name: "What caused this build"}).getByRole("link", {name: `rerun of #${n}`}).click()
   await state(page, "failed")
 })
@@ -118,7 +118,7 @@ test("it is run again with changes, in a form of its parameters", async t => {
   await state(page, "success")
   const log = await w.api("GET", `/v1/builds/${n + 1}/log?step=show`)
   assert.deepEqual(log.lines.map(l => l.text), ["v1 8 False live x+y,z first line", "second line"])
-  assert.equal(await page.getByRole("dialog").count(), 0)
+  await counts(page.getByRole("dialog"), 0)
 })
 
 test("a form says what is wrong, at its field", async t => {
@@ -148,7 +148,7 @@ test("a build is cancelled, and what cleans up still runs", async t => {
   await state(page, "cancelled")
   await row(page, "first").locator(".state.cancelled").waitFor()
   await row(page, "clean").locator(".state.success").waitFor()
-  assert.equal(await page.getByRole("button", {name: "Cancel"}).count(), 0)
+  await counts(page.getByRole("button", {name: "Cancel"}), 0)
 })
 
 test("a build asks, and is answered", async t => {
@@ -217,13 +217,13 @@ test("the three views show the same", async t => {
   const n = await w.built("shop", "build", {gate: "views"})
   const page = await w.open(t, `/builds/${n}`)
   const views = page.getByRole("navigation", {name: "Views of the build"})
-  assert.equal(await page.locator(".rows > li").count(), 4)
+  await counts(page.locator(".rows > li"), 4)
   await views.getByRole("link", {name: "Timeline"}).click()
   assert.match(page.url(), /\?view=timeline$/)
-  assert.equal(await page.locator(".timeline li").count(), 4)
+  await counts(page.locator(".timeline li"), 4)
   await views.getByRole("link", {name: "Graph"}).click()
   await page.locator(".graph .node.success").nth(3).waitFor()
-  assert.equal(await page.locator(".graph .node").count(), 4)
+  await counts(page.locator(".graph .node"), 4)
   assert.ok((await page.locator(".graph .node.critical").count()) >= 3)
   await page.locator(".graph a", {hasText: "unit"}).click()
   await page.waitForURL(new RegExp(`/builds/${n}/log\\?step=unit`))
@@ -239,9 +239,9 @@ test("a step of 1,000 is found", async t => {
   const n = await w.built("shop", "wide")
   const page = await w.open(t, `/builds/${n}`)
   await page.getByRole("button", {name: "all 1000"}).waitFor()
-  assert.equal(await page.locator(".rows > li").count(), 500)
+  await counts(page.locator(".rows > li"), 500)
   await page.getByRole("button", {name: "500 more of 500"}).click()
-  assert.equal(await page.locator(".rows > li").count(), 1000)
+  await counts(page.locator(".rows > li"), 1000)
   await page.getByLabel("Name of a step").fill("T/77")
   await eventuallyCount(page.locator(".rows > li"), 11)
   await page.getByRole("button", {name: /^failed/}).click()

@@ -1,7 +1,7 @@
 // Addresses: what they hold, how one goes back and forth, and what is not there.
 import assert from "node:assert/strict"
 import {after, test} from "node:test"
-import {refused, World} from "./world.mjs"
+import {counts, refused, World} from "./world.mjs"
 
 const w = await World.begin({after})
 
@@ -58,7 +58,7 @@ test("filters are in the address, and work", async t => {
   const other = await page.context().newPage()
   await other.goto(page.url())
   await other.getByRole("link", {name: `#${failed}`, exact: true}).waitFor()
-  assert.equal(await other.locator("tbody tr").count(), 1)
+  await counts(other.locator("tbody tr"), 1)
   assert.equal(await other.getByLabel("State").inputValue(), "failed")
   assert.equal(await other.getByLabel("Project, or project/pipeline").inputValue(), "shop/broken")
 
@@ -67,7 +67,7 @@ test("filters are in the address, and work", async t => {
   await page.getByLabel("Project, or project/pipeline").fill("shop/broken")
   const again = await w.built("shop", "broken", {}, "failed")
   await other.getByRole("link", {name: `#${again}`, exact: true}).waitFor()
-  assert.equal(await other.locator("tbody tr").count(), 2)
+  await counts(other.locator("tbody tr"), 2)
 
   // And back, one by one.
   await page.goBack()

@@ -1,7 +1,7 @@
 // An agent goes away, and comes back.
 import assert from "node:assert/strict"
 import {after, test} from "node:test"
-import {cut, World} from "./world.mjs"
+import {counts, cut, World} from "./world.mjs"
 
 const w = await World.begin({after})
 const lost = page => page.getByText("reconnecting…")
@@ -28,13 +28,13 @@ test("the agent is killed amid a build, and the page goes on by itself", async t
     await lost(p).waitFor({state: "detached"})
     assert.equal(await p.evaluate(() => window.stays), true, "without a reload")
   }
-  assert.equal(await page.locator(".rows > li").count(), 4, "no step is doubled")
-  assert.equal(await list.getByRole("link", {name: `#${n}`, exact: true}).count(), 1, "nor is the build")
+  await counts(page.locator(".rows > li"), 4)
+  await counts(list.getByRole("link", {name: `#${n}`, exact: true}), 1)
 
   // The step ran again, on another claim: the log says so rather than mix them.
   await log.getByRole("status").getByRole("link", {name: "Show it"}).click()
   await log.locator("[data-line]", {hasText: "all passed"}).waitFor()
-  assert.equal(await log.locator("[data-line]", {hasText: "testing"}).count(), 1)
+  await counts(log.locator("[data-line]", {hasText: "testing"}), 1)
 })
 
 test("each view says that nobody answers, and recovers", async t => {

@@ -1,7 +1,7 @@
 // Who is let in, and what he is shown.
 import assert from "node:assert/strict"
 import {after, test} from "node:test"
-import {refused, World} from "./world.mjs"
+import {counts, refused, World} from "./world.mjs"
 
 const w = await World.begin({after})
 const done = await w.built("shop", "broken", {}, "failed")
@@ -69,7 +69,7 @@ test("a token that is revoked ends what is open", async t => {
   await page.getByRole("link", {name: `#${done}`, exact: true}).waitFor()
   await w.piper("token", "revoke", "leaver")
   await page.waitForURL(/\/signin\?to=%2F$/)
-  assert.equal(await page.getByRole("link", {name: `#${done}`}).count(), 0, "nothing is shown any more")
+  await counts(page.getByRole("link", {name: `#${done}`}), 0)
 })
 
 test("who may only read is offered nothing that would be refused", async t => {
@@ -93,7 +93,7 @@ test("who may only read is offered nothing that would be refused", async t => {
 
   await page.goto("/projects/shop")
   await page.getByText("piper exec deploy").waitFor()
-  assert.equal(await page.getByText("Build it").count(), 0)
+  await counts(page.getByText("Build it"), 0)
 
   await page.goto("/agents")
   await page.getByRole("heading", {name: "builder"}).waitFor()
@@ -103,7 +103,7 @@ test("who may only read is offered nothing that would be refused", async t => {
 test("who may trigger does not manage agents", async t => {
   const page = await w.open(t, "/agents", {token: await w.mint("ann", "trigger")})
   await page.getByRole("heading", {name: "builder"}).waitFor()
-  assert.equal(await page.getByRole("button", {name: "Drain"}).count(), 0)
+  await counts(page.getByRole("button", {name: "Drain"}), 0)
   await page.goto(`/builds/${done}`)
   await page.getByRole("button", {name: "Rerun all"}).waitFor()
 })

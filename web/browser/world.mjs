@@ -35,6 +35,11 @@ export async function eventually(what, ask, limit = patience) {
   }
 }
 
+// counts waits until a page has so many of something.
+export async function counts(locator, want) {
+  await eventually(`${want} of ${locator}`, async () => (await locator.count()) === want)
+}
+
 export class World {
   // begin makes a world for a file of tests, which ends with t.
   static async begin(t, {flags = [], projects = {}} = {}) {
