@@ -92,7 +92,7 @@ pipeline(name = "deploy", steps = [step("push", run = "echo pushed; sleep 0.06")
 	require.NoError(t, err)
 	require.Len(t, children, 1)
 	require.Equal(t, "deploy", children[0].Request.Pipeline)
-	require.Equal(t, store.Cause{Kind: "trigger", Build: b.ID, Node: "deploy", By: "ann"}, children[0].Request.Cause)
+	require.Equal(t, store.Cause{Kind: "trigger", Build: b.ID, Number: b.Number, Node: "deploy", By: "ann"}, children[0].Request.Cause)
 	require.Equal(t, build.Success, children[0].State)
 
 	// The next time, it is known how long it took.
