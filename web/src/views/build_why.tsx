@@ -23,7 +23,7 @@ export function WhyQueued({build}: {build: Build}) {
         </ul>
       )}
       {w.agents && w.agents.length > 0 && (
-        <details>
+        <details open={w.agents.length < 4}>
           <summary>{`What ${w.agents.length === 1 ? "the agent says" : `${w.agents.length} agents say`}`}</summary>
           <table>
             <thead>
