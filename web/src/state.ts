@@ -56,12 +56,18 @@ export function ended(state: string): boolean {
   return state !== "queued" && state !== "running" && state !== "pending" && state !== "waiting" && state !== ""
 }
 
-// newer takes what is told of a build, unless something newer is known. What only
-// the answer about one build has stays.
+// newer takes what is told of a build, unless something newer is known.
 export function newer(old: Build | undefined, told: Build): Build {
-  if (!old) return told
+  return old && told.rev < old.rev ? old : told
+}
+
+// What only the answer about one build has, or has better.
+const whole = ["pipeline", "params", "fence", "steps", "triggered", "approvals", "diagnostics"] as const
+
+// brief takes what the stream tells of a build that is known as a whole.
+export function brief(old: Build, told: Build): Build {
   if (told.rev < old.rev) return old
-  return {...old, ...told}
+  return {...told, ...Object.fromEntries(whole.filter(field => old[field] !== undefined).map(field => [field, old[field]]))}
 }
 
 // merge puts a build into a list, newest first.

@@ -1,18 +1,24 @@
 import assert from "node:assert/strict"
 import {test} from "node:test"
-import {ended, may, merge, newer, session} from "../src/state"
+import {brief, ended, may, merge, newer, session} from "../src/state"
 import type {Build} from "../src/types"
 
 function build(number: number, rev = 1, more: Partial<Build> = {}): Build {
   return {id: `b${number}`, number, project: "shop", state: "running", cause: {kind: "manual"}, progress: {total: 0, running: 0, done: 0, failed: 0, skipped: 0}, rev, ...more}
 }
 
-test("newer takes what is newer, and keeps what only one build's answer has", () => {
-  const old = build(1, 3, {steps: [{name: "unit", state: "running"}], approvals: []})
+test("newer takes what is newer, and nothing that is not so any more", () => {
+  const old = build(1, 3, {approvals: [{node: "ship", state: "waiting"}], agent: {id: "a"}})
   assert.equal(newer(undefined, old), old)
   assert.equal(newer(old, build(1, 2, {state: "queued"})), old)
-  assert.deepEqual(newer(old, build(1, 4, {state: "success"})), {...old, rev: 4, state: "success"})
+  assert.deepEqual(newer(old, build(1, 4, {state: "cancelled"})), build(1, 4, {state: "cancelled"}))
   assert.equal(newer(old, build(1, 3, {reason: "the same"})).reason, "the same")
+})
+
+test("brief keeps what only one build's answer has", () => {
+  const old = build(1, 3, {pipeline: "build", params: {hosts: ["a"]}, fence: 1, approvals: [], agent: {id: "a"}})
+  assert.equal(brief(old, build(1, 2)), old)
+  assert.deepEqual(brief(old, build(1, 4, {state: "queued", params: {hosts: '["a"]'}, fence: 2})), build(1, 4, {state: "queued", pipeline: "build", params: {hosts: ["a"]}, fence: 1, approvals: []}))
 })
 
 test("merge keeps a list newest first, each build once", () => {

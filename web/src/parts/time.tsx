@@ -30,8 +30,9 @@ export function Ago({time}: {time: string | undefined}) {
 }
 
 // elapsed is how long something took, or has taken by now.
-export function elapsed(started: string | undefined, ended: string | undefined, at = now.value): number {
-  return started ? (ended ? Date.parse(ended) : at) - Date.parse(started) : NaN
+// What has ended does not look at the clock, or all of it would be drawn every second.
+export function elapsed(started: string | undefined, ended: string | undefined): number {
+  return started ? (ended ? Date.parse(ended) : now.value) - Date.parse(started) : NaN
 }
 
 export function Elapsed({started, ended}: {started?: string | undefined; ended?: string | undefined}) {

@@ -7,9 +7,8 @@ import {Link} from "../parts/link"
 import {Trouble} from "../parts/load"
 import {State, words} from "../parts/state"
 import {Ago} from "../parts/time"
-import {format} from "../route"
 import {critical, needs, Run} from "../run"
-import {ended, go, newer} from "../state"
+import {brief, ended, newer} from "../state"
 import {follow} from "../stream"
 import type {Build, BuildEvent, Plan, Step} from "../types"
 import {Actions} from "./build_actions"
@@ -41,12 +40,14 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
   const problem = it.problem.value
   const b = it.build.value
   it.beat.value // what is changed in place
+  const title = b ? `${ended(b.state) ? words(b.state) : `${b.progress.done}/${b.progress.total}`} #${b.number} ${b.project}` : `Build ${ref}`
   useEffect(() => {
-    if (!b) return
-    document.title = `${ended(b.state) ? words(b.state) : `${b.progress.done}/${b.progress.total}`} #${b.number} ${b.project} · Piper`
-    icon(b.state)
+    document.title = `${title} · Piper`
+  }, [title])
+  useEffect(() => {
+    icon(b?.state ?? "")
     return () => icon("")
-  }, [b])
+  }, [b?.state])
   if (!b) {
     return (
       <main id="main" tabIndex={-1}>
@@ -109,11 +110,6 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
   )
 }
 
-// choose marks a step, or none.
-export function choose(b: Build, as: "list" | "graph" | "timeline", step: string | undefined) {
-  go({view: "build", build: String(b.number), as, ...(step && {step})}, true)
-}
-
 // Watched is a build that is followed.
 class Watched {
   build = signal<Build | undefined>(undefined)
@@ -121,6 +117,8 @@ class Watched {
   problem = signal<Problem | undefined>(undefined)
   beat = signal(0) // counts the changes of run
   run = new Run()
+  private planned = "" // the digest of plan
+  private order: string[] = [] // of the steps: the plan's, and among them what expands found
   private waits: Map<string, string[]> | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
   private framed = false
@@ -144,13 +142,14 @@ class Watched {
   }
 
   private told(b: Build) {
-    const old = this.build.value
-    this.build.value = newer(old, b)
-    if (old && (b.state !== old.state || b.plan_digest !== old.plan_digest)) this.soon(0)
+    const old = this.build.value!
+    const now = brief(old, b)
+    this.build.value = ended(now.state) ? now : {...now, progress: this.progress(now)}
+    if (b.state !== old.state || b.plan_digest !== old.plan_digest) this.soon(0)
   }
 
   private event(ev: BuildEvent) {
-    if (ev.build !== this.build.value?.id && String(this.build.value?.number) !== this.ref && ev.build !== this.ref) return
+    if (ev.build !== this.build.value?.id) return
     this.run.hear(ev)
     this.soon(refresh)
     this.draw()
@@ -196,13 +195,14 @@ class Watched {
     const since = this.run.seq
     try {
       const b = await get<Build>(path(["builds", this.ref]))
-      if (b.plan_digest && this.build.value?.plan_digest !== b.plan_digest) this.plan.value = undefined
-      if (b.plan_digest && (!this.plan.value || this.plan.value.nodes.length !== b.progress.total)) {
+      if (b.plan_digest && b.plan_digest !== this.planned) {
         this.plan.value = await get<Plan>(path(["builds", this.ref, "plan"]))
+        this.planned = b.plan_digest
         this.waits = undefined
       }
       if (this.left) return
       this.run.settle(b.steps ?? [], b.fence ?? 0, since)
+      this.order = b.steps?.map(s => s.name) ?? []
       this.build.value = newer(this.build.value, b)
       this.problem.value = undefined
       this.beat.value++
@@ -215,7 +215,7 @@ class Watched {
   }
 
   names(): string[] {
-    return this.plan.value?.nodes.map(n => n.name) ?? [...this.run.steps.keys()]
+    return this.order
   }
 
   path(): Set<string> {
@@ -297,9 +297,4 @@ function About({build: b}: {build: Build}) {
       )}
     </dl>
   )
-}
-
-// log is where a step's output is read.
-export function logOf(b: Build, step: string): string {
-  return format({view: "log", build: String(b.number), step})
 }
