@@ -2,7 +2,7 @@ import {render} from "preact"
 import {useEffect} from "preact/hooks"
 import {send} from "./api"
 import {Link} from "./parts/link"
-import {Notices} from "./parts/notice"
+import {attempt, Notices} from "./parts/notice"
 import type {Route} from "./route"
 import {go, loadSession, route, session, start} from "./state"
 import {contact, watchVisibility} from "./stream"
@@ -105,10 +105,12 @@ function Frame() {
   )
 }
 
-async function signOut() {
-  await send("DELETE", "/v1/session")
-  session.value = null
-  go({view: "signin"})
+function signOut() {
+  return attempt("Sign out", async () => {
+    await send("DELETE", "/v1/session")
+    session.value = null
+    go({view: "signin"})
+  })
 }
 
 // know finds out who is signed in, and asks until somebody answers.

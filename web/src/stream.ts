@@ -22,6 +22,8 @@ interface Follower {
   opened: boolean
 }
 
+const silence = 45_000 // the server says something every 15 s, or is not there any more
+
 const followers = new Set<Follower>()
 let connection: {topics: Set<string>; abort: AbortController} | undefined
 let last = "" // Last-Event-ID
@@ -78,7 +80,8 @@ async function read(topics: Set<string>, abort: AbortController) {
     const parser = new EventParser()
     const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader()
     for (;;) {
-      const {value, done} = await reader.read()
+      const waiting = setTimeout(() => void reader.cancel().catch(() => {}), silence)
+      const {value, done} = await reader.read().finally(() => clearTimeout(waiting))
       if (done) break
       for (const event of parser.feed(value)) {
         if (event.id) last = event.id
@@ -88,8 +91,9 @@ async function read(topics: Set<string>, abort: AbortController) {
   } catch (err) {
     if (abort.signal.aborted) return
     if (err instanceof Problem && err.status === 400 && last) last = "" // of a server that is not there any more
-    if (err instanceof Problem && (err.status === 401 || err.status === 404)) {
+    else if (err instanceof Problem && refused(err)) {
       connection = undefined // the view says so
+      contact.value = "none"
       return
     }
   }
@@ -98,6 +102,11 @@ async function read(topics: Set<string>, abort: AbortController) {
   contact.value = "lost"
   // A server that starts anew is met by all its pages at once: not in the same moment.
   plan(Math.min(10_000, 250 * 2 ** failures++) * (0.5 + Math.random()))
+}
+
+// refused tells whether to ask again is of no use.
+function refused({status}: Problem): boolean {
+  return status >= 400 && status < 500 && status !== 429
 }
 
 function opened(f: Follower) {

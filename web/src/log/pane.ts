@@ -70,6 +70,7 @@ export class Pane {
   placed(from: number, to: number) {
     const {rows, windows} = this.log
     if (this.wrap) {
+      if (this.heights.size > 5000) this.heights.clear()
       const boxes = [...this.block.children].map(row => row.getBoundingClientRect().height)
       boxes.forEach((height, i) => this.heights.set(rows.line(from + i), height))
     }
@@ -231,7 +232,6 @@ export class Pane {
   // settle takes stock once nobody scrolls.
   private settle() {
     this.rest()
-    if (this.heights.size > 5000) this.heights.clear()
     let sum = 0
     for (const height of this.heights.values()) sum += height
     if (this.heights.size > 0) this.usual = Math.max(this.base, sum / this.heights.size)

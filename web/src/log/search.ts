@@ -151,10 +151,15 @@ function spansIn(e: Entry, hit: Hit): Spans {
   for (const part of hit.parts) {
     const at = e.parts.find(p => p.offset === part.offset)?.at
     if (at === undefined) continue
-    const units = unitsOf(part.text, part.spans.flat())
-    for (let i = 0; i < units.length; i += 2) list.push([at + units[i]!, at + units[i + 1]!])
+    for (const [from, to] of spansOf(part.text, part.spans)) list.push([at + from, at + to])
   }
   return list
+}
+
+// spansOf turns what the server says of a text, in bytes, into places in it.
+export function spansOf(text: string, spans: [number, number][]): Spans {
+  const units = unitsOf(text, spans.flat())
+  return spans.map((_, i) => [units[2 * i]!, units[2 * i + 1]!])
 }
 
 // unitsOf turns places in a text, in bytes of UTF-8 and in order, into places in

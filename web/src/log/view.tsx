@@ -39,13 +39,14 @@ function Attempt(at: At) {
     () => get<Build>(path(["builds", at.build])),
     [],
     [`log:${at.build}:${encodeURIComponent(at.step)}`],
-    (m, {reload, value}) => {
+    (m, {reload}) => {
       if (m.kind !== "log") return
       const grew: LogGrew = m.data
-      if (grew.step !== at.step || (value && grew.build !== value.id)) return
-      const before = windows.ended
+      if (grew.step !== at.step || (build && grew.build !== build.id)) return
+      const fence = log.newer.value?.fence
       log.hear(grew)
-      if (windows.ended !== before || log.newer.value) reload()
+      // How the step is doing, the build says.
+      if (log.newer.value?.fence !== fence || (step && (grew.attempt !== (step.attempt ?? 1) || grew.ended !== ended(step.state)))) reload()
     },
   )
   const build = loaded.value

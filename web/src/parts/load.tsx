@@ -15,25 +15,34 @@ export interface Loaded<T> {
 export function useLoad<T>(load: () => Promise<T>, deps: unknown[], topics: string[] = [], hear: (m: Message, loaded: Loaded<T>) => void = () => {}): Loaded<T> {
   const [value, setValue] = useState<T>()
   const [problem, setProblem] = useState<Problem>()
-  const [loader] = useState(() => ({run: 0, timer: 0 as unknown as ReturnType<typeof setTimeout>, load, hear}))
+  const [loader] = useState(() => ({run: 0, timer: 0 as unknown as ReturnType<typeof setTimeout>, load, hear, heard: undefined as Message[] | undefined}))
   loader.load = load
   loader.hear = hear
   const set = (f: (value: T) => T) => setValue(old => (old === undefined ? old : f(old)))
   const reload = async () => {
     const run = ++loader.run
+    const heard: Message[] = []
+    loader.heard = heard
     clearTimeout(loader.timer)
     try {
       const got = await loader.load()
       if (run !== loader.run) return
+      loader.heard = undefined
       setValue(() => got)
       setProblem(undefined)
+      // The answer may be older than what was heard while it was on its way.
+      heard.forEach(tell)
     } catch (err) {
       if (run !== loader.run) return
+      loader.heard = undefined
       const why = err instanceof Problem ? err : new Problem(0, {detail: String(err)})
       setProblem(why)
       if (why.passing) loader.timer = setTimeout(reload, 2000)
     }
   }
+  // What is heard while it loads is heard again after that: then is the time to load
+  // once more.
+  const tell = (m: Message) => loader.hear(m, {...loaded, reload: () => loader.heard || void reload()})
   const loaded: Loaded<T> = {value, problem, set, reload}
   const topic = topics.join(",")
   useEffect(() => {
@@ -43,7 +52,10 @@ export function useLoad<T>(load: () => Promise<T>, deps: unknown[], topics: stri
         ? () => {}
         : follow(topics, m => {
             if (m.kind === "open" || m.kind === "reset") void reload()
-            else loader.hear(m, {...loaded, set, reload})
+            else {
+              loader.heard?.push(m)
+              tell(m)
+            }
           })
     return () => {
       loader.run++

@@ -7,13 +7,19 @@ import {attempt, say} from "../parts/notice"
 import {ended, go, may} from "../state"
 import type {Build, Pipelines} from "../types"
 
-// rerun asks for a build again, or for a part of it, and shows the new one.
-export function rerun(build: number, what: object) {
-  return attempt("Rerun", async () => {
+let rerunning = false
+
+// rerun asks for a build again, or for a part of it, and shows the new one. Pressed
+// twice is one build.
+export async function rerun(build: number, what: object) {
+  if (rerunning) return
+  rerunning = true
+  await attempt("Rerun", async () => {
     const made = await post<Build>(path(["builds", build, "rerun"]), what, key())
     say(`Build ${made.number} runs it again`)
     go({view: "build", build: String(made.number)})
   })
+  rerunning = false
 }
 
 // Actions are what can be done with a build. Who may not is offered none that

@@ -6,6 +6,7 @@ import {Trouble, useLoad} from "../parts/load"
 import {attempt} from "../parts/notice"
 import {State, words} from "../parts/state"
 import {Ago, elapsed, span} from "../parts/time"
+import {query} from "../route"
 import {go, ended, merge} from "../state"
 import type {Build, BuildState} from "../types"
 
@@ -18,24 +19,27 @@ interface Filter {
 }
 
 interface Shown {
+  of: string // the filter
   builds: Build[]
   next: string
 }
 
 export function BuildsView({project, pipeline, state}: Filter) {
   const filter = {project, pipeline: project && pipeline, state}
+  const of = query(filter)
   const matches = (b: Build) => (!project || b.project === project) && (!filter.pipeline || b.pipeline === pipeline) && (!state || b.state === state)
   const list = useLoad<Shown>(
     async () => {
       const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50}))
-      return {builds: items, next}
+      return {of, builds: items, next}
     },
-    [project, pipeline, state],
+    [of],
     ["builds"],
     (m, {set}) => {
       if (m.kind !== "build") return
       const told = m.data as Build
       set(shown => {
+        if (shown.of !== of) return shown
         const there = shown.builds.some(b => b.id === told.id)
         if (!matches(told)) return there ? {...shown, builds: shown.builds.filter(b => b.id !== told.id)} : shown
         const oldest = shown.builds.at(-1)
@@ -47,11 +51,11 @@ export function BuildsView({project, pipeline, state}: Filter) {
   useEffect(() => {
     document.title = "Builds · Piper"
   }, [])
-  const shown = list.value
+  const shown = list.value?.of === of ? list.value : undefined // and not what another filter found
   const more = () =>
     attempt("More builds", async () => {
       const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50, cursor: shown!.next}))
-      list.set(old => ({builds: items.reduce(merge, old.builds), next}))
+      list.set(old => (old.of === of ? {of, builds: items.reduce(merge, old.builds), next} : old))
     })
   return (
     <main id="main" tabIndex={-1}>

@@ -1,5 +1,9 @@
 import {useEffect, useState} from "preact/hooks"
 import {path, send} from "../api"
+import {unstyled} from "../log/ansi"
+import {nodes} from "../log/line"
+import {spansOf} from "../log/search"
+import {read} from "../log/terminal"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {attempt} from "../parts/notice"
@@ -14,12 +18,13 @@ interface Props {
   step?: string
 }
 
-type Found = FoundEverywhere & {next: string}
+type Found = FoundEverywhere & {next: string; of: string}
 
 export function SearchView({text, regexp, project, pipeline, step}: Props) {
+  const of = [text, regexp, project, pipeline, step].join("\n")
   const look = async (cursor?: string): Promise<Found> => {
     const answer = await send("GET", path(["logs", "search"], {...(regexp ? {regexp: text} : {text, fold: true}), project, pipeline, step, cursor}))
-    return {...((await answer.json()) as FoundEverywhere), next: answer.headers.get("X-Next-Cursor") ?? ""}
+    return {...((await answer.json()) as FoundEverywhere), next: answer.headers.get("X-Next-Cursor") ?? "", of}
   }
   const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [text, regexp, project, pipeline, step])
   useEffect(() => {
@@ -30,7 +35,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
     setBusy(true)
     await attempt("Older builds", async () => {
       const got = await look(found.value!.next)
-      found.set(old => ({...got, builds: old!.builds + got.builds, lines: old!.lines + got.lines, matches: old!.matches + got.matches, hits: [...old!.hits, ...got.hits]}))
+      found.set(old => (old?.of !== of ? old : {...got, builds: old.builds + got.builds, lines: old.lines + got.lines, matches: old.matches + got.matches, hits: [...old.hits, ...got.hits]}))
     })
     setBusy(false)
   }
@@ -41,13 +46,13 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
     const to = {text: word("text"), regexp: data.get("regexp") === "on" || undefined, project: word("project"), pipeline: word("pipeline"), step: word("step")}
     go({view: "search", ...(Object.fromEntries(Object.entries(to).filter(([, v]) => v !== undefined)) as Props)})
   }
-  const f = text ? found.value : undefined
+  const f = found.value?.of === of ? found.value : undefined // and not what was looked for before
   return (
     <main id="main" tabIndex={-1}>
       <div class="head">
         <h1 tabIndex={-1}>Search</h1>
       </div>
-      <form class="filters" role="search" onSubmit={submit} key={[text, regexp, project, pipeline, step].join("\n")}>
+      <form class="filters" role="search" onSubmit={submit} key={of}>
         <input name="text" type="search" aria-label="What to look for in all logs" placeholder="what a step wrote" defaultValue={text ?? ""} required size={32} autofocus />
         <label class="inline">
           <input name="regexp" type="checkbox" defaultChecked={regexp ?? false} /> expression
@@ -67,7 +72,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
           </p>
           <ol class="hits">
             {f.hits.map(h => (
-              <li key={`${h.build} ${h.step} ${h.attempt} ${h.number}`}>
+              <li key={`${h.build} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
                 <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
                 <Marked text={h.text} spans={h.spans} />
               </li>
@@ -84,16 +89,17 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
   )
 }
 
-const escapes = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g
+const before = 200 // characters of a long line before what was found
 
-// Marked is a line with what was found in it, without what is no text.
+// Marked is a line with what was found in it.
 function Marked({text, spans}: {text: string; spans: [number, number][]}) {
-  const parts = []
-  let at = 0
-  for (const [from, to] of spans) {
-    parts.push(text.slice(at, from).replace(escapes, ""), <mark>{text.slice(from, to).replace(escapes, "")}</mark>)
-    at = to
-  }
-  parts.push(text.slice(at, at + 500).replace(escapes, ""))
-  return <code class="line">{parts}</code>
+  const marks = spansOf(text, spans)
+  const cut = Math.max(0, (marks[0]?.[0] ?? 0) - before)
+  const row = read(text.slice(cut), unstyled)
+  return (
+    <code class="line">
+      {cut > 0 && "… "}
+      {nodes(row, marks.map(([from, to]) => [from - cut, to - cut]), 1).nodes}
+    </code>
+  )
 }
