@@ -24,6 +24,20 @@ export class Problem extends Error {
   }
 }
 
+// ahead is how far the server's clock is ahead of the browser's, in milliseconds.
+let ahead = 0
+
+// serverTime is what the server's clock says now: times of builds are its own.
+export function serverTime(): number {
+  return Date.now() + ahead
+}
+
+// setClock takes the header Date of an answer, which knows no parts of a second.
+export function setClock(date: string | null) {
+  const by = Date.parse(date ?? "") + 500 - Date.now()
+  if (!Number.isNaN(by)) ahead = Math.abs(by) > 2000 ? by : 0
+}
+
 let unauthorized = () => {}
 
 // onUnauthorized is told when the server does not know who asks.
@@ -44,6 +58,7 @@ export async function send(method: string, url: string, init: RequestInit = {}):
     if (init.signal?.aborted) throw err
     throw new Problem(0, {detail: "the server does not answer"})
   }
+  setClock(answer.headers.get("Date"))
   if (answer.ok) return answer
   const body = await answer.json().catch(() => ({}))
   if (answer.status === 401) unauthorized()

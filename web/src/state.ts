@@ -1,15 +1,15 @@
 // What the whole page knows, and how what it hears changes that.
 
 import {signal} from "@preact/signals"
-import {get, onUnauthorized, path, Problem} from "./api"
+import {get, onUnauthorized, path, Problem, serverTime} from "./api"
 import {format, parse, type Route} from "./route"
 import type {Build, Role, Session} from "./types"
 
 export const route = signal<Route>({view: "builds"})
 // session is undefined until it is known, and null when one has to sign in.
 export const session = signal<Session | null | undefined>(undefined)
-// now ticks, for what says how long ago something was.
-export const now = signal(Date.now())
+// now is the server's time. It ticks, for what says how long ago something was.
+export const now = signal(serverTime())
 
 // go shows something else. replace is for what is not worth going back to.
 export function go(to: Route, replace = false) {
@@ -45,7 +45,7 @@ export function start() {
   route.value = parse(here())
   addEventListener("popstate", () => (route.value = parse(here())))
   addEventListener("hashchange", () => (route.value = parse(here())))
-  setInterval(() => (now.value = Date.now()), 1000)
+  setInterval(() => (now.value = serverTime()), 1000)
   onUnauthorized(() => {
     session.value = null
     if (route.value.view !== "signin") go({view: "signin", to: here()}, true)

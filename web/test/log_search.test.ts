@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import {test} from "node:test"
 import {unstyled} from "../src/log/ansi"
-import {occurrences, parameters, Search, unitsOf} from "../src/log/search"
+import {occurrences, parameters, Search, spansOf, unitsOf} from "../src/log/search"
 import {entries} from "../src/log/window"
 import type {Match} from "../src/types"
 
@@ -116,6 +116,7 @@ test("bytes are counted as UTF-8", () => {
   assert.deepEqual(unitsOf("aé日🙂b", [0, 1, 3, 6, 10, 11]), [0, 1, 2, 3, 5, 6])
   assert.deepEqual(unitsOf("a", [0, 5]), [0, 1])
   assert.deepEqual(unitsOf("", [0, 0]), [0, 0])
+  assert.deepEqual(spansOf("é and é", [[0, 2], [7, 9]]), [[0, 1], [6, 7]])
 })
 
 test("what is asked for is as the API has it", () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import {test} from "node:test"
+import {serverTime, setClock} from "../src/api"
 import {ago, elapsed, span} from "../src/parts/time"
 import {now} from "../src/state"
 
@@ -47,4 +48,16 @@ test("elapsed goes on until the end", () => {
   assert.equal(elapsed(start, "2026-03-01T12:00:05Z"), 5000)
   assert.equal(elapsed(start, undefined), 70)
   assert.ok(Number.isNaN(elapsed(undefined, undefined)))
+})
+
+test("the server's clock counts, once it is known", () => {
+  const off = () => Math.abs(serverTime() - Date.now())
+  setClock(null)
+  assert.equal(off(), 0)
+  setClock(new Date(Date.now() + 3_600_000).toUTCString())
+  assert.ok(off() > 3_598_000)
+  setClock("nonsense")
+  assert.ok(off() > 3_598_000)
+  setClock(new Date(Date.now()).toUTCString())
+  assert.ok(off() < 10, "what a header leaves out is no difference")
 })

@@ -1,12 +1,12 @@
 import {get, path as url} from "../api"
 import {Copy} from "../parts/copy"
 import {Link} from "../parts/link"
-import {useLoad} from "../parts/load"
+import {Trouble, useLoad} from "../parts/load"
 import {State} from "../parts/state"
 import {LineText} from "../log/line"
 import type {Build, Found, Line, Log, PlanNode, Step} from "../types"
 import type {Inside} from "./build"
-import {lineOf, outcome} from "./build_list"
+import {lineOf, outcome, placeOf} from "./build_list"
 
 const most = 5 // failures with their lines; others are named
 const around = 6 // lines of each
@@ -27,7 +27,7 @@ export function Failures({build, plan, steps, names}: Inside) {
           {failed.slice(most, most + 20).map((s, i) => (
             <>
               {i > 0 && ", "}
-              <Link to={{view: "log", build: String(build.number), step: s.name}}>{s.name}</Link>
+              <Link to={placeOf(build.number, s.name, s)}>{s.name}</Link>
             </>
           ))}
           {failed.length > most + 20 && "…"}
@@ -39,17 +39,19 @@ export function Failures({build, plan, steps, names}: Inside) {
 
 function One({build, step, node}: {build: Build; step: Step; node: PlanNode | undefined}) {
   const attempt = step.attempt ?? 1
+  const writes = !node?.trigger && !node?.approve
   const lines = useLoad(async (): Promise<Line[]> => {
+    if (!writes) return []
     const about = {step: step.name, attempt}
     const found = await get<Found>(url(["builds", build.number, "log", "search"], {...about, errors: true, limit: around}))
     if (found.hits.length > 0) return found.hits
     return (await get<Log>(url(["builds", build.number, "log"], {...about, tail: around}))).lines
-  }, [build.id, step.name, attempt, step.ended])
+  }, [build.id, step.name, attempt, step.ended, writes])
   return (
     <article class="card bad" aria-label={step.name}>
       <div class="head">
         <h2>
-          <Link to={{view: "log", build: String(build.number), step: step.name}}>{step.name}</Link>
+          <Link to={placeOf(build.number, step.name, step)}>{step.name}</Link>
         </h2>
         <State state={step.state} note={outcome(step)} />
         {node?.pos && <span class="pos">{lineOf(node.pos)}</span>}
@@ -67,8 +69,9 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
           ))}
         </pre>
       )}
-      {lines.value?.length === 0 && <p class="dim">It printed nothing.</p>}
-      {!node?.trigger && !node?.approve && <Copy text={`piper exec ${build.pipeline ?? ""} --only ${quote(step.name)}`} />}
+      <Trouble problem={lines.problem} what="What it printed cannot be shown" />
+      {writes && lines.value?.length === 0 && <p class="dim">It printed nothing.</p>}
+      {writes && <Copy text={`piper exec ${build.pipeline ?? ""} --only ${quote(step.name)}`} />}
     </article>
   )
 }

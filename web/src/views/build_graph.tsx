@@ -8,6 +8,7 @@ import {format} from "../route"
 import {go} from "../state"
 import type {Graph, Step} from "../types"
 import type {Inside} from "./build"
+import {placeOf} from "./build_list"
 
 // GraphView draws the steps where the server says that they stand.
 export function GraphView({build, steps, names, path}: Inside) {
@@ -67,7 +68,7 @@ class Node extends Component<NodeProps> {
     const state = step?.state ?? "pending"
     const waits = state === "pending" || state === "waiting"
     const took = step?.ended ? span(elapsed(step.started, step.ended)) : waits ? "" : words(state)
-    const to = {view: "log" as const, build: String(number), step: n.name}
+    const to = placeOf(number, n.name, step)
     return (
       <a href={format(to)} tabindex={-1} onClick={e => !(e.metaKey || e.ctrlKey || e.shiftKey) && (e.preventDefault(), go(to))}>
         <g class={`node ${state} ${n.kind}${critical ? " critical" : ""}`}>

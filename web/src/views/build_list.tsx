@@ -3,6 +3,7 @@ import {useMemo, useState} from "preact/hooks"
 import {Link} from "../parts/link"
 import {State} from "../parts/state"
 import {Elapsed} from "../parts/time"
+import type {Route} from "../route"
 import {needs} from "../run"
 import {ended, may} from "../state"
 import type {PlanNode, Step} from "../types"
@@ -72,7 +73,7 @@ class Row extends Component<RowProps> {
     const waits = state === "pending" || state === "waiting"
     return (
       <li class={chosen ? "chosen" : ""} aria-current={chosen ? "true" : undefined}>
-        <Link to={step?.child ? {view: "build", build: step.child} : {view: "log", build: String(number), step: name}} class="name">
+        <Link to={placeOf(number, name, step)} class="name">
           {name}
         </Link>
         <State state={state} note={outcome(step)} />
@@ -94,6 +95,11 @@ class Row extends Component<RowProps> {
       </li>
     )
   }
+}
+
+// placeOf is where to look into a step: in its log, or in the build that it triggered.
+export function placeOf(number: number, name: string, step: Step | undefined): Route {
+  return step?.child ? {view: "build", build: step.child} : {view: "log", build: String(number), step: name}
 }
 
 // outcome is how a step's process ended, where that says more than its state.

@@ -6,6 +6,7 @@ import {span} from "../parts/time"
 import {now} from "../state"
 import type {Step} from "../types"
 import type {Inside} from "./build"
+import {placeOf} from "./build_list"
 
 const atOnce = 500
 
@@ -55,7 +56,7 @@ class Bar extends Component<BarProps> {
     const text = `${words(s.state)}, began after ${span(start)}, took ${span(end - start)}${critical ? ", on the critical path" : ""}`
     return (
       <li>
-        <Link to={{view: "log", build: String(number), step: s.name}} class="name" title={s.name}>
+        <Link to={placeOf(number, s.name, s)} class="name" title={s.name}>
           {s.name}
         </Link>
         <Mark state={s.state} />
