@@ -133,7 +133,7 @@ func (s *searching) run(f store.Filter, since time.Time, at *searchPlace) (more 
 			return false, nil
 		}
 		*at = searchPlace{Page: next}
-		if s.full() {
+		if s.full() || time.Now().After(s.end) { // also of builds that may not be seen
 			return true, nil
 		}
 	}

@@ -168,12 +168,18 @@ func TestSearchLogsIsBounded(t *testing.T) {
 	require.Equal(t, []int64{2, 1100}, []int64{int64(took), sum.Lines}, "64 MiB, and the rest")
 }
 
-// lagging is a store that takes a second for each piece of a log.
+// lagging is a store that takes a second for each piece of a log, and for each page
+// of a list.
 type lagging struct{ *store.Memory }
 
 func (l *lagging) Chunks(ctx context.Context, key store.ChunkKey, limit int) ([]store.Chunk, error) {
 	time.Sleep(time.Second)
 	return l.Memory.Chunks(ctx, key, limit)
+}
+
+func (l *lagging) List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Build, string, error) {
+	time.Sleep(time.Second)
+	return l.Memory.List(ctx, f, cursor, limit)
 }
 
 // A page takes about two seconds, and gets somewhere however slow the store is.
@@ -191,5 +197,27 @@ func TestSearchLogsTakesItsTime(t *testing.T) {
 		_, sum, hits := pages(t, w.admin, api.LogsQuery{Text: "needle"})
 		require.Len(t, hits, 14)
 		require.Equal(t, int64(14), sum.Lines)
+	})
+}
+
+// That holds of builds that whoever asks may not see, too.
+func TestSearchLogsPassesOverOthersBuilds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *api.Server) { s.Store = &lagging{s.Store.(*store.Memory)} })
+		w.project("other")
+		w.spoke("shop", "build", at, "needle\n", "")
+		for range 100 {
+			w.spoke("other", "build", at, "", "")
+		}
+		ann := w.as(w.token(store.Token{Name: "ann", Role: store.Read, Projects: []string{"shop"}}))
+		began := time.Now()
+		found, next, err := ann.SearchLogs(t.Context(), api.LogsQuery{Text: "needle"}, "")
+		require.NoError(t, err)
+		require.NotEmpty(t, next)
+		require.Zero(t, found.Builds)
+		require.Less(t, time.Since(began), 5*time.Second)
+		_, sum, hits := pages(t, ann, api.LogsQuery{Text: "needle"})
+		require.Equal(t, []string{"1 version:1"}, hits)
+		require.Equal(t, 1, sum.Builds)
 	})
 }
