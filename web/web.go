@@ -12,7 +12,6 @@ import (
 	"embed"
 	"encoding/hex"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"slices"
@@ -52,19 +51,17 @@ var files = sync.OnceValue(func() map[string]*file {
 		z.Write(plain)
 		z.Close()
 		sum := sha256.Sum256(plain)
-		made["/"+e.Name()] = &file{kind(e.Name()), `"` + hex.EncodeToString(sum[:12]) + `"`, plain, packed.Bytes()}
+		made["/"+e.Name()] = &file{kinds[path.Ext(e.Name())], `"` + hex.EncodeToString(sum[:12]) + `"`, plain, packed.Bytes()}
 	}
 	return made
 })
 
-// kind does not ask the machine, which may say otherwise.
-func kind(name string) string {
-	switch ext := path.Ext(name); ext {
-	case ".js":
-		return "text/javascript; charset=utf-8"
-	default:
-		return mime.TypeByExtension(ext)
-	}
+// kinds are those of all files. The machine is not asked, which may say otherwise.
+var kinds = map[string]string{
+	".css":  "text/css; charset=utf-8",
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
 }
 
 // places are the first segments of the page's own paths, as src/route.ts has them.
