@@ -246,8 +246,3 @@ test("a step of 1,000 is found", async t => {
   await page.getByRole("button", {name: /^failed/}).click()
   await page.getByText("No step is like that.").waitFor()
 })
-
-async function counts(locator, n) {
-  await locator.nth(n - 1).waitFor()
-  await locator.nth(n).waitFor({state: "detached"})
-}
