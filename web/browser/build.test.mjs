@@ -170,6 +170,23 @@ test("a build asks, and is refused", async t => {
   await page.getByText(/go-live: refused by first-/).waitFor()
 })
 
+test("a build that is cancelled asks for nothing any more", async t => {
+  const n = await w.build("shop", "ask")
+  const page = await w.open(t, `/builds/${n}`)
+  await page.getByText("Ship it to everybody?").waitFor()
+  await page.getByRole("button", {name: "Cancel", exact: true}).click()
+  await state(page, "cancelled")
+  await page.getByText("Ship it to everybody?").waitFor({state: "detached"})
+})
+
+test("what an expand finds is there as soon as it is found", async t => {
+  const page = await w.open(t, `/builds/${await w.build("shop", "grows")}`)
+  await state(page, "success")
+  for (const step of ["list", "list/expand", "end", "part/a", "part/b"]) await row(page, step).locator(".state.success").waitFor()
+  await page.getByRole("link", {name: "Graph"}).click()
+  await counts(page.locator("svg .node"), 5)
+})
+
 test("a build leads to those that it set off, and they back to it", async t => {
   const n = await w.build("shop", "release")
   const page = await w.open(t, `/builds/${n}`)

@@ -162,3 +162,10 @@ test("what all logs say is found, and leads to the line", async t => {
   await hit.getByRole("link").click()
   await page.waitForURL(/\/log\?step=test.*#L201$/)
 })
+
+test("what is found is marked, whatever letters stand before it", async t => {
+  await w.built("shop", "grows")
+  const page = await w.open(t, "/search?text=als+vier")
+  await page.getByRole("link", {name: /part\/b · line 1/}).waitFor()
+  for (const mark of await page.locator(".hits mark").allInnerTexts()) assert.equal(mark, "als vier")
+})
