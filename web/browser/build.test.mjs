@@ -68,7 +68,7 @@ test("what failed comes first, with the lines that matter, and leads to the line
   await row(page, "ship").getByText("needs test, which failed").waitFor()
   await page.waitForFunction(() => document.querySelector("link[rel=icon]").getAttribute("href") === "/icon-failed.svg")
   await failure.getByRole("link", {name: "Line 201"}).click()
-  await page.waitForURL(new RegExp(`/builds/${n}/log\\?step=test#L201$`))
+  await page.waitForURL(new RegExp(`/builds/${n}/log\\?step=test&attempt=1#L201$`))
   await page.getByText("error: expected 4, got 5").waitFor()
 })
 

@@ -16,12 +16,24 @@ import type {Query} from "./search"
 
 type At = Extract<Route, {view: "log"}>
 
-// LogView shows what a step wrote.
-export function LogView(at: At) {
-  return <Attempt key={`${at.attempt} ${at.fence}`} {...at} />
+// A Place is what is shown, by the address that it was opened with; named is what the
+// address says by now.
+interface Place {
+  key: string
+  named: string
 }
 
-function Attempt(at: At) {
+const name = (attempt: number | undefined, fence: number | undefined) => `${attempt} ${fence}`
+
+// LogView shows what a step wrote.
+export function LogView(at: At) {
+  const named = name(at.attempt, at.fence)
+  const place = useRef<Place>({key: named, named})
+  if (place.current.named !== named) place.current = {key: named, named}
+  return <Attempt key={place.current.key} {...at} place={place.current} />
+}
+
+function Attempt({place, ...at}: At & {place: Place}) {
   const [log] = useState(() => new Viewed({build: at.build, step: at.step, attempt: at.attempt, fence: at.fence}))
   const [pane] = useState(() => new Pane(log))
   const [wrap, setWrap] = useState(() => kept("wrap") !== "off")
@@ -84,7 +96,9 @@ function Attempt(at: At) {
 
   const pick = (line: number, extend: boolean) => {
     own.current = format(point(picked, line, extend))
-    go({...at, lines: own.current}, true)
+    const attempt = log.attempt ?? at.attempt // whoever follows the link means these lines, also when there is another attempt
+    place.named = name(attempt, at.fence)
+    go({...at, ...(attempt && {attempt}), lines: own.current}, true)
   }
   const show = (line: number | undefined) => {
     if (line === undefined) return
