@@ -121,6 +121,15 @@ test("it is run again with changes, in a form of its parameters", async t => {
   await counts(page.getByRole("dialog"), 0)
 })
 
+test("it is asked for in another environment", async t => {
+  const page = await w.open(t, "/projects/shop?pipeline=grows")
+  const card = page.getByRole("region", {name: "grows", exact: true})
+  await card.getByLabel("environment").selectOption("apart")
+  await card.getByRole("button", {name: "Build grows"}).click()
+  await page.locator(".about", {hasText: "Environment"}).getByText("apart").waitFor()
+  await state(page, "success")
+})
+
 test("a form says what is wrong, at its field", async t => {
   const page = await w.open(t, "/projects/shop?pipeline=deploy", {but: [/status of 422/]})
   const card = page.getByRole("region", {name: "deploy"})

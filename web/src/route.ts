@@ -5,7 +5,7 @@ export type Route =
   | {view: "build"; build: string; as?: "list" | "graph" | "timeline"; step?: string}
   | {view: "log"; build: string; step: string; attempt?: number; fence?: number; search?: string; regexp?: boolean; lines?: string}
   | {view: "projects"}
-  | {view: "project"; project: string; of?: string; pipeline?: string; from?: string}
+  | {view: "project"; project: string; of?: string; pipeline?: string}
   | {view: "agents"; agent?: string}
   | {view: "search"; text?: string; regexp?: boolean; project?: string; pipeline?: string; step?: string}
   | {view: "signin"; to?: string}
@@ -35,7 +35,7 @@ export function parse(url: string): Route {
     case at.length === 1 && at[0] === "projects":
       return {view: "projects"}
     case at.length === 2 && at[0] === "projects" && at[1] !== "":
-      return clean<Route>({view: "project", project: at[1]!, of: q("of"), pipeline: q("pipeline"), from: q("from")})
+      return clean<Route>({view: "project", project: at[1]!, of: q("of"), pipeline: q("pipeline")})
     case at.length === 1 && at[0] === "agents":
       return clean<Route>({view: "agents", agent: q("agent")})
     case at.length === 1 && at[0] === "search":
@@ -62,7 +62,7 @@ export function format(r: Route): string {
     case "projects":
       return "/projects"
     case "project":
-      return `/projects/${encodeURIComponent(r.project)}` + query({of: r.of, pipeline: r.pipeline, from: r.from})
+      return `/projects/${encodeURIComponent(r.project)}` + query({of: r.of, pipeline: r.pipeline})
     case "agents":
       return "/agents" + query({agent: r.agent})
     case "search":

@@ -12,7 +12,7 @@ const there: [string, Route][] = [
   ["/builds/41/log?step=unit&attempt=2&fence=3&search=a+b&regexp=true#L120-L140", {view: "log", build: "41", step: "unit", attempt: 2, fence: 3, search: "a b", regexp: true, lines: "L120-L140"}],
   ["/projects", {view: "projects"}],
   ["/projects/shop", {view: "project", project: "shop"}],
-  ["/projects/a%2Fb%3Fc?of=refs%2Fheads%2Fx&pipeline=release&from=41", {view: "project", project: "a/b?c", of: "refs/heads/x", pipeline: "release", from: "41"}],
+  ["/projects/a%2Fb%3Fc?of=refs%2Fheads%2Fx&pipeline=release", {view: "project", project: "a/b?c", of: "refs/heads/x", pipeline: "release"}],
   ["/agents", {view: "agents"}],
   ["/agents?agent=a1", {view: "agents", agent: "a1"}],
   ["/search", {view: "search"}],

@@ -256,6 +256,12 @@ function About({build: b}: {build: Build}) {
           </dd>
         </div>
       )}
+      {b.environment && (
+        <div>
+          <dt>Environment</dt>
+          <dd>{b.environment}</dd>
+        </div>
+      )}
       {b.plan_digest && (
         <div>
           <dt>Plan</dt>

@@ -11,12 +11,10 @@ interface Props {
   project: string
   of?: string // a branch, a tag or a commit
   pipeline?: string // whose form is open
-  from?: string // a build whose parameters fill it
 }
 
-export function ProjectView({project, of: ref, pipeline: open, from}: Props) {
+export function ProjectView({project, of: ref, pipeline: open}: Props) {
   const catalog = useLoad(() => get<Pipelines>(path(["projects", project, "pipelines"], {ref})), [project, ref])
-  const before = useLoad(() => (from ? get<Build>(path(["builds", from])) : Promise.resolve(undefined)), [from])
   useEffect(() => {
     document.title = `${project} · Piper`
   }, [project])
@@ -36,13 +34,13 @@ export function ProjectView({project, of: ref, pipeline: open, from}: Props) {
       {!c && !catalog.problem && <p class="dim">Looking into the repository…</p>}
       {c && (c.pipelines ?? []).length === 0 && <p class="empty">Its PIPER.star registers no pipeline.</p>}
       {c?.pipelines?.map(p => (
-        <One key={p.name} project={project} of={ref} pipeline={p} open={open === p.name || c.pipelines!.length === 1} values={open === p.name || !open ? (before.value?.params ?? {}) : {}} />
+        <One key={p.name} project={project} of={ref} pipeline={p} environments={(c.environments ?? []).map(e => e.name)} open={open === p.name || c.pipelines!.length === 1} />
       ))}
     </main>
   )
 }
 
-function One({project, of, pipeline: p, open, values}: {project: string; of: string | undefined; pipeline: Pipeline; open: boolean; values: Record<string, unknown>}) {
+function One({project, of, pipeline: p, environments, open}: {project: string; of: string | undefined; pipeline: Pipeline; environments: string[]; open: boolean}) {
   const [problem, setProblem] = useState<Problem>()
   const [busy, setBusy] = useState(false)
   const [once, setOnce] = useState(key) // pressed twice is one build
@@ -50,10 +48,12 @@ function One({project, of, pipeline: p, open, values}: {project: string; of: str
   const submit = async (e: SubmitEvent) => {
     e.preventDefault()
     const form = e.currentTarget as HTMLFormElement
-    const ref = String(new FormData(form).get("ref") ?? "").trim()
+    const data = new FormData(form)
+    const ref = String(data.get("ref") ?? "").trim()
+    const environment = String(data.get("environment") ?? "")
     setBusy(true)
     try {
-      const build = await post<Build>(path(["builds"]), {project, pipeline: p.name, params: given(form, params, {}), ...(ref && {ref})}, once)
+      const build = await post<Build>(path(["builds"]), {project, pipeline: p.name, params: given(form, params, {}), ...(ref && {ref}), ...(environment && {environment})}, once)
       go({view: "build", build: String(build.number)})
     } catch (err) {
       setProblem(err instanceof Problem ? err : new Problem(0, {detail: String(err)}))
@@ -77,8 +77,22 @@ function One({project, of, pipeline: p, open, values}: {project: string; of: str
       {may("trigger") ? (
         <details open={open}>
           <summary>Build it</summary>
-          <form class="params" onSubmit={submit} key={JSON.stringify(values)}>
-            <Fields params={params} values={values} errors={errors} />
+          <form class="params" onSubmit={submit}>
+            <Fields params={params} values={{}} errors={errors} />
+            {environments.length > 0 && (
+              <div class="field">
+                <label for={`environment-${p.name}`}>environment</label>
+                <select id={`environment-${p.name}`} name="environment" aria-describedby={`environment-${p.name}-doc`}>
+                  <option value="">as the pipeline says</option>
+                  {["local", ...environments].map(name => (
+                    <option>{name}</option>
+                  ))}
+                </select>
+                <p class="dim" id={`environment-${p.name}-doc`}>
+                  Where its steps run
+                </p>
+              </div>
+            )}
             <div class="field">
               <label for={`ref-${p.name}`}>ref</label>
               <input id={`ref-${p.name}`} name="ref" defaultValue={of ?? ""} placeholder="its branch" autocomplete="off" spellcheck={false} />
