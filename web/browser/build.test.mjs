@@ -216,6 +216,7 @@ test("a build that nobody can run says why", async t => {
   await card.getByRole("status").waitFor()
   await card.getByText(/wants .*labels\.gpu/).waitFor()
   await card.getByText("it trains a model").first().waitFor()
+  await counts(page.locator("main > .head > .num"), 0) // it takes no time
   await page.getByRole("button", {name: "Cancel"}).click()
   await state(page, "cancelled")
 })

@@ -199,7 +199,7 @@ export function Bar({build: b}: {build: Build}) {
 // Took holds a duration against the pipeline's median.
 export function Took({build: b}: {build: Build}) {
   const took = elapsed(b.started, b.ended)
-  if (Number.isNaN(took)) return null
+  if (Number.isNaN(took) || b.state === "queued") return null // it began, and was put back
   const usual = b.usual_ms
   const than = usual && (took > usual * 1.25 || (ended(b.state) && took < usual * 0.8))
   return (
