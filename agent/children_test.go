@@ -22,7 +22,7 @@ func TestWaitingTakesNoSlot(t *testing.T) {
 		require.Equal(t, build.Success, b.State, b.Reason)
 		child := w.see(b.Outbox["run-unit"].Child)
 		require.Equal(t, build.Success, child.State)
-		require.Equal(t, store.Cause{Kind: "trigger", Build: b.ID, Node: "run-unit", By: "ann", Trust: "fork"}, child.Request.Cause, "who is not trusted does not become so")
+		require.Equal(t, store.Cause{Kind: "trigger", Build: b.ID, Number: b.Number, Node: "run-unit", By: "ann", Trust: "fork"}, child.Request.Cause, "who is not trusted does not become so")
 		require.Equal(t, "c0ffee", child.Request.Commit)
 		require.Equal(t, "main", child.Request.Event.Branch)
 

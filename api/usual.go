@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	usualOf    = 20  // successful builds of a pipeline,
+	usualOf    = 20  // successful builds of the whole of a pipeline,
 	usualAmong = 100 // which are among as many of its newest
 	usualFor   = time.Minute
 	usualMost  = 10_000 // pipelines
@@ -32,7 +32,7 @@ type usual struct {
 	mu     sync.Mutex
 	since  time.Time
 	ms     int64   // 0 is that nobody knows
-	counts []int64 // the numbers of the builds that it is of
+	seen   []int64 // the numbers of the successful builds that were looked at
 	oldest int64   // the least number that can be one of them
 }
 
@@ -45,7 +45,7 @@ func (u *usuals) tell(ctx context.Context, b *Build) error {
 	o := u.find(pipelineKey{b.Project, b.Pipeline})
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	news := b.State == build.Success && b.Number >= o.oldest && !slices.Contains(o.counts, b.Number)
+	news := b.State == build.Success && b.Number >= o.oldest && !slices.Contains(o.seen, b.Number)
 	if age := u.now().Sub(o.since); news || age < 0 || age > usualFor {
 		if err := o.read(ctx, u.Server, b.Project, b.Pipeline); err != nil {
 			return err
@@ -73,7 +73,8 @@ func (u *usuals) find(key pipelineKey) *usual {
 func (o *usual) read(ctx context.Context, s *Server, project, pipeline string) error {
 	now := s.now()
 	var took []time.Duration
-	var counts []int64
+	var seen []int64
+	var last int64 // that counts
 	oldest, looked := int64(0), 0
 	for cursor := ""; looked < usualAmong && len(took) < usualOf; {
 		page, next, err := s.Store.List(ctx, store.Filter{Project: project, Pipeline: pipeline}, cursor, min(2*usualOf, usualAmong-looked))
@@ -81,9 +82,14 @@ func (o *usual) read(ctx context.Context, s *Server, project, pipeline string) e
 			return err
 		}
 		for i := range page {
-			if b := &page[i]; b.State == build.Success && len(took) < usualOf {
+			b := &page[i]
+			if b.State != build.Success || len(took) == usualOf {
+				continue
+			}
+			seen = append(seen, b.Number)
+			if part := b.Request.Select; len(part.Only)+len(part.From)+len(part.Skip) == 0 {
 				took = append(took, b.Ended.Sub(b.Started))
-				counts = append(counts, b.Number)
+				last = b.Number
 			}
 		}
 		if looked += len(page); len(page) > 0 {
@@ -94,9 +100,9 @@ func (o *usual) read(ctx context.Context, s *Server, project, pipeline string) e
 		}
 	}
 	if len(took) == usualOf {
-		oldest = counts[usualOf-1]
+		oldest = last
 	}
-	o.since, o.ms, o.counts, o.oldest = now, 0, counts, oldest
+	o.since, o.ms, o.seen, o.oldest = now, 0, seen, oldest
 	if n := len(took); n > 0 {
 		slices.Sort(took)
 		o.ms = max(1, (took[(n-1)/2]+took[n/2]).Milliseconds()/2)

@@ -12,6 +12,7 @@ import (
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -61,6 +62,15 @@ func TestUsual(t *testing.T) {
 	w.asked("test")
 	require.Equal(t, int64(3000), usual("test"))
 	now = now.Add(61 * time.Second)
+	require.Equal(t, int64(3250), usual("test"))
+
+	// Who runs a part of it says nothing of the whole.
+	n, err := w.NextNumber(t.Context())
+	require.NoError(t, err)
+	part, err := w.Enqueue(t.Context(), store.NewBuild(build.NewID(at), n, store.Request{Project: "shop", Pipeline: "test", Select: plan.Selection{Only: []string{"unit"}}}, at))
+	require.NoError(t, err)
+	w.change(part.ID, store.Claim{Agent: agent, Nonce: "n", Max: 3, At: at})
+	w.change(part.ID, store.Complete{Agent: agent, Fence: 1, State: build.Success, At: at.Add(time.Millisecond)})
 	require.Equal(t, int64(3250), usual("test"))
 
 	for range 20 {

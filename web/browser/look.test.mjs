@@ -43,7 +43,7 @@ const views = {
   colours: [`/builds/${paint}/log?step=paint`, "[data-line='1']"],
   projects: ["/projects", "tbody tr"],
   project: ["/projects/shop?pipeline=deploy", ".card form:visible"],
-  agents: ["/agents", ".card .facts"],
+  agents: ["/agents?agent=builder", ".card .facts:visible"],
   everywhere: ["/search?text=error", ".hits li"],
   unknown: ["/somewhere", "main h1"],
   keys: ["/", "tbody tr", page => page.keyboard.press("?")],

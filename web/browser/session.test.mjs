@@ -32,7 +32,7 @@ test("a wrong token is refused, and the next may be right", async t => {
   const page = await w.open(t, "/signin", {token: "", but: refused(401)})
   await page.getByLabel("Token").fill("piper_read_wrong")
   await page.getByRole("button", {name: "Sign in"}).click()
-  await page.getByRole("alert").getByText("No token here is that one.").waitFor()
+  await page.getByRole("alert").getByText("This token is not known.").waitFor()
   assert.equal(await page.getByLabel("Token").getAttribute("aria-invalid"), "true")
   await page.getByLabel("Token").fill(w.token)
   await page.getByRole("button", {name: "Sign in"}).click()
@@ -93,7 +93,7 @@ test("who may only read is offered nothing that would be refused", async t => {
 
   await page.goto("/projects/shop")
   await page.getByText("piper exec deploy").waitFor()
-  await counts(page.getByText("Build it"), 0)
+  await counts(page.getByText("Build…"), 0)
 
   await page.goto("/agents")
   await page.getByRole("heading", {name: "builder"}).waitFor()

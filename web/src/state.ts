@@ -43,7 +43,10 @@ export async function loadSession() {
 
 export function start() {
   route.value = parse(here())
-  addEventListener("popstate", () => (route.value = parse(here())))
+  addEventListener("popstate", () => {
+    route.value = parse(here())
+    if (session.value === null && route.value.view !== "signin") go({view: "signin", to: here()}, true) // it has signed out since
+  })
   addEventListener("hashchange", () => (route.value = parse(here())))
   setInterval(() => (now.value = serverTime()), 1000)
   onUnauthorized(() => {

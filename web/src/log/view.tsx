@@ -297,8 +297,8 @@ function nothing(step: Step | undefined, attempt: number, ended: boolean): strin
 }
 
 // found says how a search stands.
-function found({search, searching}: Viewed): string {
-  if (!search) return ""
+function found({search, searching, problem}: Viewed): string {
+  if (!search || problem) return ""
   if (searching && search.lines === 0) return search.query.errors ? "looking for errors…" : "searching…"
   const what = search.query.errors ? "error" : "line"
   if (search.lines === 0) return search.query.errors ? "no errors found" : "not found"

@@ -25,12 +25,12 @@ export function AgentsView({agent: chosen}: {agent?: string}) {
   }, [])
   const agents = list.value
   const slots = agents?.reduce((n, a) => n + a.slots, 0) ?? 0
-  const free = agents?.reduce((n, a) => n + a.free, 0) ?? 0
+  const taken = agents?.reduce((n, a) => n + a.running.length, 0) ?? 0
   return (
     <main id="main" tabIndex={-1}>
       <div class="head">
         <h1 tabIndex={-1}>Agents</h1>
-        {agents && agents.length > 0 && <span class="dim">{`${slots - free} of ${slots} slots taken`}</span>}
+        {agents && agents.length > 0 && <span class="dim">{`${taken} of ${slots} slots taken`}</span>}
       </div>
       <Trouble problem={list.problem} what="The agents are not known" />
       {agents?.length === 0 && (
@@ -40,7 +40,7 @@ export function AgentsView({agent: chosen}: {agent?: string}) {
         </div>
       )}
       {agents?.map(a => (
-        <One key={a.id} agent={a} open={a.id === chosen || a.name === chosen || agents.length === 1} />
+        <One key={a.id} agent={a} open={a.id === chosen || a.name === chosen} />
       ))}
     </main>
   )
@@ -66,7 +66,7 @@ function One({agent: a, open}: {agent: Agent; open: boolean}) {
         {a.host !== a.name && <span class="dim">{a.host}</span>}
         {gone ? <span class="chip lost">not heard of</span> : a.draining ? <span class="chip">draining</span> : null}
         <span class="grow" />
-        <span title="A slot runs one build">{`${a.slots - a.free} of ${a.slots} slots taken`}</span>
+        <span title="A slot runs one build">{`${a.running.length} of ${a.slots} slots taken`}</span>
         {may("admin", true) && <button onClick={turn}>{verb === "drain" ? "Drain" : "Resume"}</button>}
       </div>
       <p>
@@ -109,7 +109,12 @@ function Fact({name, value, label}: {name: string; value: string; label?: boolea
         {name}
         {label && <span class="dim"> label</span>}
       </dt>
-      <dd>{value}</dd>
+      <dd>{name === "memory" ? gibibytes(value) : value}</dd>
     </div>
   )
+}
+
+// gibibytes is a number of bytes for people.
+function gibibytes(bytes: string): string {
+  return /^\d+$/.test(bytes) ? `${(Number(bytes) / 2 ** 30).toFixed(1)} GiB` : bytes
 }

@@ -79,7 +79,7 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
             </>
           )}
         </h1>
-        <State state={b.state} />
+        <State state={b.state} note={b.state === "running" && b.approvals?.some(a => a.state === "waiting") ? "waits for approval" : undefined} />
         <Bar build={b} />
         <Took build={b} />
         <span class="grow" />
@@ -239,7 +239,7 @@ function About({build: b}: {build: Build}) {
       </div>
       {(b.ref || b.commit) && (
         <div>
-          <dt>Of</dt>
+          <dt>Commit</dt>
           <dd>
             {b.ref} <code title={b.commit}>{b.commit?.slice(0, 10)}</code>
             {b.patch && " with uncommitted changes"}
@@ -270,7 +270,7 @@ function About({build: b}: {build: Build}) {
           </dd>
         </div>
       )}
-      {b.agent && (
+      {b.agent && b.state !== "queued" && (
         <div>
           <dt>Agent</dt>
           <dd>
@@ -280,12 +280,12 @@ function About({build: b}: {build: Build}) {
         </div>
       )}
       <div>
-        <dt>Asked for</dt>
+        <dt>Queued</dt>
         <dd>
           <Ago time={b.created} />
         </dd>
       </div>
-      {b.started && (
+      {b.started && b.state !== "queued" && (
         <div>
           <dt>Started</dt>
           <dd>

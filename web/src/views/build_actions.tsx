@@ -26,6 +26,23 @@ export async function rerun(build: number, what: object) {
 // the server would refuse.
 export function Actions({build: b, chosen}: {build: Build; chosen: string | undefined}) {
   const [changing, setChanging] = useState(false)
+  const menu = useRef<HTMLDetailsElement>(null)
+  useEffect(() => {
+    const close = (e: Event) => {
+      const at = menu.current
+      if (at?.open && (e instanceof KeyboardEvent ? e.key === "Escape" : !at.contains(e.target as Node))) at.open = false
+    }
+    document.addEventListener("click", close)
+    document.addEventListener("keydown", close)
+    return () => {
+      document.removeEventListener("click", close)
+      document.removeEventListener("keydown", close)
+    }
+  }, [])
+  const changes = () => {
+    if (menu.current) menu.current.open = false
+    setChanging(true)
+  }
   const cancel = (force: boolean) =>
     attempt("Cancel", async () => {
       await post(path(["builds", b.number, "cancel"]), {force})
@@ -46,11 +63,11 @@ export function Actions({build: b, chosen}: {build: Build; chosen: string | unde
         </button>
       )}
       {may("trigger") && over && <button onClick={() => rerun(b.number, {})}>Rerun all</button>}
-      <details class="menu">
+      <details class="menu" ref={menu}>
         <summary>More</summary>
         <div>
           {may("trigger") && over && chosen && <button onClick={() => rerun(b.number, {from: [chosen]})}>{`Rerun from ${chosen}`}</button>}
-          {may("trigger") && over && <button onClick={() => setChanging(true)}>Rerun with changes…</button>}
+          {may("trigger") && over && <button onClick={changes}>Rerun with changes…</button>}
           <p>
             Reproduce it here: <Copy text={`piper reproduce ${b.number}`} />
           </p>
@@ -93,7 +110,7 @@ function Changes({build: b, close}: {build: Build; close: () => void}) {
           <p>
             <button class="primary">Rerun</button>{" "}
             <button type="button" onClick={() => dialog.current?.close()}>
-              Leave it
+              Close
             </button>
           </p>
         </form>

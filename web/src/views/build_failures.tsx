@@ -1,5 +1,6 @@
 import {get, path as url} from "../api"
 import {Copy} from "../parts/copy"
+import {text} from "../parts/form"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {State} from "../parts/state"
@@ -71,9 +72,15 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
       )}
       <Trouble problem={lines.problem} what="What it printed cannot be shown" />
       {writes && lines.value?.length === 0 && <p class="dim">It printed nothing.</p>}
-      {writes && <Copy text={`piper exec ${build.pipeline ?? ""} --only ${quote(step.name)}`} />}
+      {writes && <Copy text={again(build, step.name)} />}
     </article>
   )
+}
+
+// again is the command that runs one step of a build again.
+export function again(b: Build, step: string): string {
+  const params = Object.entries(b.params ?? {}).map(([name, value]) => `--param ${quote(`${name}=${text(value).replaceAll("\n", ",")}`)}`)
+  return ["piper exec", ...[b.pipeline ?? "", b.environment ?? ""].filter(Boolean).map(quote), ...params, "--only", quote(step)].join(" ")
 }
 
 // quote makes one word of a shell's command line of text.

@@ -74,8 +74,8 @@ export function BuildsView({project, pipeline, state}: Filter) {
               <th scope="col">State</th>
               <th scope="col">Progress</th>
               <th scope="col">Took</th>
-              <th scope="col">Of</th>
-              <th scope="col">Why</th>
+              <th scope="col">Commit</th>
+              <th scope="col">Cause</th>
               <th scope="col">When</th>
             </tr>
           </thead>
@@ -99,10 +99,13 @@ function Filters({project, pipeline, state}: Filter) {
   const [text, setText] = useState("")
   const typed = [project, pipeline].filter(Boolean).join("/")
   useEffect(() => setText(typed), [typed])
-  const submit = (e: Event) => {
-    e.preventDefault()
+  const filter = (state: string | undefined) => {
     const [p, ...rest] = text.trim().split("/")
     go({view: "builds", ...(p && {project: p}), ...(rest.length > 0 && {pipeline: rest.join("/")}), ...(state && {state})})
+  }
+  const submit = (e: Event) => {
+    e.preventDefault()
+    filter(state)
   }
   return (
     <form class="filters" role="search" onSubmit={submit}>
@@ -112,7 +115,7 @@ function Filters({project, pipeline, state}: Filter) {
       </label>
       <label>
         <span class="hidden">State</span>
-        <select value={state ?? ""} onChange={e => go({view: "builds", ...(project && {project}), ...(pipeline && {pipeline}), ...(e.currentTarget.value && {state: e.currentTarget.value})})}>
+        <select value={state ?? ""} onChange={e => filter(e.currentTarget.value)}>
           <option value="">any state</option>
           {states.map(s => (
             <option value={s}>{words(s)}</option>
@@ -190,7 +193,7 @@ export function Bar({build: b}: {build: Build}) {
   const text = `${done} of ${total} done${failed ? `, ${failed} failed` : ""}${skipped ? `, ${skipped} skipped` : ""}`
   return (
     <span class="bar" title={text}>
-      <progress max={total} value={done} aria-label={text} class={failed ? "bad" : ""} />
+      <progress max={total} value={done} aria-label={text} class={failed ? "bad" : b.state === "cancelled" ? "odd" : ""} />
       <span class="num">{`${done}/${total}`}</span>
     </span>
   )
@@ -205,7 +208,7 @@ export function Took({build: b}: {build: Build}) {
   return (
     <span class="num" title={usual ? `usually ${span(usual)}` : undefined}>
       {span(took)}
-      {usual !== undefined && <span class={than && took > usual ? "usual slow" : "usual"}>{` / ${span(usual)}`}</span>}
+      {usual !== undefined && usual !== took && <span class={than && took > usual ? "usual slow" : "usual"}>{` usually ${span(usual)}`}</span>}
     </span>
   )
 }

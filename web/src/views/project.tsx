@@ -26,7 +26,7 @@ export function ProjectView({project, of: ref, pipeline: open}: Props) {
         <Link to={{view: "builds", project}}>Builds</Link>
         {c && (
           <span class="dim">
-            {ref ?? "its branch"} at <code>{c.commit.slice(0, 8)}</code>
+            {ref ?? "default branch"} at <code>{c.commit.slice(0, 8)}</code>
           </span>
         )}
       </div>
@@ -76,7 +76,7 @@ function One({project, of, pipeline: p, environments, open}: {project: string; o
       {p.doc && <p class="doc">{p.doc}</p>}
       {may("trigger") ? (
         <details open={open}>
-          <summary>Build it</summary>
+          <summary class="button">Build…</summary>
           <form class="params" onSubmit={submit}>
             <Fields params={params} values={{}} errors={errors} />
             {environments.length > 0 && (
@@ -95,7 +95,7 @@ function One({project, of, pipeline: p, environments, open}: {project: string; o
             )}
             <div class="field">
               <label for={`ref-${p.name}`}>ref</label>
-              <input id={`ref-${p.name}`} name="ref" defaultValue={of ?? ""} placeholder="its branch" autocomplete="off" spellcheck={false} />
+              <input id={`ref-${p.name}`} name="ref" defaultValue={of ?? ""} placeholder="default branch" autocomplete="off" spellcheck={false} />
               <p class="dim">A branch, a tag or a commit</p>
             </div>
             {elsewhere && <Trouble problem={problem} what="It was not asked for" />}

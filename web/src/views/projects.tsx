@@ -49,7 +49,7 @@ export function ProjectsView() {
                   <Link to={{view: "project", project: p.name}}>{p.name}</Link>
                 </th>
                 <td class="repo">{p.repo}</td>
-                <td>{p.ref ?? <span class="dim">the repository's own</span>}</td>
+                <td>{p.ref ?? <span class="dim">default branch</span>}</td>
                 <td>
                   <Link to={{view: "builds", project: p.name}} label={`Builds of ${p.name}`}>
                     Builds

@@ -55,7 +55,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
       <form class="filters" role="search" onSubmit={submit} key={of}>
         <input name="text" type="search" aria-label="What to look for in all logs" placeholder="what a step wrote" defaultValue={text ?? ""} required size={32} autofocus />
         <label class="inline">
-          <input name="regexp" type="checkbox" defaultChecked={regexp ?? false} /> expression
+          <input name="regexp" type="checkbox" defaultChecked={regexp ?? false} /> regular expression
         </label>
         <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
         <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />

@@ -19,7 +19,7 @@ export function SignInView({to}: {to?: string}) {
       session.value = await post<Session>("/v1/session", {token})
       go(/^\/(?![/\\])/.test(to ?? "") ? parse(to!) : {view: "builds"}, true) // nowhere else
     } catch (err) {
-      setProblem(err instanceof Problem && err.status === 401 ? "No token here is that one." : (err as Error).message)
+      setProblem(err instanceof Problem && err.status === 401 ? "This token is not known." : (err as Error).message)
     }
     setBusy(false)
   }
