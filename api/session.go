@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	plainCookie = "piper"
 
 	signedInFor = 30 * 24 * time.Hour // at most
+	browsers    = 100                 // of one token: then the one that came first is signed out
 )
 
 func (c *call) showSession() (*answer, error) { return ok(sessionOf(c.token)) }
@@ -64,8 +66,13 @@ func (c *call) admitBrowser(t store.Token) (secret string, b store.Token, err er
 	for _, other := range all {
 		good[other.Hash] = other.Of == "" && !expired(other, c.now())
 	}
+	slices.SortFunc(all, func(a, b store.Token) int { return b.Created.Compare(a.Created) })
+	own := 1 // with the one to come
 	for _, other := range all {
-		if other.Of != "" && (!good[other.Of] || expired(other, c.now())) {
+		if other.Of == t.Hash {
+			own++
+		}
+		if other.Of != "" && (!good[other.Of] || expired(other, c.now()) || other.Of == t.Hash && own > browsers) {
 			if err := c.Store.RevokeToken(c.ctx, other.Name); err != nil {
 				return "", b, err
 			}

@@ -198,6 +198,15 @@ func TestBrowsersAreForgotten(t *testing.T) {
 	now = now.Add(30 * 24 * time.Hour)
 	w.cookie(w.tokens[store.Read])
 	require.Equal(t, 1, kept(), "those that are over are forgotten")
+
+	first := w.cookie(w.tokens[store.Read])
+	for range 100 {
+		now = now.Add(time.Second)
+		w.cookie(w.tokens[store.Read])
+	}
+	require.Equal(t, 100, kept())
+	a := w.do("GET", "/v1/session", "", "Authorization", "", "Cookie", "__Host-piper="+first)
+	require.Equal(t, http.StatusUnauthorized, a.StatusCode, "the one that came first is signed out")
 }
 
 // A page of another site does nothing with the cookie that the browser may send

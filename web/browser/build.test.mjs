@@ -64,7 +64,7 @@ test("what failed comes first, with the lines that matter, and leads to the line
   await failure.getByText("exit 3").waitFor()
   await failure.getByText(/PIPER\.star:\d+/).waitFor()
   await failure.getByText("error: expected 4, got 5").waitFor()
-  await failure.getByText("piper exec broken --only test").waitFor()
+  await failure.getByText(/^piper exec broken --param gate=\S* --only test$/).waitFor()
   await row(page, "ship").getByText("needs test, which failed").waitFor()
   await page.waitForFunction(() => document.querySelector("link[rel=icon]").getAttribute("href") === "/icon-failed.svg")
   await failure.getByRole("link", {name: "Line 201"}).click()

@@ -23,7 +23,7 @@ test("names, docs and texts of a project", async t => {
   const page = await w.open(t, "/projects/hostile")
   await page.getByText("<script>window.alerted = 1</script>").first().waitFor()
   await inert(page)
-  await page.goto("/agents")
+  await page.goto("/agents?agent=builder")
   await page.getByText("<img src=x onerror=alert(1)>").waitFor()
   await inert(page)
 })

@@ -17,7 +17,8 @@ export function SignInView({to}: {to?: string}) {
     setProblem("")
     try {
       session.value = await post<Session>("/v1/session", {token})
-      go(/^\/(?![/\\])/.test(to ?? "") ? parse(to!) : {view: "builds"}, true) // nowhere else
+      const at = parse(to ?? "/")
+      go(at.view === "unknown" ? {view: "builds"} : at, true) // nowhere else
     } catch (err) {
       setProblem(err instanceof Problem && err.status === 401 ? "This token is not known." : (err as Error).message)
     }
