@@ -1,7 +1,7 @@
 // An agent goes away, and comes back.
 import assert from "node:assert/strict"
 import {after, test} from "node:test"
-import {counts, cut, World} from "./world.mjs"
+import {counts, cut, refused, World} from "./world.mjs"
 
 const w = await World.begin({after})
 const lost = page => page.getByText("reconnecting…")
@@ -81,4 +81,45 @@ test("an agent that goes away is told of", async t => {
   await page.getByText("1 of 4 slots taken").first().waitFor()
   await w.let("agents")
   await page.getByText("Runs nothing.").waitFor()
+})
+
+test("an agent that is not heard of any more", async t => {
+  const page = await w.open(t, "/", {but: cut})
+  await page.route("**/v1/agents", async route => {
+    const answer = await route.fetch()
+    const agents = (await answer.json()).map(a => ({...a, seen: new Date(Date.parse(a.seen) - 3_600_000).toISOString()}))
+    await route.fulfill({response: answer, json: agents})
+  })
+  await page.route("**/v1/events?*", route => route.abort()) // what would tell that it lives
+  await page.getByRole("navigation", {name: "Main"}).getByRole("link", {name: "Agents"}).click()
+  await page.getByText("not heard of").waitFor()
+})
+
+test("a store that is down: each view says so, and recovers by itself", async t => {
+  await w.let("store")
+  const n = await w.built("shop", "build", {gate: "store"})
+  const page = await w.open(t, "/", {but: refused(503)})
+  let down = false
+  await page.route("**/v1/**", route => {
+    if (!down) return route.continue()
+    const problem = {type: "urn:piper:problem:unavailable", title: "Service Unavailable", status: 503, detail: "the store does not answer: try again"}
+    return route.fulfill({status: 503, contentType: "application/problem+json", headers: {"Retry-After": "2"}, body: JSON.stringify(problem)})
+  })
+  const place = name => page.getByRole("navigation", {name: "Main"}).getByRole("link", {name})
+  const build = page.getByRole("link", {name: `#${n}`, exact: true})
+  for (const [link, there] of [
+    [place("Projects"), page.getByRole("link", {name: "cargo", exact: true})],
+    [place("Agents"), page.getByRole("heading", {name: "builder"})],
+    [place("Builds"), build],
+    [build, page.locator(".rows .name").first()],
+    [page.locator(".rows .name").first(), page.locator("[data-line]").first()],
+  ]) {
+    await link.waitFor()
+    down = true
+    await link.click()
+    await page.getByRole("alert").getByText("the store does not answer").first().waitFor()
+    down = false
+    await there.waitFor()
+    await counts(page.getByRole("alert"), 0)
+  }
 })
