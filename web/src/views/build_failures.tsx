@@ -6,8 +6,7 @@ import {Trouble, useLoad} from "../parts/load"
 import {State} from "../parts/state"
 import {LineText} from "../log/line"
 import type {Build, Found, Line, Log, PlanNode, Step} from "../types"
-import type {Inside} from "./build"
-import {lineOf, outcome, placeOf} from "./build_list"
+import {lineOf, outcome, placeOf, type Inside} from "./build_inside"
 
 const most = 5 // failures with their lines; others are named
 const around = 6 // lines of each

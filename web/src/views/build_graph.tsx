@@ -7,8 +7,7 @@ import {elapsed, span} from "../parts/time"
 import {format} from "../route"
 import {go} from "../state"
 import type {Graph, Step} from "../types"
-import type {Inside} from "./build"
-import {placeOf} from "./build_list"
+import {placeOf, type Inside} from "./build_inside"
 
 // GraphView draws the steps where the server says that they stand.
 export function GraphView({build, steps, names, path}: Inside) {

@@ -3,12 +3,11 @@ import {useMemo, useState} from "preact/hooks"
 import {Link} from "../parts/link"
 import {State} from "../parts/state"
 import {Elapsed} from "../parts/time"
-import type {Route} from "../route"
 import {needs} from "../run"
 import {ended, may} from "../state"
 import type {PlanNode, Step} from "../types"
-import type {Inside} from "./build"
 import {rerun} from "./build_actions"
+import {lineOf, outcome, placeOf, type Inside} from "./build_inside"
 
 const atOnce = 500 // rows: more are asked for
 
@@ -95,23 +94,6 @@ class Row extends Component<RowProps> {
       </li>
     )
   }
-}
-
-// placeOf is where to look into a step: in its log, or in the build that it triggered.
-export function placeOf(number: number, name: string, step: Step | undefined): Route {
-  return step?.child ? {view: "build", build: step.child} : {view: "log", build: String(number), step: name}
-}
-
-// outcome is how a step's process ended, where that says more than its state.
-export function outcome(step: Step | undefined): string | undefined {
-  if (!step) return undefined
-  const words = [step.signal ? `signal ${step.signal}` : step.exit ? `exit ${step.exit}` : "", step.allowed ? "allowed" : "", step.infra ? "the machine failed" : ""]
-  return words.filter(Boolean).join(", ") || undefined
-}
-
-// lineOf is a position in a file without its column.
-export function lineOf(pos: string): string {
-  return pos.replace(/:\d+$/, "")
 }
 
 function inWords(needs: string[] | undefined): string {

@@ -5,8 +5,7 @@ import {Mark, words} from "../parts/state"
 import {span} from "../parts/time"
 import {now} from "../state"
 import type {Step} from "../types"
-import type {Inside} from "./build"
-import {placeOf} from "./build_list"
+import {placeOf, type Inside} from "./build_inside"
 
 const atOnce = 500
 
