@@ -529,6 +529,31 @@ func TestRerunOfAnExpand(t *testing.T) {
 	}
 }
 
+// What cleans up does so again after what runs again, and only then.
+func TestRerunCleansUp(t *testing.T) {
+	w := newWorld(t)
+	always := func(name string, needs ...string) plan.Node {
+		return plan.Node{Name: name, Needs: needs, Step: &plan.Step{Script: "true"}, More: &plan.More{RunOn: plan.Always}}
+	}
+	p := &plan.Plan{Format: plan.Format, Pipeline: "build", Groups: []plan.Group{{Name: "parallel#1"}}, Nodes: []plan.Node{
+		{Name: "rent", Step: &plan.Step{Script: "true"}},
+		{Name: "unit", Needs: []string{"rent"}, Group: "parallel#1", Step: &plan.Step{Script: "false"}},
+		{Name: "lint", Needs: []string{"rent"}, Group: "parallel#1", Step: &plan.Step{Script: "true"}},
+		always("return", "parallel#1"),
+		always("tell", "return"),
+		always("sweep", "lint"),
+	}}
+	b := w.started(p)
+	w.happens(b.ID, 1, 1, begun, begins("rent"), ends("rent", build.Success, nil), begins("unit"), begins("lint"), ends("lint", build.Success, nil), begins("sweep"), ends("sweep", build.Success, nil),
+		ends("unit", build.Failed, nil), begins("return"), ends("return", build.Success, nil), begins("tell"), ends("tell", build.Success, nil))
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	got, err := w.admin.Rerun(t.Context(), ref(b), api.RerunRequest{Failed: true}, "")
+	require.NoError(t, err)
+	kept, err := w.Build(t.Context(), got.ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"rent", "lint", "sweep"}, kept.Request.Select.Skip)
+}
+
 func TestGraph(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()

@@ -96,7 +96,8 @@ func again(b *store.Build, f *folded, r RerunRequest) (plan.Selection, error) {
 
 // succeeded names the nodes that need not run again. Services are not among
 // them: they run while what lists them does. Of an expand what found its nodes
-// runs again, when they do.
+// runs again, when they do; and what cleans up, or waits for a failure, does after
+// what runs again.
 func succeeded(f *folded) (names []string) {
 	done := func(i int) bool { return f.Node(i).State == build.Success }
 	nodes := f.Build.Plan().Nodes
@@ -110,8 +111,28 @@ func succeeded(f *folded) (names []string) {
 			needed[f.plan.Nodes[i].Name], needed[x.After] = true, true
 		}
 	}
+	g := plan.NewGraph(f.plan)
+	after := make([]bool, g.Len()) // what comes after something that runs again
+	for _, v := range g.Order() {
+		again := after[v]
+		if g.IsNode(v) {
+			n := &f.plan.Nodes[v]
+			again = again || !done(int(v)) || needed[n.Name]
+		}
+		if !again {
+			continue
+		}
+		for _, user := range g.Users(v) {
+			after[user] = true
+		}
+		if group := g.Group(v); group >= 0 {
+			after[group] = true
+		}
+	}
 	for i := range f.plan.Nodes {
-		if n := &f.plan.Nodes[i]; done(i) && !n.IsService() && !needed[n.Name] {
+		n := &f.plan.Nodes[i]
+		cleans := n.RunOn() != plan.Success && n.RunOn() != "" && after[i]
+		if done(i) && !n.IsService() && !needed[n.Name] && !cleans {
 			names = append(names, n.Name)
 		}
 	}
