@@ -3,8 +3,8 @@ package starlark
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"go.starlark.net/syntax"
 
@@ -82,6 +82,9 @@ func (s *source) syntaxError(e syntax.Error, text string) plan.Diagnostic {
 	}
 	if message, hint, column := habit(s.line(at.line), at.column); message != "" {
 		return s.diagnose(place{at.line, column}, "syntax", message, hint)
+	}
+	if strings.HasPrefix(e.Msg, "unexpected input character") {
+		f.at = at // it may stand in what would be a name without it
 	}
 	f.find(e.Msg, list, culprit(list, e))
 	if f.message == "" {
@@ -437,7 +440,7 @@ func (f *fault) value(got, prev, beforeThat token, begins, ends bool) {
 // for.
 func (f *fault) character(message string, got token) {
 	_, quoted, _ := strings.Cut(message, "character ")
-	c, _ := utf8.DecodeRuneInString(strings.TrimPrefix(quoted, "'"))
+	c, _, _, _ := strconv.UnquoteChar(strings.TrimPrefix(quoted, "'"), '\'')
 	f.end = place{f.at.line, f.at.column + 1}
 	hint := ""
 	switch c {
@@ -451,6 +454,8 @@ func (f *fault) character(message string, got token) {
 		hint = `write straight quotes: "text"`
 	case '\u00a0':
 		hint = "it looks like a space: write a plain one"
+	case '\u200b', '\u200c', '\u200d', '\u2060', '\ufeff':
+		hint = "it cannot be seen: delete it"
 	}
 	f.say(fmt.Sprintf("the character %s has no meaning here", quoted), hint)
 }
