@@ -219,7 +219,7 @@ func TestFails(t *testing.T) {
 		`pipeline(name = "x", steps = [])`:                           `pipeline`,
 		"for i in range(1 << 40):\n    pass":                         `the test takes more than 100000 steps of the interpreter`,
 		"for i in range(1 << 40):\n    assert.fails(lambda: 1 // 0)": `the test takes more than 100000 steps of the interpreter`,
-		"t.files({\"PIPER.star\": \"x = \"})\nt.plan()":              `PIPER.star:1:5: error:`,
+		"t.files({\"PIPER.star\": \"x = \"})\nt.plan()":              `PIPER.star:1:4: error:`,
 		"t.files({\"PIPER.star\": \"for i in range(1 << 40):\\n    pass\\n\"})\nt.plan()": `evaluation takes more than 100000 steps`,
 		`step("a b", run = "x")`: `name "a b"`,
 	} {
