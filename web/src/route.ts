@@ -20,7 +20,7 @@ export function parse(url: string): Route {
   try {
     at = u.pathname.split("/").slice(1).map(decodeURIComponent)
   } catch {
-    return {view: "unknown", path: u.pathname}
+    return {view: "unknown", path: u.pathname.replace(/^[/\\]+/, "/")}
   }
   const lines = u.hash.startsWith("#L") ? u.hash.slice(1) : undefined
   switch (true) {
@@ -43,7 +43,7 @@ export function parse(url: string): Route {
     case at.length === 1 && at[0] === "signin":
       return clean<Route>({view: "signin", to: q("to")})
   }
-  return {view: "unknown", path: u.pathname}
+  return {view: "unknown", path: u.pathname.replace(/^[/\\]+/, "/")}
 }
 
 // clean leaves out what is not set.

@@ -29,6 +29,10 @@ for (const [url, route] of there) {
   })
 }
 
+test("a path that could be read as another origin is none", () => {
+  assert.deepEqual(parse("/.//evil.example/x"), {view: "unknown", path: "/evil.example/x"})
+})
+
 test("what a URL says that means nothing is left out", () => {
   assert.deepEqual(parse("/builds/41?view=list"), {view: "build", build: "41"})
   assert.deepEqual(parse("/builds/41?view=<script>"), {view: "build", build: "41"})

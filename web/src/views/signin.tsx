@@ -17,8 +17,7 @@ export function SignInView({to}: {to?: string}) {
     setProblem("")
     try {
       session.value = await post<Session>("/v1/session", {token})
-      const at = parse(to ?? "/")
-      go(at.view === "unknown" ? {view: "builds"} : at, true) // nowhere else
+      go(/^\/(?![/\\])/.test(to ?? "") ? parse(to!) : {view: "builds"}, true) // nowhere else
     } catch (err) {
       setProblem(err instanceof Problem && err.status === 401 ? "This token is not known." : (err as Error).message)
     }
