@@ -6,7 +6,7 @@ import {follow} from "./stream"
 import type {Build, BuildEvent, Plan} from "./types"
 
 const refresh = 1000 // between two looks at a build in which something happens
-const childrenEvery = 5000
+const childrenEvery = 5000 // of the builds that it triggered no event comes here
 
 // Watched is a build that is followed.
 export class Watched {
@@ -15,8 +15,8 @@ export class Watched {
   problem = signal<Problem | undefined>(undefined)
   beat = signal(0) // counts the changes of run
   run = new Run()
+  names: string[] = [] // of the steps: the plan's, and among them what expands found
   private planned = "" // the digest of plan
-  private order: string[] = [] // of the steps: the plan's, and among them what expands found
   private waits: Map<string, string[]> | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
   private framed = false
@@ -100,7 +100,7 @@ export class Watched {
       }
       if (this.left) return
       this.run.settle(b.steps ?? [], b.fence ?? 0, since)
-      this.order = b.steps?.map(s => s.name) ?? []
+      this.names = b.steps?.map(s => s.name) ?? []
       this.build.value = newer(this.build.value, b)
       this.problem.value = undefined
       this.beat.value++
@@ -110,10 +110,6 @@ export class Watched {
       this.problem.value = err instanceof Problem ? err : new Problem(0, {detail: String(err)})
       if (this.problem.value.passing) this.soon(2000)
     }
-  }
-
-  names(): string[] {
-    return this.order
   }
 
   path(): Set<string> {

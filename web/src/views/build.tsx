@@ -49,7 +49,7 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
       </main>
     )
   }
-  const inside: Inside = {build: b, plan: it.plan.value, steps: it.run.steps, names: it.names(), path: it.path(), chosen: step}
+  const inside: Inside = {build: b, plan: it.plan.value, steps: it.run.steps, names: it.names, path: it.path(), chosen: step}
   const tabs = ["list", "graph", "timeline"] as const
   return (
     <main id="main" tabIndex={-1}>

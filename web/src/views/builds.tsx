@@ -7,7 +7,7 @@ import {attempt} from "../parts/notice"
 import {State, words} from "../parts/state"
 import {Ago, elapsed, span} from "../parts/time"
 import {query} from "../route"
-import {go, ended, merge} from "../state"
+import {go, merge} from "../state"
 import type {Build, BuildState} from "../types"
 
 const states: BuildState[] = ["queued", "running", "success", "failed", "cancelled", "timed_out", "lost", "rejected"]
@@ -204,11 +204,11 @@ export function Took({build: b}: {build: Build}) {
   const took = elapsed(b.started, b.ended)
   if (Number.isNaN(took) || b.state === "queued") return null // it began, and was put back
   const usual = b.usual_ms
-  const than = usual && (took > usual * 1.25 || (ended(b.state) && took < usual * 0.8))
+  const slow = usual !== undefined && took > usual * 1.25
   return (
     <span class="num" title={usual ? `usually ${span(usual)}` : undefined}>
       {span(took)}
-      {usual !== undefined && usual !== took && <span class={than && took > usual ? "usual slow" : "usual"}>{` usually ${span(usual)}`}</span>}
+      {usual !== undefined && usual !== took && <span class={slow ? "usual slow" : "usual"}>{` usually ${span(usual)}`}</span>}
     </span>
   )
 }
