@@ -101,10 +101,12 @@ export class Watched {
       if (this.left) return
       this.run.settle(b.steps ?? [], b.fence ?? 0, since)
       this.names = b.steps?.map(s => s.name) ?? []
-      this.build.value = newer(this.build.value, b)
+      const told = this.build.value
+      this.build.value = newer(told, b)
       this.problem.value = undefined
       this.beat.value++
-      if (!ended(b.state) || b.triggered?.some(t => t.state && !ended(t.state))) this.soon(childrenEvery)
+      if (told && b.rev < told.rev) this.soon(refresh) // it knows more of the build, but not all
+      else if (!ended(b.state) || b.triggered?.some(t => t.state && !ended(t.state))) this.soon(childrenEvery)
     } catch (err) {
       if (this.left) return
       this.problem.value = err instanceof Problem ? err : new Problem(0, {detail: String(err)})
