@@ -300,11 +300,7 @@ func (a *attempt) reap() {
 // finish kills what is left of the tree and takes the last of its output.
 func (a *attempt) finish() {
 	var err error
-	if !a.exited {
-		syscall.Kill(-a.tree.leader, syscall.SIGKILL)
-	}
-	a.killed, err = family.kill(a.tree, a.executor.patience())
-	if err != nil {
+	if a.killed, err = family.kill(a.tree, a.executor.patience()); err != nil {
 		a.broken = errors.Join(a.broken, err)
 	}
 	if !a.exited && err == nil {

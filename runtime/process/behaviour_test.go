@@ -240,6 +240,27 @@ func TestHostileSignals(t *testing.T) {
 		require.Equal(t, `cancelled signal="killed"`, show(executor(t).Execute(ctx, tk)))
 	})
 
+	t.Run("known to the guard before they are killed", func(t *testing.T) {
+		// Once the shell is killed nothing tells where its child came from.
+		t.Parallel()
+		dir := t.TempDir()
+		kill := make(chan struct{})
+		tk := script(t, &keeper{}, "trap '' TERM; setsid env -i "+self()+" helper stubborn "+dir+" "+token()+" & wait; wait")
+		tk.Grace, tk.Kill = time.Hour, kill
+		ctx, cancel := context.WithCancel(t.Context())
+		pid := 0
+		go func() {
+			eventually(t, "the process", func() bool { return files(dir) > 0 })
+			entries, _ := os.ReadDir(dir)
+			pid, _ = strconv.Atoi(entries[0].Name())
+			cancel()
+			eventually(t, "the guard's knowledge", func() bool { return process.Noted(pid) })
+			close(kill)
+		}()
+		require.Equal(t, `cancelled signal="killed"`, show(executor(t).Execute(ctx, tk)))
+		require.False(t, process.Noted(pid), "and forgotten then")
+	})
+
 	t.Run("killed without being cancelled", func(t *testing.T) {
 		t.Parallel()
 		kill := make(chan struct{})

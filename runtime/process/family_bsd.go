@@ -4,6 +4,7 @@ package process
 
 import (
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -81,16 +82,8 @@ func (k *kin) members(t *tree, _ bool) []proc {
 			roots[p.pid] = true
 		}
 	}
-	if t.seen == nil {
-		t.seen = map[int]uint64{}
-	}
-	var found []proc
-	for _, p := range all.below(roots) {
-		if !p.zombie {
-			t.seen[p.pid] = p.start
-			found = append(found, p)
-		}
-	}
+	found := slices.DeleteFunc(all.below(roots), func(p proc) bool { return p.zombie })
+	k.see(t, found)
 	return found
 }
 

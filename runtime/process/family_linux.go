@@ -275,9 +275,9 @@ func (k *kin) adopt(p proc) {
 func (k *kin) forget(p proc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, ok := k.orphans[p.pid]; ok {
+	if o, ok := k.orphans[p.pid]; ok {
 		delete(k.orphans, p.pid)
-		k.ledger.remove(p.pid)
+		k.ledger.remove(p.pid, o.start)
 	}
 }
 
@@ -314,14 +314,7 @@ func (k *kin) members(t *tree, last bool) []proc {
 		if len(found) == 0 {
 			continue // what ended since may have left children, which are strangers now
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if t.seen == nil {
-			t.seen = map[int]uint64{}
-		}
-		for _, p := range found {
-			t.seen[p.pid] = p.start
-		}
+		k.see(t, found)
 		return found
 	}
 }

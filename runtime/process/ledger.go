@@ -95,9 +95,9 @@ func (l ledger) add(pid int, start uint64) {
 }
 
 // remove takes a process out.
-func (l ledger) remove(pid int) {
+func (l ledger) remove(pid int, start uint64) {
 	for at := ledgerMarks; at < len(l.mem); at += ledgerEntry {
-		if binary.NativeEndian.Uint64(l.mem[at:]) == uint64(pid) {
+		if binary.NativeEndian.Uint64(l.mem[at:]) == uint64(pid) && binary.NativeEndian.Uint64(l.mem[at+8:]) == start {
 			binary.NativeEndian.PutUint64(l.mem[at:], 0)
 			return
 		}

@@ -81,7 +81,34 @@ func (k *kin) end(t *tree) {
 	defer k.mu.Unlock()
 	delete(k.trees, t)
 	if t.role != watch && t.leader != 0 {
-		k.ledger.remove(t.leader)
+		k.ledger.remove(t.leader, 0)
+	}
+	for pid, start := range t.seen {
+		k.ledger.remove(pid, start)
+	}
+}
+
+// see remembers processes of t. Of those that have left its group and session the
+// guards are told: this process may end while it kills them, and may have killed
+// by then who told where they come from.
+func (k *kin) see(t *tree, found []proc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t.seen == nil {
+		t.seen = map[int]uint64{}
+	}
+	for _, p := range found {
+		before, seen := t.seen[p.pid]
+		if seen && before == p.start {
+			continue
+		}
+		t.seen[p.pid] = p.start
+		if seen {
+			k.ledger.remove(p.pid, before)
+		}
+		if t.role != watch && p.pgid != t.leader && p.sid != t.leader {
+			k.ledger.add(p.pid, p.start)
+		}
 	}
 }
 
