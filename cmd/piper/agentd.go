@@ -337,7 +337,9 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 	if name == "" {
 		name = host
 	}
-	machine := &facts.Machine{Static: file.Static, Commands: file.Commands, Environ: d.environ, Output: process.OutputAside} // builds go on meanwhile
+	machine := &facts.Machine{Static: file.Static, Commands: file.Commands, Environ: d.environ,
+		Output: process.OutputAside, // builds go on meanwhile
+		Cache:  cmp.Or(d.toolCache, filepath.Join(d.dir, "tools.json"))}
 	return agent.Agent{
 		Store:   s,
 		Sources: src,

@@ -59,6 +59,7 @@ type app struct {
 	problems   problemsFor   // who reads the diagnostics of a PIPER.star, beside people
 	settings   configuration // of a command that has settings; nil until they are read
 	patience   time.Duration // how long completing a command line may take
+	toolCache  string        // the file in which agents keep the versions of tools; "" is in their directory
 
 	isolate  bool               // --isolate
 	isolated *isolate.Evaluator // what evaluates then

@@ -24,7 +24,8 @@ import (
 )
 
 // TestMain makes this test binary a piper too, for scripts and shells to run.
-// It is piper in all but one thing: it has the patience for a slow machine.
+// It is piper in all but two things: it has the patience for a slow machine, and
+// its agents ask the tools of this one for their versions once, and not each time.
 // Beside it there is "listen PORT", a server that says nothing.
 func TestMain(m *testing.M) {
 	if process.IsGuard() {
@@ -38,6 +39,9 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(tests{m}, map[string]func(){"piper": func() {
 		a := &app{stdin: os.Stdin, stdout: &output{to: os.Stdout}, stderr: os.Stderr, environ: os.Environ(), patience: time.Minute}
+		if self, err := exec.LookPath("piper"); err == nil { // in a directory of this run of the tests
+			a.toolCache = filepath.Join(filepath.Dir(self), "tools.json")
+		}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
 	}, "listen": listen})
 }

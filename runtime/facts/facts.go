@@ -55,9 +55,14 @@ type Machine struct {
 	Environ []string
 	// Output asks a tool for its version; nil is process.Output.
 	Output func(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error)
+	// Cache is a file that keeps the versions of tools for the next process, which
+	// then asks only tools that changed; "" is none. One that cannot be read or
+	// written is none, too.
+	Cache string
 
 	mu    sync.Mutex
 	found map[string]*finding
+	cache cache
 }
 
 // A finding is a fact that is looked for, or was.
@@ -92,13 +97,10 @@ func (m *Machine) Get(ctx context.Context, key string) (value string, ok bool, e
 	for {
 		f, mine := m.claim(key)
 		if mine {
-			f.value, f.ok, f.err = m.find(ctx, key)
+			f.value, f.ok, f.until, f.err = m.find(ctx, key)
 			if ctx.Err() != nil {
 				f.err = ctx.Err()
 				m.forget(key)
-			}
-			if c := m.Commands[key]; c.Refresh > 0 {
-				f.until = time.Now().Add(c.Refresh)
 			}
 			close(f.done)
 			return f.value, f.ok && f.err == nil, f.err
@@ -116,7 +118,7 @@ func (m *Machine) Get(ctx context.Context, key string) (value string, ok bool, e
 
 // All returns the facts that have no parameter, the tools on PATH that Piper
 // knows by name, and those that the operator adds. Called again it takes little
-// time: only commands whose time has come are run. A fact that cannot be found is left out;
+// time: only commands whose time has come are run, and tools that are to be asked again. A fact that cannot be found is left out;
 // an error is ctx's.
 func (m *Machine) All(ctx context.Context) (map[string]string, error) {
 	keys := basics()
@@ -144,6 +146,9 @@ func (m *Machine) All(ctx context.Context) (map[string]string, error) {
 		})
 	}
 	wg.Wait()
+	if m.Cache != "" {
+		m.cache.save(m.Cache)
+	}
 	return all, ctx.Err()
 }
 
@@ -152,16 +157,21 @@ func basics() []string {
 	return []string{"os", "arch", "kernel", "distribution", "distribution.version", "cpus", "memory", "virtual", "hostname"}
 }
 
-// find finds a fact that is not kept yet.
-func (m *Machine) find(ctx context.Context, key string) (value string, ok bool, err error) {
-	if c, ok := m.Commands[key]; ok {
-		return m.command(ctx, c)
+// find finds a fact that is not kept yet, or no longer. It is to be found again
+// after until; zero is never.
+func (m *Machine) find(ctx context.Context, key string) (value string, ok bool, until time.Time, err error) {
+	if c, told := m.Commands[key]; told {
+		value, ok, err = m.command(ctx, c)
+		if c.Refresh > 0 {
+			until = time.Now().Add(c.Refresh)
+		}
+		return value, ok, until, err
 	}
 	if name, tool := strings.CutPrefix(key, toolPrefix); tool {
 		return m.tool(ctx, name)
 	}
 	value, err = basic(key)
-	return value, value != "", err
+	return value, value != "", until, err
 }
 
 // has reports whether there is a fact, and does not start a tool to know.

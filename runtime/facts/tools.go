@@ -88,12 +88,30 @@ var tools = [...]tool{
 	{"zip", "-v"},
 }
 
-// tool asks a tool for its version.
-func (m *Machine) tool(ctx context.Context, name string) (version string, ok bool, err error) {
+// tool finds the version of a tool: the one that it told before, or else it is
+// asked. It is to be found again after until; zero is never.
+func (m *Machine) tool(ctx context.Context, name string) (version string, ok bool, until time.Time, err error) {
 	path, ok := m.lookPath(name)
 	if !ok {
-		return "", false, nil
+		return "", false, until, nil
 	}
+	is, unseen := programAt(path)
+	if m.Cache == "" || unseen != nil {
+		version, _, err = m.ask(ctx, name, path)
+		return version, err == nil, until, err
+	}
+	if version, until, ok = m.cache.get(m.Cache, name, path, is); ok {
+		return version, true, until, nil
+	}
+	version, told, err := m.ask(ctx, name, path)
+	if told {
+		m.cache.put(path, is, version)
+	}
+	return version, err == nil, until, err
+}
+
+// ask asks a tool for its version. One that did not tell may do so the next time.
+func (m *Machine) ask(ctx context.Context, name, path string) (version string, told bool, err error) {
 	ask := "--version"
 	if i, known := slices.BinarySearchFunc(tools[:], name, func(t tool, name string) int { return strings.Compare(t.name, name) }); known {
 		ask = tools[i].ask
@@ -111,7 +129,7 @@ func (m *Machine) tool(ctx context.Context, name string) (version string, ok boo
 	case ctx.Err() != nil:
 		return "", false, ctx.Err()
 	case errors.As(err, &exit), limited.Err() != nil, errors.Is(err, process.ErrOutput):
-		return "", true, nil // it is there, and does not tell
+		return "", false, nil // it is there, and does not tell
 	}
 	return "", false, err
 }
