@@ -47,7 +47,7 @@ func (c *call) listAgents() (*answer, error) {
 	for i := range agents {
 		list[i] = agentOf(agents[i], running, c.sees)
 	}
-	return ok(list)
+	return (&answer{value: list}).from(c.at), nil
 }
 
 func (c *call) showAgent() (*answer, error) {

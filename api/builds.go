@@ -107,7 +107,7 @@ func (c *call) listBuilds() (*answer, error) {
 			break
 		}
 	}
-	a := &answer{value: list}
+	a := (&answer{value: list}).from(c.at)
 	if cursor != "" {
 		c.next(a, cursor)
 	}
@@ -220,7 +220,12 @@ func (c *call) whole(status int, b store.Build) (*answer, error) {
 			s.Triggered = append(s.Triggered, t)
 		}
 	}
-	return &answer{status: status, value: s}, nil
+	at := buildPlace{rev: b.Rev}
+	if f != nil {
+		at.fence, at.seq = f.fence, f.Seq()
+	}
+	c.at.builds[b.ID] = at
+	return (&answer{status: status, value: s}).from(c.at), nil
 }
 
 // folded is what happened inside a build.

@@ -20,11 +20,15 @@ const (
 	keepNotes  = 4096 // that somebody who is behind, or was away, can be told
 	newestPage = 100  // ended builds whose changes are noticed
 	mostMissed = 2000 // builds that can be made while nobody looks, without a reset
+
+	queueHead = 100 // queued builds that every look sees, the ones to be claimed next, and how many of the others
+	queueMost = 100_000
 )
 
 // A hub finds out what changes in the store, once for all who listen. Only while
 // there are listeners it looks: at what the store hints at, and every two seconds
-// at everything, as a hint may be missing. What it found before it keeps, so
+// at everything that is active or new, as a hint may be missing; of a long queue at
+// a part, so that a look costs no more than that. What it found before it keeps, so
 // whoever comes back is told of what happened while nobody was there.
 //
 // A change is found by comparing. Several that come fast are one note, with what
@@ -46,12 +50,18 @@ type hub struct {
 	looking sync.Mutex // one round looks at a time: the next may begin before the last has noticed that nobody listens
 
 	// These belong to whoever looks.
-	builds   map[build.ID]int64 // the Rev of what is active or new
-	top      int64              // the highest number seen
+	builds   map[build.ID]seen // what is active or new
+	top      int64             // the highest number seen
 	agents   map[store.AgentID][]byte
 	projects map[string]int64
 	names    map[store.AgentID]string
 	begun    bool
+}
+
+// seen is a build when it was looked at.
+type seen struct {
+	rev    int64
+	queued bool
 }
 
 // A note is something that changed.
@@ -72,7 +82,7 @@ type bell struct {
 
 func newHub(h *handler) *hub {
 	return &hub{Server: h.Server, usuals: &h.usuals, epoch: rand.Text()[:8], first: 1, rang: make(chan struct{}), bells: map[build.ID]*bell{},
-		builds: map[build.ID]int64{}, agents: map[store.AgentID][]byte{}, projects: map[string]int64{}, names: map[store.AgentID]string{}}
+		builds: map[build.ID]seen{}, agents: map[store.AgentID][]byte{}, projects: map[string]int64{}, names: map[store.AgentID]string{}}
 }
 
 func (h *hub) listeners() int {
@@ -134,12 +144,13 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	for {
-		if err := h.look(ctx); err != nil && ctx.Err() == nil {
+	for all := true; ; {
+		if err := h.look(ctx, all); err != nil && ctx.Err() == nil {
 			h.log().Warn("store does not say what has changed", "error", err)
 		}
 		h.ring("")
 		first()
+		all = false
 		for again := false; !again; {
 			select {
 			case <-ctx.Done():
@@ -156,7 +167,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 				case !ok:
 					hints = nil
 				case id == "":
-					again = true
+					again, all = true, true
 				default:
 					h.hinted(ctx, id)
 				}
@@ -173,8 +184,9 @@ func (h *hub) hinted(ctx context.Context, id build.ID) {
 	h.ring(id)
 }
 
-// look compares everything with what was there before.
-func (h *hub) look(ctx context.Context) error {
+// look compares what there is with what was there before: all of the queue, or of a
+// long one a part.
+func (h *hub) look(ctx context.Context, all bool) error {
 	if err := h.lookAtAgents(ctx); err != nil {
 		return err
 	}
@@ -185,7 +197,11 @@ func (h *hub) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	queued, err := h.Store.Queue(ctx, "", 100_000)
+	most := queueHead
+	if all {
+		most = queueMost
+	}
+	queued, err := h.Store.Queue(ctx, "", most)
 	if err != nil {
 		return err
 	}
@@ -200,9 +216,15 @@ func (h *hub) look(ctx context.Context) error {
 			h.saw(ctx, &list[i])
 		}
 	}
-	for id := range h.builds {
+	behind := 0
+	for id, had := range h.builds { // in another order each time
 		if there[id] {
 			continue
+		}
+		if had.queued && len(queued) == most {
+			if behind++; behind > queueHead {
+				continue
+			}
 		}
 		b, err := h.Store.Build(ctx, id) // it has ended, or was collected
 		if err != nil {
@@ -212,7 +234,10 @@ func (h *hub) look(ctx context.Context) error {
 			delete(h.builds, id)
 		}
 	}
-	h.begun = true
+	if !h.begun {
+		h.forget() // what changed before now was not noted
+		h.begun = true
+	}
 	return nil
 }
 
@@ -252,10 +277,10 @@ func (h *hub) forget() {
 // saw notes a build that is not as it was.
 func (h *hub) saw(ctx context.Context, b *store.Build) {
 	had, known := h.builds[b.ID]
-	if had >= b.Rev || b.Collected {
+	if had.rev >= b.Rev || b.Collected {
 		return
 	}
-	if h.builds[b.ID] = b.Rev; !h.begun && !known {
+	if h.builds[b.ID] = (seen{b.Rev, b.State == build.Queued}); !h.begun && !known {
 		return
 	}
 	s := summary(b, h.names)
@@ -358,11 +383,12 @@ func (h *hub) wake() {
 	h.rang = make(chan struct{})
 }
 
-// head is the number of the next note.
-func (h *hub) head() (epoch string, next int64) {
+// place is where the newest note is, from which whoever reads the store after this
+// goes on.
+func (h *hub) place() place {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.epoch, h.first + int64(len(h.notes))
+	return place{epoch: h.epoch, note: h.first + int64(len(h.notes)), builds: map[build.ID]buildPlace{}}
 }
 
 // since returns the notes from a number on, and a channel that is closed when

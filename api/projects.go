@@ -35,7 +35,7 @@ func (c *call) listProjects() (*answer, error) {
 			list = append(list, projectOf(p))
 		}
 	}
-	return ok(list)
+	return (&answer{value: list}).from(c.at), nil
 }
 
 // project reads the project of that name, if whoever asks may see it.

@@ -161,7 +161,7 @@ func plainPath(u *url.URL) bool {
 
 // serve answers a request to a route.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, route *route, param func(string) string, from string) {
-	c := &call{handler: h, ctx: r.Context(), w: w, r: r, param: param, query: r.URL.Query(), from: from}
+	c := &call{handler: h, ctx: r.Context(), w: w, r: r, param: param, query: r.URL.Query(), from: from, at: h.hub.place()}
 	a, err := c.answer(route)
 	if err != nil {
 		h.refuse(w, r, err)
@@ -201,6 +201,7 @@ type call struct {
 	query url.Values
 	from  string      // the address that it came from
 	token store.Token // who asks
+	at    place       // from where a stream tells what the answer does not have
 
 	browser string // the hash of the cookie that said so; "" when a header did
 }
@@ -278,6 +279,9 @@ func (a *answer) with(name, value string) *answer {
 	a.header.Set(name, value)
 	return a
 }
+
+// from says from where a stream goes on for whoever has the answer.
+func (a *answer) from(at place) *answer { return a.with("X-Event-ID", at.String()) }
 
 func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 	for name, values := range a.header {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -125,6 +126,34 @@ func parsePlace(s string) (place, bool) {
 	return p, p.String() == s
 }
 
+// goOn is the place from which nothing is missed after all of some, and now if there
+// are none. false says that of some it is not known any more what came after. A build
+// that no place names begins from its first event.
+func (h *hub) goOn(after []place) (at place, known bool) {
+	at, known = h.place(), true
+	head := at.note
+	for _, p := range after {
+		if _, _, ok := h.since(p.epoch, p.note); ok {
+			at.note = min(at.note, p.note)
+		} else {
+			known = false
+		}
+		for id, b := range p.builds {
+			if had, ok := at.builds[id]; !ok || b.before(had) {
+				at.builds[id] = b
+			}
+		}
+	}
+	if !known {
+		at.note = head
+	}
+	return at, known
+}
+
+func (a buildPlace) before(b buildPlace) bool {
+	return cmp.Or(cmp.Compare(a.fence, b.fence), cmp.Compare(a.seq, b.seq), cmp.Compare(a.rev, b.rev)) < 0
+}
+
 // topics are what a stream is about.
 type topics struct {
 	notes  map[string]bool // "builds", "agents", "projects"
@@ -166,17 +195,30 @@ func (c *call) topics() (t topics, err error) {
 	return t, nil
 }
 
+// places are where whoever asks for a stream is: what he was told last, and what he
+// was answered.
+func (c *call) places() (list []place, err error) {
+	for field, ids := range map[string][]string{"Last-Event-ID": c.r.Header.Values("Last-Event-ID"), "after": c.query["after"]} {
+		for _, id := range ids {
+			p, ok := parsePlace(id)
+			if !ok {
+				return nil, badField(field, "is none that a stream gave")
+			}
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
 // stream is GET /v1/events.
 func (c *call) stream() (*answer, error) {
 	t, err := c.topics()
 	if err != nil {
 		return nil, err
 	}
-	last, resumes := place{}, false
-	if id := c.r.Header.Get("Last-Event-ID"); id != "" {
-		if last, resumes = parsePlace(id); !resumes {
-			return nil, badField("Last-Event-ID", "is none that a stream gave")
-		}
+	last, err := c.places()
+	if err != nil {
+		return nil, err
 	}
 	bells := slices.Clone(t.builds)
 	for _, one := range t.taps {
@@ -187,15 +229,9 @@ func (c *call) stream() (*answer, error) {
 		return nil, err
 	}
 	defer leave()
-	at := place{builds: map[build.ID]buildPlace{}}
-	at.epoch, at.note = c.hub.head()
-	reset := resumes && len(t.notes) > 0
-	if _, _, known := c.hub.since(last.epoch, last.note); reset && known {
-		at.epoch, at.note, reset = last.epoch, last.note, false
-	}
-	for _, id := range t.builds {
-		at.builds[id] = last.builds[id] // of a build that it was not told of: from the beginning
-	}
+	at, known := c.hub.goOn(last)
+	maps.DeleteFunc(at.builds, func(id build.ID, _ buildPlace) bool { return !slices.Contains(t.builds, id) })
+	reset := !known && len(t.notes) > 0
 	f := follower{call: c, topics: t, at: at, out: c.events(), rung: map[build.ID]int64{}}
 	if reset {
 		f.out.send(MessageReset, f.at.String(), struct{}{})
@@ -221,7 +257,8 @@ func (f *follower) run() {
 	for {
 		notes, more, known := f.hub.since(f.at.epoch, f.at.note)
 		if !known {
-			f.at.epoch, f.at.note = f.hub.head()
+			now := f.hub.place()
+			f.at.epoch, f.at.note = now.epoch, now.note
 			if len(f.notes) > 0 && !f.out.send(MessageReset, f.at.String(), struct{}{}) {
 				return
 			}

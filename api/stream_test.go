@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +197,123 @@ func TestStreamResumes(t *testing.T) {
 	again.next(api.MessageReset, &struct{}{})
 	again.next(api.MessageEvent, &ev)
 	require.Equal(t, int64(2), ev.Seq)
+}
+
+// Whoever lists, or looks at a build, and follows after that is told of what came
+// since, and of nothing that he was answered.
+func TestStreamGoesOnAfterAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	after := func(paths ...string) string {
+		query := ""
+		for _, path := range paths {
+			a := w.do("GET", path, "")
+			require.Equal(t, http.StatusOK, a.StatusCode, a.text)
+			require.NotEmpty(t, a.Header.Get("X-Event-ID"), path)
+			query += "&after=" + url.QueryEscape(a.Header.Get("X-Event-ID"))
+		}
+		return query
+	}
+	follow := func(topics, query string) *watching {
+		events := make(chan api.Message, 1000)
+		ctx, stop := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		res := w.open(ctx, "/v1/events?topics="+topics+query)
+		done.Go(func() {
+			defer close(events)
+			var m api.Message
+			for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+				field, text, _ := strings.Cut(lines.Text(), ": ")
+				switch field {
+				case "event":
+					m.Kind = text
+				case "data":
+					m.Data = []byte(text)
+					events <- m
+				}
+			}
+		})
+		t.Cleanup(func() { stop(); res.Body.Close(); done.Wait() })
+		return &watching{t, events}
+	}
+	one := w.started(example())
+	w.happens(one.ID, 1, 1, begun, begins("version"))
+	early := after("/v1/builds") // nobody looks yet, so what comes next is not noted
+	var b api.Build
+	var ev api.BuildEvent
+	follow("builds", early).next(api.MessageReset, &struct{}{})
+
+	list, whole := after("/v1/builds"), after("/v1/builds/"+ref(one))
+	w.happens(one.ID, 1, 3, ends("version", build.Success, nil))
+	two := w.started(example())
+	s := follow("builds,agents,projects", list)
+	for b.ID != two.ID {
+		s.next(api.MessageBuild, &b)
+	}
+	s = follow("build:"+ref(one), whole)
+	s.next(api.MessageEvent, &ev)
+	require.Equal(t, int64(3), ev.Seq)
+	w.change(one.ID, store.RequestCancel{At: at})
+	s.next(api.MessageBuild, &b)
+	require.Equal(t, one.ID, b.ID)
+
+	// Of several it is the earliest.
+	s = follow("builds,build:"+ref(one), list+whole+after("/v1/builds/"+ref(one), "/v1/agents", "/v1/projects"))
+	s.next(api.MessageBuild, &b)
+	require.Equal(t, two.ID, b.ID)
+	for ev.Seq = 0; ev.Seq == 0; {
+		select {
+		case m := <-s.messages:
+			if m.Kind == api.MessageEvent {
+				require.NoError(t, json.Unmarshal(m.Data, &ev))
+			}
+		case <-time.After(30 * time.Second):
+			require.FailNow(t, "the event did not come")
+		}
+	}
+	require.Equal(t, int64(3), ev.Seq)
+	require.Equal(t, http.StatusBadRequest, w.do("GET", "/v1/events?topics=builds&after=x", "").StatusCode)
+}
+
+// Of a long queue a look sees the head, and some of what lies behind it; changes
+// that nobody hints at are found all the same.
+func TestStreamOfALongQueue(t *testing.T) {
+	deaf := &unhinted{Store: store.NewMemory()}
+	w := newWorld(t, func(s *api.Server) { deaf.Store = s.Store; s.Store = deaf })
+	var queue []store.Build
+	for range 260 { // no more than a look sees, of the newest and the head and what lies between
+		n, err := w.NextNumber(t.Context())
+		require.NoError(t, err)
+		b, err := w.Enqueue(t.Context(), store.NewBuild(build.NewID(at), n, store.Request{Project: "shop", Pipeline: "build"}, at))
+		require.NoError(t, err)
+		queue = append(queue, b)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	defer w.open(ctx, "/v1/events?topics=builds").Body.Close() // once it is open, everything was looked at
+	s := w.watch(w.admin, "", "builds")
+	w.listening(2)
+	deaf.most.Store(0)
+	between := queue[len(queue)/2]
+	w.change(between.ID, store.RequestCancel{At: at})
+	var b api.Build
+	s.next(api.MessageBuild, &b)
+	require.Equal(t, []any{between.ID, build.Cancelled}, []any{b.ID, b.State})
+	require.LessOrEqual(t, deaf.most.Load(), int64(100), "no look reads all of the queue")
+}
+
+// unhinted is a store that hints at nothing, and remembers how much of the queue
+// was read at most.
+type unhinted struct {
+	store.Store
+	most atomic.Int64
+}
+
+func (u *unhinted) Watch(context.Context, store.AgentID) (<-chan build.ID, error) { return nil, nil }
+
+func (u *unhinted) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
+	list, err := u.Store.Queue(ctx, choice, limit)
+	u.most.Store(max(u.most.Load(), int64(len(list))))
+	return list, err
 }
 
 func TestStreamRefuses(t *testing.T) {

@@ -115,6 +115,18 @@ func (w *world) do(method, path, body string, header ...string) answered {
 	return w.send(r)
 }
 
+// open sends a request as the admin whose answer is a stream.
+func (w *world) open(ctx context.Context, path string) *http.Response {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+	require.NoError(w.t, err)
+	r.Header.Set("Authorization", "Bearer "+w.tokens[store.Admin])
+	res, err := w.admin.HTTP.Transport.RoundTrip(r)
+	require.NoError(w.t, err)
+	require.Equal(w.t, http.StatusOK, res.StatusCode)
+	return res
+}
+
 func (w *world) send(r *http.Request) answered {
 	w.t.Helper()
 	res, err := w.admin.HTTP.Transport.RoundTrip(r)
