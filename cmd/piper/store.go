@@ -49,9 +49,9 @@ func (p *place) file() (string, error) {
 	scheme, path, ok := strings.Cut(p.url, ":")
 	switch {
 	case p.shared():
-		return "", &usageError{message: p.name + " " + p.url + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
+		return "", &usageError{message: p.name + " " + rethinkdb.Redacted(p.url) + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
 	case !ok, scheme != "sqlite":
-		return "", usagef("%s %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.name, p.url)
+		return "", usagef("%s %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.name, rethinkdb.Redacted(p.url))
 	case path == "":
 		return "", usagef("%s %q names no file", p.name, p.url)
 	}

@@ -3,6 +3,7 @@ package facts
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,15 +26,15 @@ const (
 // empty.
 type cache struct {
 	mu       sync.Mutex
-	read     bool
-	changed  bool            // since it was read or written
-	believed map[string]bool // paths that pass on, of this time
-	entries
+	kept     map[string]entry // in the file, when this process first looked; by the path that PATH leads to
+	told     map[string]entry // since
+	believed map[string]bool  // paths of kept that pass on
 }
 
+// entries are how a cache is written.
 type entries struct {
 	Probe int              `json:"probe"`
-	Tools map[string]entry `json:"tools"` // by the path that PATH leads to
+	Tools map[string]entry `json:"tools"`
 }
 
 // An entry is the version that a program told, and which program that was.
@@ -87,16 +88,11 @@ func (p program) passesOn(name string) bool {
 func (c *cache) get(file, name, path string, is program) (version string, until time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.read {
-		c.load(file)
+	if c.kept == nil {
+		c.kept, c.told, c.believed = load(file), map[string]entry{}, map[string]bool{}
 	}
-	had, ok := c.Tools[path]
-	if !ok {
-		return "", until, false
-	}
+	had := c.kept[path]
 	if had.program != is || c.believed[path] {
-		delete(c.Tools, path)
-		c.changed = true
 		return "", until, false
 	}
 	if is.passesOn(name) {
@@ -106,34 +102,26 @@ func (c *cache) get(file, name, path string, is program) (version string, until 
 	return had.Version, until, true
 }
 
-// load reads the file. What is wrong with it does not matter: tools are asked.
-func (c *cache) load(file string) {
-	c.read, c.believed = true, map[string]bool{}
+// load reads what a file has. What is wrong with it does not matter: tools are
+// asked.
+func load(file string) map[string]entry {
+	var had entries
 	text, err := os.ReadFile(file)
-	if err != nil || json.Unmarshal(text, &c.entries) != nil || c.Probe != probe {
-		c.entries = entries{}
+	if err != nil || json.Unmarshal(text, &had) != nil || had.Probe != probe || had.Tools == nil {
+		return map[string]entry{}
 	}
+	return had.Tools
 }
 
-// put keeps what a program said.
-func (c *cache) put(path string, is program, version string) {
+// put keeps what a program said, at once, as other processes may wait for the same
+// answer, or this one be killed. An entry of no program is that it said nothing.
+func (c *cache) put(file, path string, said entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.Tools == nil {
-		c.Tools = map[string]entry{}
-	}
-	c.Tools[path], c.changed = entry{is, version}, true
-}
-
-// save writes the file, if it can.
-func (c *cache) save(file string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.changed {
-		return
-	}
-	c.changed, c.Probe = false, probe
-	text, err := json.Marshal(c.entries)
+	c.told[path] = said
+	all := load(file)
+	maps.Copy(all, c.told)
+	text, err := json.Marshal(entries{probe, all})
 	if err != nil {
 		return
 	}

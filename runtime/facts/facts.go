@@ -146,9 +146,6 @@ func (m *Machine) All(ctx context.Context) (map[string]string, error) {
 		})
 	}
 	wg.Wait()
-	if m.Cache != "" {
-		m.cache.save(m.Cache)
-	}
 	return all, ctx.Err()
 }
 

@@ -105,7 +105,9 @@ func (m *Machine) tool(ctx context.Context, name string) (version string, ok boo
 	}
 	version, told, err := m.ask(ctx, name, path)
 	if told {
-		m.cache.put(path, is, version)
+		m.cache.put(m.Cache, path, entry{is, version})
+	} else if err == nil {
+		m.cache.put(m.Cache, path, entry{})
 	}
 	return version, err == nil, until, err
 }

@@ -40,7 +40,7 @@ var databaseForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustComp
 func ParseURL(text string) (a Address, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("store %s: %w", redacted(text), err)
+			err = fmt.Errorf("store %s: %w", Redacted(text), err)
 		}
 	}()
 	rest, ok := strings.CutPrefix(text, Scheme+"://")
@@ -146,15 +146,18 @@ func (a Address) Loopback() bool {
 	return true
 }
 
-// redacted is text without what may be a password.
-func redacted(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
+// Redacted is the text of a URL, right or wrong, without what may be a password.
+func Redacted(text string) string {
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
 		return text
 	}
-	if user, host, ok := strings.Cut(rest, "@"); ok {
-		name, _, _ := strings.Cut(user, ":")
-		rest = name + "@" + host
+	user, host, begin := text[:at], text[at:], 0
+	if _, after, ok := strings.Cut(user, "://"); ok {
+		begin = len(user) - len(after)
 	}
-	return scheme + "://" + rest
+	if colon := strings.IndexByte(user[begin:], ':'); colon >= 0 {
+		user = user[:begin+colon]
+	}
+	return user + host
 }

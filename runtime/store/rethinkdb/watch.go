@@ -116,7 +116,8 @@ func (s *Store) follow(l *link, w *watch) {
 }
 
 // changes are the builds that changed, or of which something was appended; of an
-// agent those that it has to know of. What goes over the wire is their IDs.
+// agent those that it has to know of. What goes over the wire is their IDs; "" where
+// the server says that it left some out.
 func changes(of store.AgentID) r.Term {
 	builds := r.Table("builds").Changes()
 	if of == "" {
@@ -127,13 +128,13 @@ func changes(of store.AgentID) r.Term {
 		names := func(row r.Term) r.Term {
 			return row.Field("owner").Default("").Eq(string(of)).Or(row.Field("first_choice").Default("").Eq(string(of)))
 		}
-		return had.Field("state").Default("").Ne(has.Field("state").Default("")).Or(names(had)).Or(names(has))
+		return change.HasFields("error").Or(had.Field("state").Default("").Ne(has.Field("state").Default("")), names(had), names(has))
 	}), "id")
 }
 
 func ids(feed r.Term, field string) r.Term {
 	return feed.Map(func(change r.Term) any {
-		return change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field))
+		return change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field)).Default("")
 	})
 }
 
