@@ -65,14 +65,21 @@ export async function send(method: string, url: string, init: RequestInit = {}):
   throw new Problem(answer.status, body)
 }
 
-export async function get<T>(url: string, signal?: AbortSignal): Promise<T> {
-  return (await send("GET", url, signal ? {signal} : {})).json()
+// An Answer has beside what was asked for where the next page of a list begins, and
+// from where a stream goes on; "" is that there is none.
+export interface Answer<T> {
+  value: T
+  next: string
+  at: string
 }
 
-// page gets one page of a list, and where the next begins.
-export async function page<T>(url: string): Promise<{items: T[]; next: string}> {
-  const answer = await send("GET", url)
-  return {items: await answer.json(), next: answer.headers.get("X-Next-Cursor") ?? ""}
+export async function ask<T>(url: string, signal?: AbortSignal): Promise<Answer<T>> {
+  const answer = await send("GET", url, signal ? {signal} : {})
+  return {value: await answer.json(), next: answer.headers.get("X-Next-Cursor") ?? "", at: answer.headers.get("X-Event-ID") ?? ""}
+}
+
+export async function get<T>(url: string, signal?: AbortSignal): Promise<T> {
+  return (await ask<T>(url, signal)).value
 }
 
 export async function post<T>(url: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {

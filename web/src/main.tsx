@@ -58,19 +58,21 @@ function Frame() {
   const who = session.value
   useEffect(() => {
     // Somebody who listens rather than looks is told where he is, unless there is
-    // something to be typed at once.
+    // something to be typed at once. Where a browser begins, it tells him itself.
+    if (session.peek() === undefined && at.view !== "signin") return
     const main = document.querySelector("main")
     ;(main?.querySelector<HTMLElement>("[autofocus]") ?? main?.querySelector("h1"))?.focus()
   }, [at.view, "build" in at ? at.build : ""])
   if (at.view === "signin") return <SignInView {...at} />
-  if (!who) {
-    return contact.value === "lost" ? (
+  if (who === null) return null
+  if (!who && contact.value === "lost") {
+    return (
       <main class="narrow">
         <p class="trouble" role="alert">
           The server does not answer. Trying again…
         </p>
       </main>
-    ) : null
+    )
   }
   const home = at.view === "build" || at.view === "log" ? "builds" : at.view === "project" ? "projects" : at.view
   return (
@@ -91,12 +93,16 @@ function Frame() {
         </nav>
         <span class="grow" />
         <span role="status">{contact.value === "lost" && <span class="chip lost">reconnecting…</span>}</span>
-        <span class="who" title={`This token may ${who.role}`}>
-          {who.name}
-        </span>
-        <button class="plain" onClick={signOut}>
-          Sign out
-        </button>
+        {who && (
+          <>
+            <span class="who" title={`This token may ${who.role}`}>
+              {who.name}
+            </span>
+            <button class="plain" onClick={signOut}>
+              Sign out
+            </button>
+          </>
+        )}
       </header>
       <View at={at} />
       <Notices />

@@ -8,7 +8,7 @@ import {signal} from "@preact/signals"
 import {Problem, send} from "./api"
 
 export interface Message {
-  kind: string // "open", "reset", or an event of GET /v1/events
+  kind: string // an event of GET /v1/events
   data: any
 }
 
@@ -18,35 +18,56 @@ export const contact = signal<Contact>("none")
 
 interface Follower {
   topics: string[]
+  look: () => void
   hear: (m: Message) => void
-  opened: boolean
+  after: string // where it wants to go on; "" is where the stream is
+  opened: boolean // it misses nothing any more
 }
 
 const silence = 45_000 // the server says something every 15 s, or is not there any more
 
 const followers = new Set<Follower>()
-let connection: {topics: Set<string>; abort: AbortController} | undefined
+let connection: {topics: Set<string>; resumed: Set<Follower>; abort: AbortController} | undefined
 let last = "" // Last-Event-ID
 let failures = 0
 let timer: ReturnType<typeof setTimeout> | undefined
+let due = 0 // when the timer rings
 
-// follow hears of topics, until the answer is called. "open" is heard once what
-// happens from now on will be heard; "reset" when something may have been missed:
-// at either, list again.
-export function follow(topics: string[], hear: (m: Message) => void): () => void {
-  const follower: Follower = {topics, hear, opened: false}
-  followers.add(follower)
-  const open = connection?.topics
-  if (!open || topics.some(t => !open.has(t))) plan(0)
-  else if (contact.value === "live") queueMicrotask(() => followers.has(follower) && opened(follower))
+// follow looks at something, and then hears of topics what happened since, until the
+// answer is called. look answers from where the stream goes on; when it does not know
+// it is called again once the stream is open. It is called, too, when something may
+// have been missed.
+export function follow(topics: string[], look: () => Promise<string>, hear: (m: Message) => void): () => void {
+  const follower: Follower = {topics, look: () => void look(), hear, after: "", opened: false}
+  let left = false
+  const begin = () => {
+    followers.add(follower)
+    if (!covered(topics)) plan(0)
+    else if (contact.value === "live") opened(follower)
+  }
+  if (contact.value === "live" && covered(topics)) begin() // what is told while it looks is heard
+  else {
+    void look().then(at => {
+      follower.after = at
+      if (!left) begin()
+    })
+  }
   return () => {
-    followers.delete(follower)
-    plan(2000) // the next view may want the same
+    left = true
+    if (followers.delete(follower)) plan(2000) // the next view may want the same
   }
 }
 
+function covered(topics: string[]): boolean {
+  return !!connection && topics.every(t => connection!.topics.has(t))
+}
+
+// plan connects after a while, or earlier if that was planned.
 function plan(delay: number) {
+  const at = Date.now() + delay
+  if (timer !== undefined && due <= at) return
   clearTimeout(timer)
+  due = at
   timer = setTimeout(connect, delay)
 }
 
@@ -55,25 +76,28 @@ function wanted(): Set<string> {
 }
 
 function connect() {
+  timer = undefined
   const topics = wanted()
-  if (connection && topics.size === connection.topics.size && [...topics].every(t => connection!.topics.has(t))) return
+  if (connection && topics.size === connection.topics.size && covered([...topics])) return
   connection?.abort.abort()
   connection = undefined
   if (topics.size === 0) {
     contact.value = "none"
-    last = ""
     return
   }
   if (hidden) return
+  if (![...followers].some(f => f.opened)) last = ""
+  const resumed = new Set([...followers].filter(f => f.opened || f.after))
   const abort = new AbortController()
-  connection = {topics, abort}
-  void read(topics, abort)
+  connection = {topics, resumed, abort}
+  void read(connection)
 }
 
-async function read(topics: Set<string>, abort: AbortController) {
+async function read({topics, resumed, abort}: NonNullable<typeof connection>) {
   try {
     const headers: Record<string, string> = last ? {"Last-Event-ID": last} : {}
-    const answer = await send("GET", "/v1/events?topics=" + [...topics].map(encodeURIComponent).join(","), {headers, signal: abort.signal})
+    const after = [...resumed].filter(f => !f.opened).map(f => "&after=" + encodeURIComponent(f.after))
+    const answer = await send("GET", "/v1/events?topics=" + [...topics].map(encodeURIComponent).join(",") + after.join(""), {headers, signal: abort.signal})
     failures = 0
     contact.value = "live"
     for (const f of followers) opened(f)
@@ -90,8 +114,9 @@ async function read(topics: Set<string>, abort: AbortController) {
     }
   } catch (err) {
     if (abort.signal.aborted) return
-    if (err instanceof Problem && err.status === 400 && last) last = "" // of a server that is not there any more
-    else if (err instanceof Problem && refused(err)) {
+    if (err instanceof Problem && err.status === 400 && resumed.size > 0) {
+      for (const f of resumed) forget(f) // of a server that is not there any more
+    } else if (err instanceof Problem && refused(err)) {
       connection = undefined // the view says so
       contact.value = "none"
       return
@@ -104,19 +129,31 @@ async function read(topics: Set<string>, abort: AbortController) {
   plan(Math.min(10_000, 250 * 2 ** failures++) * (0.5 + Math.random()))
 }
 
+// forget has a follower begin anew.
+function forget(f: Follower) {
+  f.opened = false
+  f.after = ""
+}
+
 // refused tells whether to ask again is of no use.
 function refused({status}: Problem): boolean {
   return status >= 400 && status < 500 && status !== 429
 }
 
+// opened tells a follower that it is told all from now on. What came before that it
+// has missed, unless the stream went on where it was.
 function opened(f: Follower) {
-  if (f.opened || !connection || f.topics.some(t => !connection!.topics.has(t))) return
+  if (f.opened || !covered(f.topics)) return
   f.opened = true
-  f.hear({kind: "open", data: undefined})
+  if (!f.after || !connection!.resumed.has(f)) f.look()
 }
 
 function tell(m: Message) {
-  for (const f of followers) if (f.opened) f.hear(m)
+  for (const f of followers) {
+    if (!f.opened) continue
+    if (m.kind === "reset") f.look()
+    else f.hear(m)
+  }
 }
 
 // EventParser cuts a stream into events. A field that it does not know is

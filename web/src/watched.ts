@@ -1,11 +1,13 @@
 import {signal} from "@preact/signals"
-import {get, path, Problem} from "./api"
+import {ask, get, path, Problem} from "./api"
 import {critical, needs, Run} from "./run"
 import {brief, ended, newer} from "./state"
 import {follow} from "./stream"
 import type {Build, BuildEvent, Plan} from "./types"
 
-const refresh = 1000 // between two looks at a build in which something happens
+const refresh = 1000 // between two looks at a build in which something happens, at least
+const share = 20 // and so many times as long as a look takes
+const picture = 100 // between two pictures of it
 const childrenEvery = 5000 // of the builds that it triggered no event comes here
 
 // Watched is a build that is followed.
@@ -19,22 +21,25 @@ export class Watched {
   private planned = "" // the digest of plan
   private waits: Map<string, string[]> | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
-  private framed = false
+  private drawing: ReturnType<typeof setTimeout> | undefined
+  private drawn = -Infinity // when the last picture was made
+  private took = 0 // how long the last look took
   private due = 0 // when the timer rings
+  private looks = 0
+  private taken = 0 // the newest look that was answered
   private left = false
 
   constructor(private ref: string) {}
 
   watch(): () => void {
-    void this.look()
-    const leave = follow([`build:${this.ref}`], m => {
-      if (m.kind === "open" || m.kind === "reset") void this.look()
-      else if (m.kind === "event") this.event(m.data as BuildEvent)
+    const leave = follow([`build:${this.ref}`], () => this.look(), m => {
+      if (m.kind === "event") this.event(m.data as BuildEvent)
       else if (m.kind === "build" && m.data.id === this.build.value?.id) this.told(m.data as Build)
     })
     return () => {
       this.left = true
       clearTimeout(this.timer)
+      clearTimeout(this.drawing)
       leave()
     }
   }
@@ -53,16 +58,18 @@ export class Watched {
     this.draw()
   }
 
-  // draw shows what changed, once a frame.
+  // draw shows what changed, as often as somebody can see.
   private draw() {
-    if (this.framed) return
-    this.framed = true
-    requestAnimationFrame(() => {
-      this.framed = false
-      this.beat.value++
-      const b = this.build.value
-      if (b && !ended(b.state)) this.build.value = {...b, progress: this.progress(b)}
-    })
+    this.drawing ??= setTimeout(
+      () => {
+        this.drawing = undefined
+        this.drawn = performance.now()
+        this.beat.value++
+        const b = this.build.value
+        if (b && !ended(b.state)) this.build.value = {...b, progress: this.progress(b)}
+      },
+      Math.max(0, this.drawn + picture - performance.now()),
+    )
   }
 
   private progress(b: Build): Build["progress"] {
@@ -79,6 +86,7 @@ export class Watched {
 
   // soon looks again after a while, or earlier if that was planned.
   private soon(delay: number) {
+    delay = Math.max(delay, delay && this.took * share) // however large the build is
     const due = Date.now() + delay
     if (this.timer !== undefined && this.due <= due) return
     clearTimeout(this.timer)
@@ -86,19 +94,23 @@ export class Watched {
     this.timer = setTimeout(() => void this.look(), delay)
   }
 
-  // look asks for the build as it stands.
-  private async look() {
+  // look asks for the build as it stands, and answers from where the stream goes on.
+  private async look(): Promise<string> {
     clearTimeout(this.timer)
     this.timer = undefined
+    const look = ++this.looks
     const since = this.run.seq
+    const began = performance.now()
     try {
-      const b = await get<Build>(path(["builds", this.ref]))
+      const {value: b, at} = await ask<Build>(path(["builds", this.ref]))
       if (b.plan_digest && b.plan_digest !== this.planned) {
         this.plan.value = await get<Plan>(path(["builds", this.ref, "plan"]))
         this.planned = b.plan_digest
         this.waits = undefined
       }
-      if (this.left) return
+      if (this.left || look < this.taken) return "" // a later one was faster
+      this.taken = look
+      this.took = performance.now() - began
       this.run.settle(b.steps ?? [], b.fence ?? 0, since)
       this.names = b.steps?.map(s => s.name) ?? []
       const told = this.build.value
@@ -107,10 +119,12 @@ export class Watched {
       this.beat.value++
       if (told && b.rev < told.rev) this.soon(refresh) // it knows more of the build, but not all
       else if (!ended(b.state) || b.triggered?.some(t => t.state && !ended(t.state))) this.soon(childrenEvery)
+      return at
     } catch (err) {
-      if (this.left) return
+      if (this.left || look < this.taken) return ""
       this.problem.value = err instanceof Problem ? err : new Problem(0, {detail: String(err)})
       if (this.problem.value.passing) this.soon(2000)
+      return ""
     }
   }
 

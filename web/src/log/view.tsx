@@ -1,5 +1,5 @@
 import {useEffect, useRef, useState} from "preact/hooks"
-import {get, path} from "../api"
+import {ask, path} from "../api"
 import {icon} from "../icon"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
@@ -48,7 +48,11 @@ function Attempt({place, ...at}: At & {place: Place}) {
   const {windows} = log
 
   const loaded = useLoad(
-    () => get<Build>(path(["builds", at.build])),
+    async from => {
+      const whole = await ask<Build>(path(["builds", at.build]))
+      from(whole.at)
+      return whole.value
+    },
     [],
     [`log:${at.build}:${encodeURIComponent(at.step)}`],
     (m, {reload}) => {

@@ -1,5 +1,5 @@
 import {useEffect} from "preact/hooks"
-import {get, path, post} from "../api"
+import {ask, path, post} from "../api"
 import {Copy} from "../parts/copy"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
@@ -12,7 +12,11 @@ const silent = 60_000 // without a heartbeat: it is most likely gone
 
 export function AgentsView({agent: chosen}: {agent?: string}) {
   const list = useLoad(
-    () => get<Agent[]>(path(["agents"])),
+    async from => {
+      const {value, at} = await ask<Agent[]>(path(["agents"]))
+      from(at)
+      return value
+    },
     [],
     ["agents"],
     (m, {set}) => {

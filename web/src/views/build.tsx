@@ -1,4 +1,4 @@
-import {useEffect, useState} from "preact/hooks"
+import {useEffect, useLayoutEffect, useState} from "preact/hooks"
 import {icon} from "../icon"
 import {Diagnosis} from "../parts/diagnostic"
 import {Link} from "../parts/link"
@@ -21,7 +21,7 @@ import {Bar, Because, Took} from "./builds"
 
 export function BuildView({build: ref, as = "list", step}: {build: string; as?: "list" | "graph" | "timeline"; step?: string}) {
   const [it] = useState(() => new Watched(ref))
-  useEffect(() => it.watch(), [])
+  useLayoutEffect(() => it.watch(), [])
   const problem = it.problem.value
   const b = it.build.value
   it.beat.value // what is changed in place

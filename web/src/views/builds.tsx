@@ -1,8 +1,8 @@
 import {useEffect, useState} from "preact/hooks"
-import {page, path} from "../api"
+import {ask, path} from "../api"
 import {Copy} from "../parts/copy"
 import {Link} from "../parts/link"
-import {Trouble, useLoad} from "../parts/load"
+import {Trouble, useLoad, type Loaded} from "../parts/load"
 import {attempt} from "../parts/notice"
 import {State, words} from "../parts/state"
 import {Ago, elapsed, span} from "../parts/time"
@@ -28,10 +28,17 @@ export function BuildsView({project, pipeline, state}: Filter) {
   const filter = {project, pipeline: project && pipeline, state}
   const of = query(filter)
   const matches = (b: Build) => (!project || b.project === project) && (!filter.pipeline || b.pipeline === pipeline) && (!state || b.state === state)
-  const list = useLoad<Shown>(
-    async () => {
-      const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50}))
-      return {of, builds: items, next}
+  let shown: Shown | undefined
+  const list: Loaded<Shown> = useLoad(
+    async from => {
+      const builds: Build[] = []
+      for (let next = "", room = shown?.builds.length ?? 0; ; ) {
+        const page = await ask<Build[]>(path(["builds"], {...filter, limit: Math.min(200, Math.max(50, room - builds.length)), cursor: next}))
+        if (builds.length === 0) from(page.at)
+        builds.push(...page.value)
+        next = page.next
+        if (builds.length >= room || !next) return {of, builds, next} // as many as were shown
+      }
     },
     [of],
     ["builds"],
@@ -40,7 +47,8 @@ export function BuildsView({project, pipeline, state}: Filter) {
       const told = m.data as Build
       set(shown => {
         if (shown.of !== of) return shown
-        const there = shown.builds.some(b => b.id === told.id)
+        const there = shown.builds.find(b => b.id === told.id)
+        if (there && told.rev < there.rev) return shown
         if (!matches(told)) return there ? {...shown, builds: shown.builds.filter(b => b.id !== told.id)} : shown
         const oldest = shown.builds.at(-1)
         if (!there && shown.next && oldest && told.number < oldest.number) return shown // on a page that is not shown
@@ -51,11 +59,11 @@ export function BuildsView({project, pipeline, state}: Filter) {
   useEffect(() => {
     document.title = "Builds · Piper"
   }, [])
-  const shown = list.value?.of === of ? list.value : undefined // and not what another filter found
-  const more = () =>
+  shown = list.value?.of === of ? list.value : undefined // and not what another filter found
+  const more = (cursor: string) =>
     attempt("More builds", async () => {
-      const {items, next} = await page<Build>(path(["builds"], {...filter, limit: 50, cursor: shown!.next}))
-      list.set(old => (old.of === of ? {of, builds: items.reduce(merge, old.builds), next} : old))
+      const {value, next} = await ask<Build[]>(path(["builds"], {...filter, limit: 50, cursor}))
+      list.set(old => (old.of === of && old.next === cursor ? {of, builds: value.reduce(merge, old.builds), next} : old))
     })
   return (
     <main id="main" tabIndex={-1}>
@@ -88,7 +96,7 @@ export function BuildsView({project, pipeline, state}: Filter) {
       )}
       {shown?.next && (
         <p>
-          <button onClick={more}>Older builds</button>
+          <button onClick={() => more(shown!.next)}>Older builds</button>
         </p>
       )}
     </main>

@@ -1,5 +1,5 @@
 import {useEffect} from "preact/hooks"
-import {get, path} from "../api"
+import {ask, path} from "../api"
 import {Copy} from "../parts/copy"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
@@ -7,7 +7,11 @@ import type {Project} from "../types"
 
 export function ProjectsView() {
   const list = useLoad(
-    () => get<Project[]>(path(["projects"])),
+    async from => {
+      const {value, at} = await ask<Project[]>(path(["projects"]))
+      from(at)
+      return value
+    },
     [],
     ["projects"],
     (m, {set}) => {
