@@ -82,11 +82,22 @@ func (c *call) listBuilds() (*answer, error) {
 	case f.Project != "" && !c.sees(f.Project):
 		return nil, c.noProject(f.Project)
 	}
+	asking, err := c.flag("asking")
+	if err != nil {
+		return nil, err
+	}
+	if asking {
+		if f.State != "" && f.State != build.Running {
+			return nil, badField("asking", "is true of running builds alone")
+		}
+		f.State = build.Running
+	}
 	names, err := c.agentNames()
 	if err != nil {
 		return nil, err
 	}
-	// A page is of what may be seen: of a store with much else it takes several.
+	// A page is of what may be seen and is wanted: of a store with much else it takes
+	// several.
 	list, cursor := []Build{}, q.Get("cursor")
 	for range 20 {
 		page, next, err := c.Store.List(c.ctx, f, cursor, limit-len(list))
@@ -94,7 +105,7 @@ func (c *call) listBuilds() (*answer, error) {
 			return nil, err
 		}
 		for i := range page {
-			if !c.sees(page[i].Request.Project) {
+			if !c.sees(page[i].Request.Project) || asking && page[i].Progress.Asking == 0 {
 				continue
 			}
 			s := summary(&page[i], names)
@@ -332,6 +343,8 @@ func approvals(b *store.Build, f *folded) (list []Approval) {
 	return list
 }
 
+// showPlan answers with the plan as it was stored, or with all that expands have
+// found so far.
 func (c *call) showPlan() (*answer, error) {
 	b, err := c.build()
 	if err != nil {
@@ -339,6 +352,17 @@ func (c *call) showPlan() (*answer, error) {
 	}
 	if b.Plan == "" {
 		return nil, noPlan(&b)
+	}
+	grown, err := c.flag("grown")
+	if err != nil {
+		return nil, err
+	}
+	if grown {
+		f, err := c.fold(&b)
+		if err != nil {
+			return nil, err
+		}
+		return &answer{text: f.Build.Plan().Canonical(), kind: "application/json"}, nil
 	}
 	data, err := c.Store.Blob(c.ctx, b.Plan)
 	if err != nil {

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -592,6 +593,44 @@ func TestGraph(t *testing.T) {
 	nodes, lines = edges()
 	require.Equal(t, []string{"list step", "more expand", "ask approve", "found step"}, nodes)
 	require.Equal(t, []string{"list -> more", "found -> ask", "more -> found"}, lines)
+
+	// So is the plan, for whoever asks for that.
+	names := func(query string) []string {
+		a := w.do("GET", "/v1/builds/"+ref(b)+"/plan"+query, "")
+		require.Equal(t, http.StatusOK, a.StatusCode, a.text)
+		p, err := plan.Decode([]byte(a.text))
+		require.NoError(t, err)
+		return p.NodeNames()
+	}
+	require.Equal(t, []string{"list", "more", "ask"}, names(""))
+	require.Equal(t, []string{"list", "more", "ask"}, names("?grown=false"))
+	require.Equal(t, []string{"list", "more", "ask", "found"}, names("?grown=true"))
+	require.Equal(t, http.StatusBadRequest, w.do("GET", "/v1/builds/"+ref(b)+"/plan?grown=perhaps", "").StatusCode)
+}
+
+// A build in which somebody is asked says so in a list, and such can be listed.
+func TestListOfWhatAsks(t *testing.T) {
+	w := newWorld(t)
+	asks, other := w.started(example()), w.started(example())
+	w.change(asks.ID, store.Report{Agent: agent, Fence: 1, Progress: build.Progress{Total: 5, Running: 1, Done: 3, Asking: 1}})
+	numbers := func(query string) (found []int64) {
+		a := w.do("GET", "/v1/builds?"+query, "")
+		require.Equal(t, http.StatusOK, a.StatusCode, a.text)
+		var list []api.Build
+		require.NoError(t, json.Unmarshal([]byte(a.text), &list))
+		for _, b := range list {
+			found = append(found, b.Number)
+			require.Equal(t, b.Number == asks.Number, b.Progress.Asking == 1)
+		}
+		return found
+	}
+	require.Equal(t, []int64{other.Number, asks.Number}, numbers(""))
+	require.Equal(t, []int64{other.Number, asks.Number}, numbers("asking=false"))
+	require.Equal(t, []int64{asks.Number}, numbers("asking=true"))
+	require.Equal(t, []int64{asks.Number}, numbers("asking=true&state=running"))
+	for _, bad := range []string{"asking=maybe", "asking=true&state=failed"} {
+		require.Equal(t, http.StatusBadRequest, w.do("GET", "/v1/builds?"+bad, "").StatusCode, bad)
+	}
 }
 
 func TestRerunOfASuccess(t *testing.T) {

@@ -166,6 +166,9 @@ func (b *Build) attemptStarted(v int32, ev Event) error {
 	}
 	b.ready.use(v, 1)
 	b.progress.Running++
+	if b.plan.Nodes[v].Approve() != nil {
+		b.progress.Asking++
+	}
 	n.phase = running
 	n.attempt++
 	n.started = ev.Time.UnixMilli()

@@ -151,4 +151,5 @@ type Progress struct {
 	Done    int `json:"done"`   // ended, in whatever state
 	Failed  int `json:"failed"` // failed or timed out, and not allowed to
 	Skipped int `json:"skipped"`
+	Asking  int `json:"asking,omitempty"` // approvals that wait for a person
 }

@@ -167,7 +167,7 @@ func TestAccessors(t *testing.T) {
 	require.True(t, asked)
 	require.False(t, force)
 	require.Equal(t, "cancelled by ann: oops", b.Reason())
-	require.Equal(t, Progress{Total: 2, Running: 1, Done: 1, Failed: 1}, b.Progress())
+	require.Equal(t, Progress{Total: 2, Running: 1, Done: 1, Failed: 1, Asking: 1}, b.Progress())
 
 	want := Step{
 		State: Failed, Attempt: 1, Started: t0.Add(time.Second), Ended: t0.Add(3 * time.Second),
@@ -190,7 +190,7 @@ func TestAccessors(t *testing.T) {
 		"a": {"state": "failed", "attempt": 1, "started": "2026-01-02T03:04:06Z", "ended": "2026-01-02T03:04:08Z",
 			"exit": 3, "signal": "killed", "reason": "no disk", "infra": true, "outputs": {"url": "x"}},
 		"ask": {"state": "running", "attempt": 1, "started": "2026-01-02T03:04:06Z"}}`, string(data))
-	require.Equal(t, "running after event 5: {Total:2 Running:1 Done:1 Failed:1 Skipped:0}", b.String())
+	require.Equal(t, "running after event 5: {Total:2 Running:1 Done:1 Failed:1 Skipped:0 Asking:1}", b.String())
 }
 
 func TestEqual(t *testing.T) {

@@ -109,6 +109,9 @@ func (n *node) skippedAs() State {
 func (b *Build) leave(v int32) {
 	b.ready.use(v, -1)
 	b.progress.Running--
+	if b.plan.Nodes[v].Approve() != nil {
+		b.progress.Asking--
+	}
 	if i := slices.Index(b.stopping, v); i >= 0 {
 		b.stopping = slices.Delete(b.stopping, i, i+1)
 	}
