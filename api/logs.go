@@ -392,8 +392,9 @@ func (c *call) searchQuery() (q logs.Query, limit int, err error) {
 	case len(q.Text)+len(q.Regexp) > 1000:
 		return q, 0, badField("text", "is longer than 1000 bytes")
 	}
-	if _, err := syntax.Parse(q.Regexp, syntax.Perl); err != nil {
-		return q, 0, badField("regexp", err.Error())
+	var bad *syntax.Error
+	if _, err := syntax.Parse(q.Regexp, syntax.Perl); errors.As(err, &bad) {
+		return q, 0, badField("regexp", fmt.Sprintf("%s is none: %s", quote(bad.Expr), bad.Code))
 	}
 	return q, limit, nil
 }

@@ -141,7 +141,9 @@ func (s *searching) run(f store.Filter, since time.Time, at *searchPlace) (more 
 
 // build searches what one build wrote.
 func (s *searching) build(b *store.Build, at *searchPlace) (more bool, err error) {
-	s.found.Builds++
+	if at.Step == "" { // else it was counted when the page before this one ended in it
+		s.found.Builds++
+	}
 	s.looks = 0
 	f, err := s.fold(b)
 	switch {

@@ -114,7 +114,9 @@ func TestSearchLogs(t *testing.T) {
 		a := w.do("GET", "/v1/logs/search?text=a&cursor="+base64.RawURLEncoding.EncodeToString([]byte(forged)), "")
 		require.Equal(t, "bad-cursor", ptr(a.problem(t)).Code())
 	}
-	a := w.do("GET", "/v1/logs/search?text=needle&project=shop&limit=1", "")
+	a := w.do("GET", "/v1/logs/search?regexp=(a&limit=1", "")
+	require.Equal(t, `"(a" is none: missing closing )`, a.problem(t).Errors[0].Message)
+	a = w.do("GET", "/v1/logs/search?text=needle&project=shop&limit=1", "")
 	require.Equal(t, fmt.Sprintf(`</v1/logs/search?cursor=%s&limit=1&project=shop&text=needle>; rel="next"`, url.QueryEscape(a.Header.Get("X-Next-Cursor"))), a.Header.Get("Link"))
 }
 

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -95,7 +96,7 @@ func (h *handler) admit(r *http.Request) error {
 	default:
 		return problem(http.StatusMethodNotAllowed, "method-not-allowed", "")
 	}
-	if !plainPath(r.URL) {
+	if !plainPath(r.URL, h.ofPage(r)) {
 		return problem(http.StatusNotFound, "not-found", "")
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -139,9 +140,13 @@ func hostName(host string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
-// plainPath reports whether the path is written in the one way that it can be.
-func plainPath(u *url.URL) bool {
+// plainPath reports whether the path is written in the one way that it can be; one
+// of the page, which a person may have typed, whether no segment leads elsewhere.
+func plainPath(u *url.URL, ofPage bool) bool {
 	path := u.EscapedPath()
+	if ofPage {
+		path = u.Path
+	}
 	if path == "/" {
 		return true
 	}
@@ -152,7 +157,7 @@ func plainPath(u *url.URL) bool {
 		odd := strings.IndexFunc(segment, func(r rune) bool {
 			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.~@", r)
 		})
-		if segment == "" || segment == "." || segment == ".." || odd >= 0 {
+		if segment == "" || segment == "." || segment == ".." || odd >= 0 && !ofPage || strings.ContainsFunc(segment, unicode.IsControl) {
 			return false
 		}
 	}

@@ -385,6 +385,8 @@ func TestPage(t *testing.T) {
 		"a head":            {"HEAD", "/builds", "", 200, true},
 		"a log":             {"GET", "/builds/41/log?step=a%2Fb%3A%25%20%C3%BC&attempt=1", "", 200, true},
 		"as it was typed":   {"GET", "/search?q=100%&x=a;b", "", 200, true},
+		"markup":            {"GET", "/projects/%3Cimg%20src=x%3E", "", 200, true},
+		"what none can be":  {"GET", "/nothing;x=1", "", 200, true},
 		"beside the API":    {"GET", "/v2/builds", "", 200, true},
 		"another case":      {"GET", "/V1/builds", "", 200, true},
 		"a write":           {"POST", "/builds", "", 404, false},

@@ -220,15 +220,6 @@ func (b *Build) enforce(v int32) {
 // that was halted before needs no second look, nor does anything inside it, so
 // all halts together see each node once.
 func (b *Build) haltGroup(group, by int32) {
-	if b.inside == nil {
-		b.inside = make([][]int32, len(b.groups))
-		for v := range int32(b.graph.Len()) {
-			if g := b.graph.Group(v); g >= 0 {
-				i := int(g) - len(b.nodes)
-				b.inside[i] = append(b.inside[i], v)
-			}
-		}
-	}
 	todo := []int32{group}
 	for len(todo) > 0 {
 		g := todo[len(todo)-1]
@@ -237,7 +228,7 @@ func (b *Build) haltGroup(group, by int32) {
 			continue
 		}
 		b.group(g).halt = by
-		for _, v := range b.inside[int(g)-len(b.nodes)] {
+		for _, v := range b.members(g).all {
 			if b.graph.IsNode(v) {
 				b.enforce(v)
 			} else {
@@ -245,6 +236,19 @@ func (b *Build) haltGroup(group, by int32) {
 			}
 		}
 	}
+}
+
+func (b *Build) members(group int32) *members {
+	if b.inside == nil {
+		b.inside = make([]members, len(b.groups))
+		for v := range int32(b.graph.Len()) {
+			if g := b.graph.Group(v); g >= 0 {
+				m := &b.inside[int(g)-len(b.nodes)]
+				m.all = append(m.all, v)
+			}
+		}
+	}
+	return &b.inside[int(group)-len(b.nodes)]
 }
 
 func (b *Build) cancelRequested(ev Event) {

@@ -42,7 +42,7 @@ type Build struct {
 	settled  int       // how many of them, from the front, have been
 	stopping []int32   // running nodes to be stopped, in order
 	unspread []int32   // vertices that have ended, and whose users do not know
-	inside   [][]int32 // by group: the nodes and groups directly inside; made when first needed
+	inside   []members // by group; made when first needed
 
 	services map[int32]*service // by node; nil when the plan has none
 	expected map[string]time.Duration
@@ -150,6 +150,12 @@ type group struct {
 	waits int32 // how many nodes and groups directly inside have not ended
 	cause int32 // the first failure that came out of it, or -1
 	halt  int32 // the node whose failure stopped it, or -1
+}
+
+// members are the nodes and groups directly inside a group.
+type members struct {
+	all  []int32
+	over int // how many of them, from the front, are known to have ended
 }
 
 // New returns the state of a build of p before its first event. p must be

@@ -70,7 +70,8 @@ func (b *Build) whyNot(v int32) string {
 	}
 }
 
-// whatFor names the first of what a blocked node waits for.
+// whatFor names the first of what a blocked node waits for. Of a group that nobody
+// named that is a node in it.
 func (b *Build) whatFor(v int32) string {
 	first, more := "", 0
 	for _, need := range b.plan.Nodes[v].Needs {
@@ -80,16 +81,31 @@ func (b *Build) whatFor(v int32) string {
 			continue
 		case first != "":
 			more++
-		case b.graph.IsNode(u):
-			first = need
 		default:
-			first = b.plan.Groups[int(u)-len(b.nodes)].Title()
+			first, more = b.named(u)
 		}
 	}
 	if more > 0 {
 		return fmt.Sprintf("waits for %s and %d more", first, more)
 	}
 	return "waits for " + first
+}
+
+// named is how people know what has not ended: a node, a group, or the first node in
+// a group that has no name, and how many more of its members there are.
+func (b *Build) named(v int32) (name string, more int) {
+	if b.graph.IsNode(v) {
+		return b.plan.Nodes[v].Name, 0
+	}
+	g, m := &b.plan.Groups[int(v)-len(b.nodes)], b.members(v)
+	for m.over < len(m.all) && b.over(m.all[m.over]) {
+		m.over++
+	}
+	if !g.Made() || m.over == len(m.all) { // they are to be skipped
+		return g.Title(), 0
+	}
+	name, more = b.named(m.all[m.over])
+	return name, more + int(b.group(v).waits) - 1
 }
 
 // whichService names the first of the services that a held node waits for.

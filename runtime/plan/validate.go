@@ -103,14 +103,14 @@ func (g *Group) Title() string {
 	if expand := foundBy(g.Name); expand != "" {
 		return fmt.Sprintf("what %q found", expand)
 	}
-	if g.made() {
+	if g.Made() {
 		return "the group at " + g.Pos.String()
 	}
 	return fmt.Sprintf("group %q", g.Name)
 }
 
-// made reports whether nobody wrote the name of g.
-func (g *Group) made() bool { return strings.Contains(g.Name, "#") && g.Pos != (Pos{}) }
+// Made reports whether nobody wrote the name of g.
+func (g *Group) Made() bool { return strings.Contains(g.Name, "#") && g.Pos != (Pos{}) }
 
 // title names a vertex in a sentence.
 func (v *validator) title(vertex int32) string {
@@ -123,7 +123,7 @@ func (v *validator) title(vertex int32) string {
 
 // placed is title and where the vertex was written.
 func (v *validator) placed(vertex int32) string {
-	if !v.graph.IsNode(vertex) && v.graph.groupAt(vertex).made() {
+	if !v.graph.IsNode(vertex) && v.graph.groupAt(vertex).Made() {
 		return v.title(vertex)
 	}
 	return v.title(vertex) + at(v.graph.Pos(vertex))
