@@ -47,14 +47,14 @@ async function until(page, wanted, arg, act) {
   return page.evaluate(() => window.took)
 }
 
-// computed is how long the main thread of a page has computed so far, in ms. It
-// hardly depends on what else the machine does.
-async function computed(page) {
+// computing answers with what tells how long the main thread of a page has computed
+// since, in ms. It hardly depends on what else the machine does.
+async function computing(page) {
   const cdp = await page.context().newCDPSession(page)
   await cdp.send("Performance.enable", {timeDomain: "threadTicks"})
-  const {metrics} = await cdp.send("Performance.getMetrics")
-  await cdp.detach()
-  return metrics.find(m => m.name === "TaskDuration").value * 1000
+  const time = async () => (await cdp.send("Performance.getMetrics")).metrics.find(m => m.name === "TaskDuration").value * 1000
+  const before = await time()
+  return async () => (await time()) - before
 }
 
 // tasks are those of the page's main thread while something is done: how long each
@@ -110,12 +110,12 @@ try {
       const look = () => (document.querySelectorAll("tbody tr").length >= 50 ? requestAnimationFrame(() => setTimeout(() => (window.shown = performance.now()))) : requestAnimationFrame(look))
       look()
     })
-    const before = await computed(fresh)
+    const computed = await computing(fresh)
     await fresh.goto(i % 2 ? "/" : static50)
     const shown = await (await fresh.waitForFunction(() => window.shown)).jsonValue()
     if (i % 2) {
       first.push(shown)
-      ours.push((await computed(fresh)) - before)
+      ours.push(await computed())
     } else theirs.push(shown)
     await context.close()
   }

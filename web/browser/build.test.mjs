@@ -68,7 +68,7 @@ test("what failed comes first, with the lines that matter, and leads to the line
   await row(page, "ship").getByText("needs test, which failed").waitFor()
   await page.waitForFunction(() => document.querySelector("link[rel=icon]").getAttribute("href") === "/icon-failed.svg")
   await failure.getByRole("link", {name: "Line 201"}).click()
-  await page.waitForURL(new RegExp(`/builds/${n}/log\\?step=test&attempt=1#L201$`))
+  await page.waitForURL(new RegExp(`/builds/${n}/log\\?step=test&attempt=1&fence=1#L201$`))
   await page.getByText("error: expected 4, got 5").waitFor()
 })
 
@@ -171,6 +171,18 @@ test("a build asks, and is answered", async t => {
   await page.getByText(/go-live: approved by first-\w+, it is time/).waitFor()
 })
 
+test("a list says which builds ask, and has those alone", async t => {
+  const n = await w.build("shop", "ask")
+  const page = await w.open(t, "/")
+  const tr = page.locator("tbody tr", {has: page.getByRole("link", {name: `#${n}`, exact: true})})
+  await tr.getByText("waits for approval").waitFor()
+  await page.getByLabel("State").selectOption("waits for approval")
+  await page.waitForURL(/\?state=asking$/)
+  await counts(page.locator("tbody tr"), 1)
+  await w.api("POST", `/v1/builds/${n}/approve`, {node: "go-live"})
+  await page.getByText("No build is like that.").waitFor()
+})
+
 test("a build asks, and is refused", async t => {
   const n = await w.build("shop", "ask")
   const page = await w.open(t, `/builds/${n}`)
@@ -194,6 +206,11 @@ test("what an expand finds is there as soon as it is found", async t => {
   for (const step of ["list", "list/expand", "end", "part/a", "part/b"]) await row(page, step).locator(".state.success").waitFor()
   await page.getByRole("link", {name: "Graph"}).click()
   await counts(page.locator("svg .node"), 5)
+
+  // It is needed, and critical, as what was planned is.
+  await page.getByRole("link", {name: "List", exact: true}).click()
+  await row(page, "end").getByText("needs part/a, part/b").waitFor()
+  await counts(page.locator(".rows > li", {hasText: "part/"}).getByText("critical"), 1)
 })
 
 test("a build leads to those that it set off, and they back to it", async t => {

@@ -82,7 +82,7 @@ test("10^6 cursor moves, and a line of megabytes", async t => {
 
 test("addresses that somebody else made", async t => {
   const page = await w.open(t, "/", {but: [/status of 4\d\d/]})
-  for (const path of ["/projects/img?of=%3Cimg%20src=x%20onerror=alert(1)%3E", "/search?text=%3Cscript%3Ealert(1)%3C/script%3E", "/?project=%3Cimg%20src=x%20onerror=alert(1)%3E&state=javascript:alert(1)", "/builds/1/log?step=%3Cimg%20src=x%3E&search=%3Cimg%3E#L1-L999999999999", "/agents?agent=%3Cimg%3E", "/builds/1?view=%3Cimg%3E&step=%3Cimg%3E"]) {
+  for (const path of ["/projects/%3Cimg%20src=x%20onerror=alert(1)%3E", "/projects/img?of=%3Cimg%20src=x%20onerror=alert(1)%3E", "/search?text=%3Cscript%3Ealert(1)%3C/script%3E", "/?project=%3Cimg%20src=x%20onerror=alert(1)%3E&state=javascript:alert(1)", "/builds/1/log?step=%3Cimg%20src=x%3E&search=%3Cimg%3E#L1-L999999999999", "/agents?agent=%3Cimg%3E", "/builds/1?view=%3Cimg%3E&step=%3Cimg%3E"]) {
     await page.goto(path)
     await page.locator("main h1").waitFor()
     await inert(page)

@@ -13,9 +13,9 @@ test("a line is shared, and opened fresh by somebody else", async t => {
   await line(page, 201).getByText("error: expected 4, got 5").waitFor() // it opens where the error is
   await page.locator(".log").evaluate(e => (e.stays = true))
   await line(page, 199).getByRole("link").click()
-  await page.waitForURL(/&attempt=1#L199$/) // another attempt has other lines
+  await page.waitForURL(/&attempt=1&fence=1#L199$/) // another attempt has other lines
   await line(page, 201).getByRole("link").click({modifiers: ["Shift"]})
-  await page.waitForURL(/&attempt=1#L199-L201$/)
+  await page.waitForURL(/&attempt=1&fence=1#L199-L201$/)
   assert.equal(await page.locator(".log").evaluate(e => e.stays), true, "nothing is drawn anew")
   const other = await w.open(t, new URL(page.url()).pathname + new URL(page.url()).search + "#L199-L201", {token: await w.mint("friend", "read")})
   await line(other, 201).getByText("error: expected 4, got 5").waitFor()

@@ -93,6 +93,7 @@ function Frame() {
         </nav>
         <span class="grow" />
         <span role="status">{contact.value === "lost" && <span class="chip lost">reconnecting…</span>}</span>
+        <Keys />
         {who && (
           <>
             <span class="who" title={`This token may ${who.role}`}>
@@ -106,7 +107,6 @@ function Frame() {
       </header>
       <View at={at} />
       <Notices />
-      <Keys />
     </>
   )
 }

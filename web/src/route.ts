@@ -1,7 +1,7 @@
 // Where one is: a URL as data, and back.
 
 export type Route =
-  | {view: "builds"; project?: string; pipeline?: string; state?: string}
+  | {view: "builds"; project?: string; pipeline?: string; state?: string} // a BuildState, or "asking"
   | {view: "build"; build: string; as?: "list" | "graph" | "timeline"; step?: string}
   | {view: "log"; build: string; step: string; attempt?: number; fence?: number; search?: string; regexp?: boolean; lines?: string}
   | {view: "projects"}

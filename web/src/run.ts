@@ -1,7 +1,7 @@
 // What happened inside one build.
 
 import {ended} from "./state"
-import type {BuildEvent, Plan, Step, StepState} from "./types"
+import type {BuildEvent, Plan, Retry, Step, StepState} from "./types"
 
 // A Run is the steps of a build: as the server told them, and as its events change
 // them. It is changed in place, as there can be hundreds of events a second; a step
@@ -10,6 +10,7 @@ export class Run {
   fence = 0
   seq = 0 // of the newest event
   steps = new Map<string, Step>()
+  retries = new Map<string, Retry>() // by step: when it is tried again
   private changed = new Map<string, number>() // by step: the event that did it
 
   // settle takes what the server says of the steps, asked for when the run was at
@@ -58,6 +59,7 @@ export class Run {
         for (const field of ["exit", "signal", "reason", "infra", "child", "by"] as const) {
           if (ev[field] !== undefined) Object.assign(step, {[field]: ev[field]})
         }
+        if (again(this.retries.get(ev.node), ev)) Object.assign(step, {state: "waiting", why: "is tried again"})
         break
       case "node_skipped":
         if (ended(before.state)) return
@@ -74,6 +76,14 @@ export class Run {
     this.changed.set(ev.node, ev.seq)
     this.steps.set(ev.node, step)
   }
+}
+
+// again tells whether an attempt that ended so is followed by another one, unless the
+// build is called off.
+function again(retry: Retry | undefined, ev: BuildEvent): boolean {
+  if (!retry || ev.final || (ev.state !== "failed" && ev.state !== "timed_out") || (ev.attempt ?? 1) >= retry.attempts) return false
+  if (!retry.on?.length || ev.infra) return true
+  return retry.on.includes(ev.state === "timed_out" ? "timeout" : ev.signal ? "signal" : String(ev.exit))
 }
 
 // needs are the steps that each step of a plan waits for, groups taken apart.

@@ -17,6 +17,7 @@ export interface Progress {
   done: number
   failed: number
   skipped: number
+  asking?: number // approvals that wait for a person
 }
 
 export interface Cause {
@@ -123,6 +124,7 @@ export interface BuildEvent {
   signal?: string
   reason?: string
   infra?: boolean
+  final?: boolean
   child?: string
   by?: string
 }
@@ -261,10 +263,15 @@ export interface PlanNode {
   pos?: string // file:line:column
   run_on?: string
   allow_failure?: string
-  step?: {doc?: string; script?: string; argv?: unknown[]; dir?: string; service?: unknown; services?: string[]; timeout?: unknown}
+  step?: {retry?: Retry; doc?: string; script?: string; argv?: unknown[]; dir?: string; service?: unknown; services?: string[]; timeout?: unknown}
   trigger?: {project?: string; pipeline: string; wait?: boolean}
   approve?: {prompt?: string}
   expand?: unknown
+}
+
+export interface Retry {
+  attempts: number // in all
+  on?: string[] // exit codes, "timeout", "signal"; none is any failure
 }
 
 export interface Plan {

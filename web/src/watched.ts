@@ -103,9 +103,10 @@ export class Watched {
     const began = performance.now()
     try {
       const {value: b, at} = await ask<Build>(path(["builds", this.ref]))
-      if (b.plan_digest && b.plan_digest !== this.planned) {
-        this.plan.value = await get<Plan>(path(["builds", this.ref, "plan"]))
+      if (b.plan_digest && (b.plan_digest !== this.planned || b.steps?.length !== this.plan.value?.nodes.length)) { // an expand found more
+        this.plan.value = await get<Plan>(path(["builds", this.ref, "plan"], {grown: true}))
         this.planned = b.plan_digest
+        this.run.retries = new Map(this.plan.value.nodes.flatMap(n => (n.step?.retry ? [[n.name, n.step.retry]] : [])))
         this.waits = undefined
       }
       if (this.left || look < this.taken) return "" // a later one was faster

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import {test} from "node:test"
 import {critical, needs, Run} from "../src/run"
-import type {BuildEvent, Plan, Step} from "../src/types"
+import type {BuildEvent, Plan, Retry, Step} from "../src/types"
 
 const at = (s: number) => new Date(Date.UTC(2026, 2, 1, 12, 0, s)).toISOString()
 
@@ -32,6 +32,27 @@ test("a step goes through its attempts", () => {
   run.hear(all[6]!)
   assert.deepEqual(run.steps.get("unit"), {name: "unit", state: "success", attempt: 2, started: at(5), ended: at(6), exit: 0})
   assert.deepEqual(run.steps.get("pack"), {name: "pack", state: "skipped", ended: at(7), reason: "not needed"})
+})
+
+test("an attempt that is followed by another one has not failed", () => {
+  const heard = (retry: Retry | undefined, ev: BuildEvent) => {
+    const run = new Run()
+    if (retry) run.retries.set("unit", retry)
+    run.hear({...ev, seq: 1})
+    return run.steps.get("unit")!.state
+  }
+  const failed = (more: Partial<BuildEvent> = {}) => ends(1, "unit", "failed", 1, {exit: 2, ...more})
+  assert.equal(heard(undefined, failed()), "failed")
+  assert.equal(heard({attempts: 2}, failed()), "waiting")
+  assert.equal(heard({attempts: 2}, failed({attempt: 2})), "failed")
+  assert.equal(heard({attempts: 2}, failed({final: true})), "failed")
+  assert.equal(heard({attempts: 2}, ends(1, "unit", "success")), "success")
+  assert.equal(heard({attempts: 2}, ends(1, "unit", "cancelled")), "cancelled")
+  assert.equal(heard({attempts: 2, on: ["2"]}, failed()), "waiting")
+  assert.equal(heard({attempts: 2, on: ["3", "timeout", "signal"]}, failed()), "failed")
+  assert.equal(heard({attempts: 2, on: ["3"]}, failed({infra: true})), "waiting")
+  assert.equal(heard({attempts: 2, on: ["signal"]}, failed({signal: "killed"})), "waiting")
+  assert.equal(heard({attempts: 2, on: ["timeout"]}, ends(1, "unit", "timed_out")), "waiting")
 })
 
 test("what is heard again changes nothing", () => {

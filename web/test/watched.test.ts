@@ -18,7 +18,7 @@ const {approvals: _, ...cancelled} = {...asks, state: "cancelled"}
 // server answers for a build what the test puts into it, and streams what the test
 // tells.
 function server(t: TestContext) {
-  const it = {builds: [] as (() => unknown)[], tell: (_: object) => {}}
+  const it = {builds: [] as (() => unknown)[], plan: (_: string): object => ({}), at: "", tell: (_: object) => {}}
   const stream = (signal: AbortSignal) =>
     new ReadableStream({
       start(c) {
@@ -28,8 +28,9 @@ function server(t: TestContext) {
     })
   t.mock.method(globalThis, "fetch", async (url: string, {signal}: RequestInit) => {
     if (url.startsWith("/v1/events")) return new Response(stream(signal!))
+    if (url.includes("/plan")) return Response.json(it.plan(url))
     const next = it.builds.length > 1 ? it.builds.shift()! : it.builds[0]!
-    return Response.json(await next())
+    return Response.json(await next(), it.at ? {headers: {"X-Event-ID": it.at}} : {})
   })
   return it
 }
@@ -58,5 +59,57 @@ test("what is told while it looks is looked at, too", async t => {
   answer({...cancelled, rev: 6}) // overtaken by what was told
   await until(() => it.build.value?.approvals === undefined)
   assert.equal(it.build.value?.state, "cancelled")
+  leave()
+})
+
+test("it looks once when it knows from where the stream goes on", async t => {
+  const s = server(t)
+  let looks = 0
+  s.at = "E.1,b7=1.4.5"
+  s.builds = [() => (looks++, asks)]
+  const it = new Watched("8")
+  const leave = it.watch()
+  let told = false
+  await until(() => {
+    s.tell({...asks, rev: 6, reason: "so"})
+    return (told = it.build.value?.reason === "so")
+  })
+  assert.ok(told)
+  assert.equal(looks, 1)
+  leave()
+})
+
+test("an answer that a later one has overtaken is not taken", async t => {
+  const s = server(t)
+  let answer = (_: object) => {}
+  const steps = (...names: string[]) => names.map(name => ({name, state: "running"}))
+  s.builds = [
+    () => new Promise(resolve => (answer = resolve)),
+    () => ({...asks, rev: 5, steps: steps("list", "found")}),
+  ]
+  const it = new Watched("9")
+  const leave = it.watch()
+  const leaveToo = it.watch() // asks as well
+  await until(() => it.names.length === 2)
+  answer({...asks, rev: 4, steps: steps("list")})
+  await new Promise(resolve => setTimeout(resolve, 50))
+  assert.deepEqual(it.names, ["list", "found"])
+  leave()
+  leaveToo()
+})
+
+test("the plan is asked for again when there are more steps than in it", async t => {
+  const s = server(t)
+  const steps = (...names: string[]) => names.map(name => ({name, state: "running"}))
+  const asked: string[] = []
+  s.plan = url => (asked.push(url), {nodes: steps(...(asked.length > 1 ? ["list", "found"] : ["list"]))})
+  s.builds = [
+    () => ({...asks, plan_digest: "sha256:1", steps: steps("list")}),
+    () => ({...asks, plan_digest: "sha256:1", steps: steps("list", "found")}),
+  ]
+  const it = new Watched("10")
+  const leave = it.watch()
+  await until(() => it.plan.value?.nodes.length === 2)
+  assert.deepEqual(asked, Array(2).fill("/v1/builds/10/plan?grown=true"))
   leave()
 })

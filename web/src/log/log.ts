@@ -43,6 +43,10 @@ export class Viewed {
     return this.which.attempt
   }
 
+  get fence(): number | undefined {
+    return this.which.fence
+  }
+
   // hear takes what the stream says of the step's newest attempt.
   hear(grew: LogGrew) {
     if (!this.opened || !this.which.fence) {

@@ -1,13 +1,14 @@
 import {useEffect, useRef, useState} from "preact/hooks"
 import {ask, path} from "../api"
 import {icon} from "../icon"
+import {keep, kept} from "../kept"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {State, words} from "../parts/state"
 import type {Route} from "../route"
 import {ended, go} from "../state"
 import type {Build, LogGrew, Step} from "../types"
-import {typing} from "../views/keys"
+import {unwanted} from "../views/keys"
 import {Body, count, number, type Times} from "./body"
 import {format, parse, point} from "./lines"
 import {Viewed} from "./log"
@@ -36,8 +37,8 @@ export function LogView(at: At) {
 function Attempt({place, ...at}: At & {place: Place}) {
   const [log] = useState(() => new Viewed({build: at.build, step: at.step, attempt: at.attempt, fence: at.fence}))
   const [pane] = useState(() => new Pane(log))
-  const [wrap, setWrap] = useState(() => kept("wrap") !== "off")
-  const [times, setTimes] = useState(() => (kept("times") ?? "off") as Times)
+  const [wrap, setWrap] = useState(() => kept("log.wrap") !== "off")
+  const [times, setTimes] = useState(() => (kept("log.times") ?? "off") as Times)
   const [query, setQuery] = useState<Query>({text: at.search ?? "", regexp: !!at.regexp, exact: false, errors: false})
   const own = useRef(at.lines) // what the fragment says because of this view
   const box = useRef<HTMLInputElement>(null)
@@ -100,9 +101,11 @@ function Attempt({place, ...at}: At & {place: Place}) {
 
   const pick = (line: number, extend: boolean) => {
     own.current = format(point(picked, line, extend))
-    const attempt = log.attempt ?? at.attempt // whoever follows the link means these lines, also when there is another attempt
-    place.named = name(attempt, at.fence)
-    go({...at, ...(attempt && {attempt}), lines: own.current}, true)
+    // Whoever follows the link means these lines, also when it was tried, or run, again.
+    const attempt = log.attempt ?? at.attempt
+    const fence = log.fence ?? at.fence
+    place.named = name(attempt, fence)
+    go({...at, ...(attempt && {attempt}), ...(fence && {fence}), lines: own.current}, true)
   }
   const show = (line: number | undefined) => {
     if (line === undefined) return
@@ -128,12 +131,12 @@ function Attempt({place, ...at}: At & {place: Place}) {
   const toggleFollow = () => pane.setFollow(!log.follow.value)
   const toEnd = () => (windows.ended ? pane.end() : pane.setFollow(true))
   const toggleWrap = () => {
-    keep("wrap", wrap ? "off" : "on")
+    keep("log.wrap", wrap ? "off" : "on")
     setWrap(!wrap)
   }
   const nextTimes = () => {
     const to = times === "off" ? "since" : times === "since" ? "clock" : "off"
-    keep("times", to)
+    keep("log.times", to)
     setTimes(to)
   }
   const keys: Record<string, () => void> = {
@@ -155,8 +158,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
   pressed.current = keys
   useEffect(() => {
     const press = (e: KeyboardEvent) => {
-      const where = e.target as HTMLElement
-      if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || typing(where)) return
+      if (unwanted(e)) return
       const act = pressed.current[e.key]
       if (!act) return
       e.preventDefault()
@@ -313,21 +315,4 @@ function bytes(n: number): string {
   if (n < 1000) return count(n, "byte")
   const power = Math.min(3, Math.floor(Math.log10(n) / 3))
   return `${(n / 1000 ** power).toFixed(1)} ${["", "kB", "MB", "GB"][power]}`
-}
-
-// kept and keep remember how somebody likes logs.
-function kept(name: string): string | undefined {
-  try {
-    return localStorage.getItem(`log.${name}`) ?? undefined
-  } catch {
-    return undefined // the browser keeps nothing
-  }
-}
-
-function keep(name: string, value: string) {
-  try {
-    localStorage.setItem(`log.${name}`, value)
-  } catch {
-    return
-  }
 }

@@ -17,7 +17,7 @@ import {List} from "./build_list"
 import {MapOfBuilds} from "./build_map"
 import {Timeline} from "./build_timeline"
 import {WhyQueued} from "./build_why"
-import {Bar, Because, Took} from "./builds"
+import {asks, Bar, Because, branch, Took} from "./builds"
 
 export function BuildView({build: ref, as = "list", step}: {build: string; as?: "list" | "graph" | "timeline"; step?: string}) {
   const [it] = useState(() => new Watched(ref))
@@ -64,7 +64,7 @@ export function BuildView({build: ref, as = "list", step}: {build: string; as?: 
             </>
           )}
         </h1>
-        <State state={b.state} note={b.state === "running" && b.approvals?.some(a => a.state === "waiting") ? "waits for approval" : undefined} />
+        <State state={b.state} note={asks(b) ? "waits for approval" : undefined} />
         <Bar build={b} />
         <Took build={b} />
         <span class="grow" />
@@ -111,7 +111,7 @@ function About({build: b}: {build: Build}) {
         <div>
           <dt>Commit</dt>
           <dd>
-            {b.ref} <code title={b.commit}>{b.commit?.slice(0, 10)}</code>
+            {branch(b.ref)} <code title={b.commit}>{b.commit?.slice(0, 10)}</code>
             {b.patch && " with uncommitted changes"}
           </dd>
         </div>

@@ -61,7 +61,7 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
         <pre class="excerpt">
           {lines.value.map(l => (
             <div>
-              <Link to={{view: "log", build: String(build.number), step: step.name, attempt, lines: `L${l.number}`}} class="number" label={`Line ${l.number}`}>
+              <Link to={{view: "log", build: String(build.number), step: step.name, attempt, ...(build.fence && {fence: build.fence}), lines: `L${l.number}`}} class="number" label={`Line ${l.number}`}>
                 {String(l.number)}
               </Link>
               <LineText text={l.text} />

@@ -12,6 +12,13 @@ import type {Build, BuildState} from "../types"
 
 const states: BuildState[] = ["queued", "running", "success", "failed", "cancelled", "timed_out", "lost", "rejected"]
 
+const asking = "asking" // beside the states: somebody is asked
+
+// asks tells whether a build waits for a person.
+export function asks(b: Build): boolean {
+  return b.state === "running" && ((b.progress.asking ?? 0) > 0 || !!b.approvals?.some(a => a.state === "waiting"))
+}
+
 interface Filter {
   project?: string | undefined
   pipeline?: string | undefined
@@ -27,13 +34,14 @@ interface Shown {
 export function BuildsView({project, pipeline, state}: Filter) {
   const filter = {project, pipeline: project && pipeline, state}
   const of = query(filter)
-  const matches = (b: Build) => (!project || b.project === project) && (!filter.pipeline || b.pipeline === pipeline) && (!state || b.state === state)
+  const asked = {...filter, ...(state === asking && {state: undefined, asking: true})}
+  const matches = (b: Build) => (!project || b.project === project) && (!filter.pipeline || b.pipeline === pipeline) && (!state || (state === asking ? asks(b) : b.state === state))
   let shown: Shown | undefined
   const list: Loaded<Shown> = useLoad(
     async from => {
       const builds: Build[] = []
       for (let next = "", room = shown?.builds.length ?? 0; ; ) {
-        const page = await ask<Build[]>(path(["builds"], {...filter, limit: Math.min(200, Math.max(50, room - builds.length)), cursor: next}))
+        const page = await ask<Build[]>(path(["builds"], {...asked, limit: Math.min(200, Math.max(50, room - builds.length)), cursor: next}))
         if (builds.length === 0) from(page.at)
         builds.push(...page.value)
         next = page.next
@@ -62,7 +70,7 @@ export function BuildsView({project, pipeline, state}: Filter) {
   shown = list.value?.of === of ? list.value : undefined // and not what another filter found
   const more = (cursor: string) =>
     attempt("More builds", async () => {
-      const {value, next} = await ask<Build[]>(path(["builds"], {...filter, limit: 50, cursor}))
+      const {value, next} = await ask<Build[]>(path(["builds"], {...asked, limit: 50, cursor}))
       list.set(old => (old.of === of && old.next === cursor ? {of, builds: value.reduce(merge, old.builds), next} : old))
     })
   return (
@@ -128,6 +136,7 @@ function Filters({project, pipeline, state}: Filter) {
           {states.map(s => (
             <option value={s}>{words(s)}</option>
           ))}
+          <option value={asking}>waits for approval</option>
         </select>
       </label>
       <button>Filter</button>
@@ -172,7 +181,7 @@ function Row({build: b}: {build: Build}) {
         )}
       </td>
       <td>
-        <State state={b.state} note={b.state === "queued" || b.state === "running" ? undefined : b.reason} />
+        <State state={b.state} note={asks(b) ? "waits for approval" : b.state === "queued" || b.state === "running" ? undefined : b.reason} />
       </td>
       <td>
         <Bar build={b} />
@@ -181,7 +190,7 @@ function Row({build: b}: {build: Build}) {
         <Took build={b} />
       </td>
       <td class="ref">
-        {b.ref} <code>{b.commit?.slice(0, 8)}</code>
+        {branch(b.ref)} <code>{b.commit?.slice(0, 8)}</code>
         {b.patch && <span title="with uncommitted changes"> +</span>}
       </td>
       <td>
@@ -192,6 +201,11 @@ function Row({build: b}: {build: Build}) {
       </td>
     </tr>
   )
+}
+
+// branch is a ref as people say it.
+export function branch(ref: string | undefined): string | undefined {
+  return ref?.replace(/^refs\/(heads|tags)\//, "")
 }
 
 // Bar is how far a build is.

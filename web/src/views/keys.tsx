@@ -1,4 +1,6 @@
+import {signal} from "@preact/signals"
 import {useEffect, useRef} from "preact/hooks"
+import {keep, kept} from "../kept"
 import {go} from "../state"
 import type {Route} from "../route"
 
@@ -17,12 +19,16 @@ const list: [string, string][] = [
   ["w, t", "wrap lines, show times"],
 ]
 
+// on is whether single keys do anything: who speaks to his machine, or meets them by
+// accident, turns them off (WCAG 2.1.4).
+const on = signal(kept("keys") !== "off")
+
 export function Keys() {
   const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
     let went = 0 // when g was pressed
     const press = (e: KeyboardEvent) => {
-      if (e.ctrlKey || e.metaKey || e.altKey || typing(e.target)) return
+      if (unwanted(e)) return
       if (Date.now() - went < 1500 && everywhere[e.key]) {
         e.preventDefault()
         e.stopImmediatePropagation()
@@ -35,26 +41,48 @@ export function Keys() {
     return () => document.removeEventListener("keydown", press, true)
   }, [])
   return (
-    <dialog ref={dialog} class="keys" aria-labelledby="keys">
-      <h2 id="keys">Keys</h2>
-      <dl>
-        {list.map(([k, what]) => (
-          <div>
-            <dt>
-              <kbd>{k}</kbd>
-            </dt>
-            <dd>{what}</dd>
-          </div>
-        ))}
-      </dl>
-      <form method="dialog">
-        <button>Close</button>
-      </form>
-    </dialog>
+    <>
+      <button class="plain" title="What keys do (?)" onClick={() => dialog.current?.showModal()}>
+        Keys
+      </button>
+      <dialog ref={dialog} class="keys" aria-labelledby="keys">
+        <h2 id="keys">Keys</h2>
+        <dl>
+          {list.map(([k, what]) => (
+            <div>
+              <dt>
+                <kbd>{k}</kbd>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+        <label>
+          <input
+            type="checkbox"
+            checked={on.value}
+            onChange={e => {
+              on.value = e.currentTarget.checked
+              keep("keys", on.value ? "on" : "off")
+            }}
+          />{" "}
+          Keys do this
+        </label>
+        <form method="dialog">
+          <button>Close</button>
+        </form>
+      </dialog>
+    </>
   )
 }
 
-export function typing(target: EventTarget | null): boolean {
+// unwanted tells whether a key is not for the page: it is typed somewhere, or the
+// browser's, or keys do nothing.
+export function unwanted(e: KeyboardEvent): boolean {
+  return !on.value || e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || typing(e.target)
+}
+
+function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
 }
 
