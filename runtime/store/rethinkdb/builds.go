@@ -146,42 +146,49 @@ func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit i
 }
 
 // page are the builds with a number under before that f picks, newest first: those
-// that the narrowest index has, and of them those that it says nothing of.
+// that the narrowest index has, and of them those that it says nothing of. Who asks
+// for builds that have not ended may decide by them, and hears it from a majority.
 func page(f store.Filter, before any) r.Term {
-	index, prefix := "newest", []any{}
 	rest := map[string]func(row r.Term) r.Term{}
 	if f.State != "" {
-		index, prefix = "state", []any{string(f.State)}
 		rest["state"] = is(f.State)
 	}
 	if f.Project != "" {
-		index, prefix = "project", []any{f.Project}
 		rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
 	}
 	if f.Pipeline != "" {
-		index, prefix = "pipeline", []any{f.Project, f.Pipeline}
 		rest["pipeline"] = func(row r.Term) r.Term { return asked(row, "pipeline").Eq(f.Pipeline) }
-		delete(rest, "project")
 	}
 	if f.Owner != "" {
-		if index == "pipeline" {
-			rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
-		}
-		index, prefix = "owner", []any{string(f.Owner)}
 		rest["owner"] = func(row r.Term) r.Term { return row.Field("owner").Default("").Eq(string(f.Owner)) }
 	}
-	if f.Parent != "" {
-		if index == "pipeline" {
-			rest["project"] = func(row r.Term) r.Term { return asked(row, "project").Eq(f.Project) }
-		}
+	open := f.State == build.Queued || f.State == build.Running
+	index, prefix := "newest", []any{}
+	switch {
+	case f.Parent != "":
 		index, prefix = "parent", []any{string(f.Parent)}
+	case f.Owner != "":
+		index, prefix = "owner", []any{string(f.Owner)}
+	case open:
+		index, prefix = "state", []any{string(f.State)}
+	case f.Pipeline != "":
+		index, prefix = "pipeline", []any{f.Project, f.Pipeline}
+		delete(rest, "project")
+	case f.Project != "":
+		index, prefix = "project", []any{f.Project}
+	case f.State != "":
+		index, prefix = "state", []any{string(f.State)}
 	}
 	delete(rest, index)
 	low, high := any(r.MinVal), before
 	if len(prefix) > 0 {
 		low, high = append(prefix[:len(prefix):len(prefix)], r.MinVal), append(prefix[:len(prefix):len(prefix)], before)
 	}
-	term := r.Table("builds", near).Between(low, high, r.BetweenOpts{Index: index}).OrderBy(r.OrderByOpts{Index: r.Desc(index)})
+	mode := near
+	if open {
+		mode = majority
+	}
+	term := r.Table("builds", mode).Between(low, high, r.BetweenOpts{Index: index}).OrderBy(r.OrderByOpts{Index: r.Desc(index)})
 	for _, condition := range rest {
 		term = term.Filter(func(row r.Term) r.Term { return condition(row) })
 	}
