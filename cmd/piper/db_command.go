@@ -10,7 +10,8 @@ import (
 func (a *app) dbCommand() *command {
 	c := a.newCommand("db", "init | migrate | check | copy FROM TO [flags]")
 	c.ShortHelp = "Make, update, check and fill a database that machines share."
-	c.LongHelp = `init makes the database, its tables and indexes as far as they are not there.
+	c.LongHelp = `init makes the database, its tables and indexes as far as they are not there; it
+moves no tables that are there, but says when they lie otherwise than it was told.
 migrate brings those of an older piper up to date. check says what is not as it
 should be, and exits with 1 when builds are not safe there. A store that is a file
 needs none of this.
@@ -27,8 +28,8 @@ piper db copy sqlite:/srv/piper.db rethinkdb://127.0.0.1/piper
 `
 	where := c.stores()
 	var l rethinkdb.Layout
-	c.number(&l.Shards, "shards", 1, "spread each table over `N` servers")
-	c.number(&l.Replicas, "replicas", 1, "keep each table on `N` servers")
+	c.number(&l.Shards, "shards", 0, "spread each table that init makes over `N` servers; 1, unless given")
+	c.number(&l.Replicas, "replicas", 0, "keep each table that init makes on `N` servers; 1, unless given")
 	asJSON := c.FlagSet.Bool("json", false, "print what check finds, or copy compared, as JSON")
 	force := c.FlagSet.Bool("force", false, "copy although agents or builds are there")
 	c.max, c.args = 3, words("init", "migrate", "check", "copy")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -209,6 +210,13 @@ func (b brief) Error() string {
 	return text
 }
 
+// final are words of errors that stay, for all that their kinds may pass.
+var final = []string{
+	"does not exist", "is ambiguous",
+	"It's impossible to have more replicas",
+	"x509: ", "does not look like a TLS handshake", // of who answered
+}
+
 // doubtful is err as store.ErrInDoubt, unless it is an answer.
 func doubtful(ctx context.Context, err error) error {
 	if err == nil {
@@ -218,7 +226,7 @@ func doubtful(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, new(r.RQLAuthError)):
 		return fmt.Errorf("%w: is the password the one of this user?", err)
-	case strings.Contains(err.Error(), "does not exist"), strings.Contains(err.Error(), "is ambiguous"):
+	case slices.ContainsFunc(final, func(words string) bool { return strings.Contains(err.Error(), words) }):
 		return err
 	case broken(err), errors.Is(err, errUnreachable), errors.Is(err, r.ErrQueryTimeout), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, new(r.RQLTimeoutError)), errors.As(err, new(r.RQLOpFailedError)), errors.As(err, new(r.RQLOpIndeterminateError)), errors.As(err, new(r.RQLAvailabilityError)),

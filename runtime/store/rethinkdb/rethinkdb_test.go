@@ -105,6 +105,24 @@ func TestInitMayBeRepeated(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// What is there is not moved, and that is said.
+func TestInitDoesNotMoveTables(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	init := func(l rethinkdb.Layout) error { return rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, l) }
+	err := init(rethinkdb.Layout{Replicas: 3})
+	require.ErrorContains(t, err, "Can't put 3 replicas on servers")
+	require.NotErrorIs(t, err, store.ErrInDoubt, "to try again is of no use")
+
+	require.NoError(t, init(rethinkdb.Layout{Shards: 2}))
+	for _, same := range []rethinkdb.Layout{{}, {Shards: 2}, {Replicas: 1}, {Shards: 2, Replicas: 1}} {
+		require.NoError(t, init(same))
+	}
+	require.ErrorContains(t, init(rethinkdb.Layout{Shards: 3}), "table meta was there, with 2 shards and 1 replicas: "+
+		`r.db("`+address.Database+`").reconfigure({shards: 3, replicas: 1}) spreads all tables anew`)
+	require.ErrorContains(t, init(rethinkdb.Layout{Replicas: 2}), "with 2 shards and 1 replicas: ")
+	rethinkdbtest.Reopen(t, address)
+}
+
 // admin runs a term in the test's database, as whoever looks after it would.
 func admin(t *testing.T, a rethinkdb.Address, term r.Term) {
 	t.Helper()
@@ -360,7 +378,9 @@ func TestTLS(t *testing.T) {
 		return rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{})
 	}
 	require.NoError(t, open("?ca="+cert))
-	require.ErrorContains(t, open("?tls=true"), "certificate signed by unknown authority")
+	err = open("?tls=true")
+	require.ErrorContains(t, err, "certificate signed by unknown authority")
+	require.NotErrorIs(t, err, store.ErrInDoubt, "to try again is of no use")
 	require.ErrorContains(t, open(""), "no server is reached")
 }
 

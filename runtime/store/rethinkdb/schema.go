@@ -1,6 +1,7 @@
 package rethinkdb
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,13 +92,15 @@ func urgency(row r.Term) r.Term {
 	return r.Expr(0).Sub(row.Field("request").Field("priority").Default(0))
 }
 
-// Layout is how tables are spread over servers. The zero Layout is one copy.
+// Layout is how tables are spread over servers. A number that is 0 was not asked
+// for: it is 1 where a table is made.
 type Layout struct {
 	Shards   int
 	Replicas int
 }
 
-// Init makes the database, its tables and indexes, as far as they are not there.
+// Init makes the database, its tables and indexes, as far as they are not there. It
+// does not move what is there: that it lies otherwise than was asked for is an error.
 // It is for one at a time: the server lets two make two tables of one name.
 func Init(ctx context.Context, address Address, o Options, l Layout) (err error) {
 	defer func() {
@@ -116,7 +119,10 @@ func Init(ctx context.Context, address Address, o Options, l Layout) (err error)
 	if err := s.newer(ctx); err != nil {
 		return err
 	}
-	return s.make(ctx, l)
+	if err := s.make(ctx, l); err != nil {
+		return err
+	}
+	return s.spread(ctx, l)
 }
 
 // Migrate brings the tables of an older piper up to date.
@@ -148,7 +154,6 @@ func Migrate(ctx context.Context, address Address, o Options) (err error) {
 
 // make makes what is not there, and says then that the tables are of this version.
 func (s *Store) make(ctx context.Context, l Layout) error {
-	l.Shards, l.Replicas = max(l.Shards, 1), max(l.Replicas, 1)
 	errs := make([]error, len(schema))
 	var done sync.WaitGroup
 	for i := range schema {
@@ -162,9 +167,37 @@ func (s *Store) make(ctx context.Context, l Layout) error {
 	return err
 }
 
+// spread sees whether tables lie as l wants it.
+func (s *Store) spread(ctx context.Context, l Layout) error {
+	if l == (Layout{}) {
+		return nil
+	}
+	type config struct {
+		Shards []struct {
+			Replicas []string `json:"replicas"`
+		} `json:"shards"`
+	}
+	for _, t := range schema {
+		c, err := one[config](ctx, s, "configuration of table", t.name, r.Table(t.name).Config())
+		if err != nil {
+			return err
+		}
+		is := Layout{Shards: len(c.Shards)}
+		if is.Shards > 0 {
+			is.Replicas = len(c.Shards[0].Replicas)
+		}
+		want := Layout{cmp.Or(l.Shards, is.Shards), cmp.Or(l.Replicas, is.Replicas)}
+		if is != want {
+			return fmt.Errorf("table %s was there, with %d shards and %d replicas: r.db(%q).reconfigure({shards: %d, replicas: %d}) spreads all tables anew",
+				t.name, is.Shards, is.Replicas, s.address.Database, want.Shards, want.Replicas)
+		}
+	}
+	return nil
+}
+
 // makeTable makes a table and its indexes.
 func (s *Store) makeTable(ctx context.Context, t *table, l Layout) error {
-	create := r.TableCreate(t.name, r.TableCreateOpts{PrimaryKey: t.key, Durability: "hard", Shards: l.Shards, Replicas: l.Replicas})
+	create := r.TableCreate(t.name, r.TableCreateOpts{PrimaryKey: t.key, Durability: "hard", Shards: max(l.Shards, 1), Replicas: max(l.Replicas, 1)})
 	if err := s.unless(ctx, r.TableList(), t.name, create); err != nil {
 		return err
 	}
