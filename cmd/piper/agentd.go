@@ -134,7 +134,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := d.store.open(ctx, true)
+	s, err := d.openStore(ctx)
 	if err != nil {
 		if listener != nil {
 			err = errors.Join(err, listener.Close())
@@ -212,6 +212,21 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 	}
 	return err
+}
+
+// openStore opens the store, and waits for one that is away: whoever starts a
+// machine does not know which part of it is there first.
+func (d *daemon) openStore(ctx context.Context) (s store.Store, err error) {
+	var said time.Time
+	err = store.Insist(ctx, func() error {
+		s, err = d.store.open(ctx, true)
+		if errors.Is(err, store.ErrInDoubt) && time.Since(said) > time.Minute {
+			said = time.Now()
+			fmt.Fprintf(d.stderr, "piper: %v\npiper: the agent waits for its store\n", err)
+		}
+		return err
+	})
+	return s, err
 }
 
 // paused is err, unless that blames a file for being slow, and so much more time

@@ -13,8 +13,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +26,9 @@ import (
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
+	"github.com/piper-build/piper/runtime/store/rethinkdb"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 )
 
 // What others reach has to be said, or to speak TLS.
@@ -140,6 +145,42 @@ func TestMintTokenInsists(t *testing.T) {
 	s.losses = 1
 	require.ErrorContains(t, d.mintToken(ctx, s), "make the first token: ")
 	require.NoFileExists(t, filepath.Join(d.dir, "token"))
+}
+
+// A database that is away is waited for; one that will never do is not.
+func TestAnAgentWaitsForItsStore(t *testing.T) {
+	start := func(t *testing.T, url string) (*exec.Cmd, *watched) {
+		w, dir := &watched{}, t.TempDir()
+		cmd := exec.Command("piper", "agentd", "--no-worker", "--listen", "127.0.0.1:0", "--store", url, "--data-dir", dir)
+		cmd.Env, cmd.Stderr = append(os.Environ(), "HOME="+dir, "GORACE=atexit_sleep_ms=0"), w
+		require.NoError(t, cmd.Start())
+		return cmd, w
+	}
+	t.Run("in vain", func(t *testing.T) {
+		cmd, w := start(t, "rethinkdb://127.0.0.1:1/piper")
+		w.wait(t, "no server is reached: 127.0.0.1:1: ")
+		w.wait(t, "\npiper: the agent waits for its store\n")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.EqualError(t, cmd.Wait(), "signal: terminated")
+	})
+	t.Run("until it is there", func(t *testing.T) {
+		rethinkdbtest.Host(t) // skips
+		database, err := server.Start(filepath.Join(t.TempDir(), "data"))
+		require.NoError(t, err)
+		defer func() { database.Kill() }()
+		url := "rethinkdb://" + database.Host + "/piper"
+		address, err := rethinkdb.ParseURL(url)
+		require.NoError(t, err)
+		require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+		database.Kill()
+		cmd, w := start(t, url)
+		w.wait(t, "piper: the agent waits for its store\n")
+		database, err = server.StartAgain(database)
+		require.NoError(t, err)
+		w.wait(t, "piper: listening on ")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait())
+	})
 }
 
 // silent does what it is asked, and does not say so.
