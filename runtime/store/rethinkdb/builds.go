@@ -54,6 +54,7 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (had store.Build, er
 	case had.Hash != b.Hash:
 		return store.Build{}, fmt.Errorf("enqueue build %s: it was asked for with other words, as number %d: %w", b.ID, had.Number, store.ErrConflict)
 	}
+	s.seen.put(had)
 	return had, nil
 }
 
@@ -62,7 +63,11 @@ func keep(_, had, _ r.Term) any { return had }
 
 // Build implements store.Builds.
 func (s *Store) Build(ctx context.Context, id build.ID) (store.Build, error) {
-	return one[store.Build](ctx, s, "build", id, r.Table("builds", majority).Get(string(id)))
+	b, err := one[store.Build](ctx, s, "build", id, r.Table("builds", majority).Get(string(id)))
+	if err == nil {
+		s.seen.put(b)
+	}
+	return b, err
 }
 
 // BuildNumbered implements store.Builds.
@@ -70,27 +75,69 @@ func (s *Store) BuildNumbered(ctx context.Context, number int64) (store.Build, e
 	return one[store.Build](ctx, s, "build", number, r.Table("builds", majority).GetAllByIndex("number", number).Limit(1))
 }
 
-// Change implements store.Builds.
+// Change implements store.Builds. It begins with the build as this process saw it
+// last: a change is made of that revision only, so when it is made, nothing else had
+// happened. What it would refuse, or do nothing about, it reads first.
 func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.Build, error) {
-	for {
-		b, err := s.Build(ctx, id)
-		if err != nil {
-			return store.Build{}, err
+	b, seen := s.seen.get(id)
+	for ; ; seen = false {
+		if !seen {
+			var err error
+			if b, err = s.Build(ctx, id); err != nil {
+				return store.Build{}, err
+			}
 		}
 		after, differs, err := b.Changed(c)
-		if err != nil {
+		switch {
+		case seen && (err != nil || !differs):
+			continue
+		case err != nil:
 			return store.Build{}, err
-		}
-		if !differs {
+		case !differs:
 			return after, nil
 		}
 		switch done, err := s.replace(ctx, r.Table("builds").Get(string(id)), after, b.Rev); {
 		case err != nil:
 			return store.Build{}, fmt.Errorf("change build %s: %w", id, err)
 		case done:
+			s.seen.put(after)
 			return after, nil
 		}
 	}
+}
+
+// Sights are builds as they were seen last, of which some are forgotten.
+type sights struct {
+	mu       sync.Mutex
+	new, old map[build.ID][]byte // JSON, which nobody changes
+}
+
+// mostSights is how many builds one of the maps has.
+const mostSights = 256
+
+func (s *sights) put(builds ...store.Build) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range builds {
+		text, err := json.Marshal(b)
+		if err != nil {
+			continue
+		}
+		if s.new == nil || len(s.new) == mostSights {
+			s.new, s.old = map[build.ID][]byte{}, s.new
+		}
+		s.new[b.ID] = text
+	}
+}
+
+func (s *sights) get(id build.ID) (b store.Build, ok bool) {
+	s.mu.Lock()
+	text := s.new[id]
+	if text == nil {
+		text = s.old[id]
+	}
+	s.mu.Unlock()
+	return b, text != nil && json.Unmarshal(text, &b) == nil
 }
 
 // replace puts v in the place of a document if that has the revision rev still;
@@ -203,7 +250,11 @@ func (s *Store) Queue(ctx context.Context, choice store.AgentID, limit int) ([]s
 	} else {
 		term = inOrder(term, "choice", string(choice))
 	}
-	return many[store.Build](ctx, s, term.Limit(limit))
+	queue, err := many[store.Build](ctx, s, term.Limit(limit))
+	if choice != "" { // to claim them
+		s.seen.put(queue...)
+	}
+	return queue, err
 }
 
 // inOrder are the documents of a compound index that begins with first, in its

@@ -54,6 +54,7 @@ type Store struct {
 	links   []*link
 	turn    counter // whose turn it is among links
 	watches watches
+	seen    sights
 	life    context.Context // of what goes on in the background
 	stop    context.CancelFunc
 	done    sync.WaitGroup

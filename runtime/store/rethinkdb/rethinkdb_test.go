@@ -79,6 +79,35 @@ func TestTwoClaimTheSame(t *testing.T) {
 	}
 }
 
+// A change of what was just seen is one question. What was seen may be old.
+func TestAChangeBeginsWithWhatWasSeen(t *testing.T) {
+	address := rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	one, two := rethinkdbtest.Reopen(t, address), rethinkdbtest.Reopen(t, address)
+	asked := func(do func() error) uint64 {
+		before := one.Asked()
+		require.NoError(t, do())
+		return one.Asked() - before
+	}
+	change := func(s store.Store, c store.Change) func() error {
+		return func() error { _, err := s.Change(t.Context(), "b", c); return err }
+	}
+	b := store.NewBuild("b", 1, store.Request{Project: "p"}, at)
+	b.FirstChoice = "me"
+	require.Equal(t, uint64(1), asked(func() error { _, err := one.Enqueue(t.Context(), b); return err }))
+	claim := store.Claim{Agent: "me", Nonce: "n", Max: 3, At: at}
+	require.Equal(t, uint64(1), asked(change(one, claim)))
+	require.Equal(t, uint64(1), asked(change(one, claim)), "it reads what is so already")
+	require.NoError(t, change(two, store.Rescue{Owner: "me", Fence: 1, Max: 3, At: at})())
+	err := change(one, store.Complete{Agent: "me", Fence: 1, State: build.Success, At: at})()
+	require.ErrorIs(t, err, store.ErrFenced, "it was rescued meanwhile")
+
+	// Who refused by what was seen would be wrong.
+	claim.Fence, claim.Nonce = 2, "m"
+	require.NoError(t, change(two, claim)())
+	require.NoError(t, change(one, store.Complete{Agent: "me", Fence: 3, State: build.Success, At: at})())
+}
+
 func TestLinearizable(t *testing.T) {
 	address := rethinkdbtest.Address(t)
 	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
