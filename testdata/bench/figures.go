@@ -53,6 +53,13 @@ var figures = []figure{
 	{[]string{"P32"}, killed},
 	{[]string{"P33"}, asked},
 	{[]string{"P34"}, remote},
+	// many agents
+	{[]string{"P20"}, shared},
+	{[]string{"P21"}, sharedLives},
+	{[]string{"P23"}, sharedTrigger},
+	{[]string{"P24"}, firstChoice},
+	{[]string{"P35"}, sharedFollow},
+	{[]string{"P36"}, sharedNewest},
 	// web page
 	{[]string{"P29"}, drawn},
 }
@@ -433,6 +440,69 @@ func remote(t *trial) {
 	t.row(row{
 		name: "P34", work: thousands(n) + " no-op sh steps by an agent", said: "all",
 		piper: t.agentrun("piper", "build", n), peer: t.agentrun("piper exec", "exec", n), must: 1.25,
+	})
+}
+
+// many agents
+
+// database adds a side that starts a RethinkDB of its own, and measures itself.
+func (t *trial) database(name, work string, n int) *side {
+	s := t.agentrun(name, work, n)
+	if p := t.programs.peer("rethinkdb"); p.missing != nil {
+		s.missing = p.missing
+	}
+	return s
+}
+
+func shared(t *trial) {
+	n := t.size(5_000)
+	piper := t.database("piper", "shared", n)
+	t.row(
+		row{name: "P20", work: "a claim, 256 agents on one queue", said: "each", piper: piper, peer: t.database("32 bare connections", "bareclaims", n), must: 1.25, stretch: 0.33},
+		row{name: "P20", work: "attempts at a claim, 256 agents on one queue", of: count, said: "tries", piper: piper, must: 1.05, absolute: true},
+	)
+}
+
+func sharedLives(t *trial) {
+	n := t.size(5_000)
+	t.row(row{
+		name: "P21", work: "a build made, claimed and ended, 32 at once", said: "each",
+		piper: t.database("piper", "sharedlives", n), peer: t.database("bare writes", "barelives", n), must: 1.0,
+	})
+}
+
+func sharedTrigger(t *trial) {
+	n := t.size(50)
+	t.row(row{
+		name: "P23", work: "from a trigger to the first of its step, by RethinkDB", said: "p50",
+		piper: t.database("piper", "sharedtrigger", n), peer: t.agentrun("bare sh", "spawn", n), must: 5.0, stretch: 4.0,
+	})
+}
+
+func firstChoice(t *trial) {
+	many := t.size(128)
+	piper := t.database("piper", "firstchoice", many)
+	work := fmt.Sprintf("from asking for a build to its claim, %d agents", many)
+	t.row(
+		row{name: "P24", work: work, said: "p50", piper: piper, peer: t.database("1 agent", "firstchoice", 1), must: 1.15},
+		row{name: "P24", work: work + ", 99 of 100 by the median", of: count, said: "spread", piper: piper, must: 2.0, absolute: true},
+	)
+}
+
+func sharedFollow(t *trial) {
+	t.row(row{
+		name: "P35", work: "a line, from a step to who follows it at another agent, 99 of 100", said: "p99",
+		piper: t.database("piper", "sharedfollow", t.size(400)), must: 0.25, absolute: true,
+	})
+}
+
+// sharedNewest takes minutes to make a million builds, so it runs once.
+func sharedNewest(t *trial) {
+	t.rounds = 1
+	n := max(50, t.size(1_000_000))
+	t.row(row{
+		name: "P36", work: "the newest 50 builds of " + thousands(n) + " in RethinkDB, 99 of 100", said: "p99",
+		piper: t.database("piper", "sharednewest", n), must: 0.05, absolute: true,
 	})
 }
 

@@ -41,6 +41,7 @@ var peers = map[string]peer{
 	"cc":              {debian: "gcc libc6-dev"},
 	"git":             {debian: "git"},
 	"ninja":           {debian: "ninja-build"},
+	"rethinkdb":       {}, // Debian has none
 	"samu":            {debian: "samurai"},
 	"task":            {module: "github.com/go-task/task/v3/cmd/task", version: "v3.48.0"},
 	"dagu":            {module: "github.com/dagu-org/dagu/cmd", version: "v1.16.4"},
@@ -158,6 +159,9 @@ func (p *programs) peer(name string) program {
 			return filepath.Abs(path)
 		}
 		from := peers[name]
+		if from == (peer{}) {
+			return "", fmt.Errorf("%s is not installed, and is in no package that could be", name)
+		}
 		var err error
 		how := "apt-get install " + from.debian
 		if from.module != "" {

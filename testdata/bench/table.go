@@ -34,6 +34,7 @@ const (
 	wall   quantity = iota // seconds
 	cpu                    // seconds
 	memory                 // bytes
+	count                  // of anything
 )
 
 func (q quantity) of(s sample) float64 {
@@ -51,6 +52,8 @@ func (q quantity) text(x float64) string {
 	switch {
 	case math.IsNaN(x):
 		return "–"
+	case q == count:
+		return factor(x)
 	case q == memory && math.Abs(x) < 10_000:
 		return fmt.Sprintf("%.0f B", x)
 	case q == memory:

@@ -8,7 +8,8 @@
 //	store.go   what asks a store, in this process
 //	agent.go   starting piper agentd and asking it
 //	work.go    what asks an agent
-//	peer.go    the bare loops
+//	many.go    what agents do that share a RethinkDB, and the bare loops for that
+//	peer.go    the other bare loops
 //	buildbot.go  Buildbot
 package main
 
@@ -33,6 +34,8 @@ var works = map[string]func(ctx context.Context, j job) error{
 	"trigger": trigger, "spawn": spawn, "follow": follow, "relay": relay, "stamp": stamp,
 	"queued": queued, "idle": idle, "newest": newest, "start": firstPage, "kill": kill, "why": why,
 	"build": buildSteps, "exec": execSteps, "buildbot": buildbot,
+	"shared": shared, "bareclaims": bareLives(true), "sharedlives": sharedLives, "barelives": bareLives(false),
+	"firstchoice": firstChoice, "sharedtrigger": sharedTrigger, "sharedfollow": sharedFollow, "sharednewest": sharedNewest,
 }
 
 func main() {

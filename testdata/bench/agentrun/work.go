@@ -37,63 +37,78 @@ func trigger(ctx context.Context, j job) error {
 			if err := a.settled(ctx); err != nil {
 				return err
 			}
-			var waits []time.Duration
-			for range j.n + 1 {
-				begin := time.Now()
-				b, err := a.ask(ctx)
-				if err != nil {
-					return err
-				}
-				if err := door.wait(); err != nil {
-					return err
-				}
-				waits = append(waits, time.Since(begin))
-				if _, err := a.until(ctx, string(b.ID), build.Success); err != nil {
-					return err
-				}
-			}
-			measured("p50", quantile(waits[1:], 0.5)) // the first one finds nothing prepared
-			return nil
+			return a.triggers(ctx, door, j.n)
 		})
 	})
 }
 
-// follow follows a step that runs stamp.
-func follow(ctx context.Context, j job) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return withAgent(ctx, j, steps(1, fmt.Sprintf("sleep 0.2; exec %s stamp %d", self, j.n)), nil, func(a *agent) error {
-		if err := a.settled(ctx); err != nil {
-			return err
-		}
+func (a *agent) triggers(ctx context.Context, door *door, n int) error {
+	var waits []time.Duration
+	for range n + 1 {
+		begin := time.Now()
 		b, err := a.ask(ctx)
 		if err != nil {
 			return err
 		}
-		for len(b.Steps) == 0 || b.Steps[0].Attempt == 0 {
-			if b, err = a.until(ctx, string(b.ID), build.Running); err != nil {
-				return err
-			}
+		if err := door.wait(); err != nil {
+			return err
 		}
-		var waits []time.Duration
-		for line, err := range a.Follow(ctx, string(b.ID), api.LogQuery{Step: "s1"}) {
-			if err != nil {
-				return err
-			}
-			wait, err := late(line.Text)
-			if err != nil {
-				return err
-			}
-			waits = append(waits, wait)
+		waits = append(waits, time.Since(begin))
+		if _, err := a.until(ctx, string(b.ID), build.Success); err != nil {
+			return err
 		}
-		if len(waits) != j.n {
-			return fmt.Errorf("got %d lines of %d", len(waits), j.n)
+	}
+	measured("p50", quantile(waits[1:], 0.5)) // the first one finds nothing prepared
+	return nil
+}
+
+// stamps is a PIPER.star whose step runs stamp.
+func stamps(n int) (string, error) {
+	self, err := os.Executable()
+	return steps(1, fmt.Sprintf("sleep 0.2; exec %s stamp %d", self, n)), err
+}
+
+// follow follows a step that runs stamp.
+func follow(ctx context.Context, j job) error {
+	file, err := stamps(j.n)
+	if err != nil {
+		return err
+	}
+	return withAgent(ctx, j, file, nil, func(a *agent) error {
+		if err := a.settled(ctx); err != nil {
+			return err
 		}
-		measured("p50", quantile(waits, 0.5))
-		return nil
+		return a.follows(ctx, j.n)
 	})
+}
+
+func (a *agent) follows(ctx context.Context, n int) error {
+	b, err := a.ask(ctx)
+	if err != nil {
+		return err
+	}
+	for len(b.Steps) == 0 || b.Steps[0].Attempt == 0 {
+		if b, err = a.until(ctx, string(b.ID), build.Running); err != nil {
+			return err
+		}
+	}
+	var waits []time.Duration
+	for line, err := range a.Follow(ctx, string(b.ID), api.LogQuery{Step: "s1"}) {
+		if err != nil {
+			return err
+		}
+		wait, err := late(line.Text)
+		if err != nil {
+			return err
+		}
+		waits = append(waits, wait)
+	}
+	if len(waits) != n {
+		return fmt.Errorf("got %d lines of %d", len(waits), n)
+	}
+	measured("p50", quantile(waits, 0.5))
+	measured("p99", quantile(waits, 0.99))
+	return nil
 }
 
 // counted is how many builds of those that are queued are waited for.
