@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,38 +17,60 @@ import (
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 )
 
-// A database is the RethinkDB that agents share, each by a link of its own.
+// A database is the RethinkDB that agents share, each by a link of its own to all
+// servers.
 type database struct {
 	address rethinkdb.Address
-	server  *server.Process // nil: it is somebody else's, and is not harmed
+	servers []*server.Process // none: it is somebody else's, and is not harmed
 }
 
 // serverVariable names a server that is there.
 const serverVariable = "PIPER_TEST_RETHINKDB"
 
-// newDatabase makes a database, on a server of its own unless there is one.
-func newDatabase(ctx context.Context, piper, dir string) (d *database, err error) {
+// newDatabase makes a database, on n servers of its own unless there is one.
+func newDatabase(ctx context.Context, piper, dir string, n int) (d *database, err error) {
 	d = &database{}
-	host := os.Getenv(serverVariable)
-	if host == "" {
-		if d.server, err = server.Start(filepath.Join(dir, "rethinkdb")); err != nil {
-			return nil, err
+	hosts := []string{os.Getenv(serverVariable)}
+	if hosts[0] == "" {
+		if hosts, err = d.start(dir, n); err != nil {
+			return d, err
 		}
-		host = d.server.Host
 	}
-	if d.address, err = rethinkdb.ParseURL(rethinkdb.Scheme + "://" + host + "/soak_" + strings.ToLower(rand.Text()[:12])); err != nil {
+	if d.address, err = rethinkdb.ParseURL(rethinkdb.Scheme + "://" + strings.Join(hosts, ",") + "/soak_" + strings.ToLower(rand.Text()[:12])); err != nil {
 		return d, err
 	}
-	if out, err := exec.CommandContext(ctx, piper, "db", "init", "--store", d.address.String()).CombinedOutput(); err != nil {
-		return d, fmt.Errorf("piper db init: %w\n%s", err, out)
+	// A server that has just joined is not known to all yet.
+	for begin := time.Now(); ; time.Sleep(time.Second) {
+		out, err := exec.CommandContext(ctx, piper, "db", "init", "--store", d.address.String(), "--replicas", fmt.Sprint(max(1, len(d.servers)))).CombinedOutput()
+		if err == nil {
+			return d, nil
+		}
+		if time.Since(begin) > 20*time.Second {
+			return d, fmt.Errorf("piper db init: %w\n%s", err, out)
+		}
 	}
-	return d, nil
 }
 
-// end ends the server, or leaves it as it was.
+// start starts n servers that know each other.
+func (d *database) start(dir string, n int) (hosts []string, err error) {
+	var join []string
+	for i := range n {
+		one, err := server.Start(filepath.Join(dir, fmt.Sprint("rethinkdb-", i)), join...)
+		if err != nil {
+			return nil, err
+		}
+		d.servers, hosts = append(d.servers, one), append(hosts, one.Host)
+		join = d.servers[0].Join()
+	}
+	return hosts, nil
+}
+
+// end ends the servers, or leaves the one that was there as it was.
 func (d *database) end() {
-	if d.server != nil {
-		d.server.Kill()
+	if len(d.servers) > 0 {
+		for _, one := range d.servers {
+			one.Kill()
+		}
 		return
 	}
 	session, err := r.Connect(r.ConnectOpts{Addresses: d.address.Hosts})
@@ -61,7 +84,7 @@ func (d *database) end() {
 
 // connect makes a link for one agent, and returns the store at its end.
 func (d *database) connect() (store string, link *server.Proxy, err error) {
-	if link, err = server.NewProxy(d.address.Hosts[0]); err != nil {
+	if link, err = server.NewProxy(d.address.Hosts...); err != nil {
 		return "", nil, err
 	}
 	near := d.address
@@ -72,21 +95,23 @@ func (d *database) connect() (store string, link *server.Proxy, err error) {
 // harms are what databases and the way to them suffer. Only a link that is stalled
 // for longer than a lease is an agent's death.
 func (d *database) harms() (all []harm) {
-	if d.server != nil {
+	if len(d.servers) > 0 {
 		all = append(all,
 			harm{name: "server killed", often: 3, do: func(v victim) {
-				d.server.Kill()
+				i := v.random.IntN(len(d.servers))
+				d.servers[i].Kill()
 				v.sleep(2 * v.while)
-				again, err := server.StartAgain(d.server)
+				again, err := server.StartAgain(d.servers[i])
 				if err != nil {
 					panic(err) // nothing can be told without it
 				}
-				d.server = again
+				d.servers[i] = again
 			}},
 			harm{name: "server stopped", often: 2, do: func(v victim) {
-				d.server.Stop()
+				one := d.servers[v.random.IntN(len(d.servers))]
+				one.Stop()
 				v.sleep(time.Second + time.Duration(v.random.Int64N(int64(2*v.lease))))
-				d.server.Continue()
+				one.Continue()
 			}})
 	}
 	return append(all,
@@ -115,14 +140,16 @@ func (d *database) harms() (all []harm) {
 		}})
 }
 
-// runs reports whether a process is the server, or one of its own.
+// runs reports whether a process is one of the servers, or one of their own.
 func (d *database) runs(pid string) bool {
-	if d == nil || d.server == nil {
+	if d == nil {
 		return false
 	}
 	stat, _ := os.ReadFile("/proc/" + pid + "/stat")
 	_, after, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(after)
-	server := fmt.Sprint(d.server.Process.Pid)
-	return pid == server || len(fields) > 1 && fields[1] == server
+	return slices.ContainsFunc(d.servers, func(one *server.Process) bool {
+		server := fmt.Sprint(one.Process.Pid)
+		return pid == server || len(fields) > 1 && fields[1] == server
+	})
 }

@@ -39,11 +39,13 @@ type fleet struct {
 // An agent is a piper agentd, running or not.
 type agent struct {
 	name  string
+	piper string
 	dir   string
 	log   string
 	store string
 	flags []string
 	link  *server.Proxy // to the store; nil: the store is a file
+	disk  bool          // dir is a file system of its own
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd // nil when it is not to run
@@ -58,7 +60,7 @@ func newFleet(piper, dir string, n int, lease time.Duration, d *database) (*flee
 		f.store = d.address.String()
 	}
 	hire := func(name string, flags ...string) (*agent, error) {
-		a := &agent{name: name, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log"), store: f.store, flags: flags}
+		a := &agent{name: name, piper: piper, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log"), store: f.store, flags: flags}
 		if d == nil {
 			return a, nil
 		}
@@ -156,7 +158,7 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(f.piper, append([]string{"agentd", "--listen", "127.0.0.1:0", "--store", a.store, "--data-dir", a.dir, "--name", a.name,
+	cmd := exec.Command(a.piper, append([]string{"agentd", "--listen", "127.0.0.1:0", "--store", a.store, "--data-dir", a.dir, "--name", a.name,
 		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String()}, a.flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
@@ -234,10 +236,14 @@ func (a *agent) signalRunners(sig syscall.Signal) {
 
 // harms are all that there are.
 func (f *fleet) harms() []harm {
-	if f.database == nil {
-		return agentHarms
+	all := slices.Clone(agentHarms)
+	if f.agents[0].disk {
+		all = append(all, diskFull)
 	}
-	return append(slices.Clone(agentHarms), f.database.harms()...)
+	if f.database != nil {
+		all = append(all, f.database.harms()...)
+	}
+	return all
 }
 
 // suffer does something to one agent after the other until ctx is done: each of

@@ -8,6 +8,8 @@
 //
 //	fleet.go    the agents, and what is done to them
 //	database.go the database, and what is done to it
+//	disk.go     file systems that are full
+//	commit.go   the piper of an earlier commit
 //	work.go     the project that is built, and asking for builds
 //	readers.go  those who follow builds
 //	diary.go    what the agents say of it
@@ -69,11 +71,17 @@ func run(ctx context.Context, args []string) (err error) {
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "draw what is done from `SEED`")
 	keep := flags.Bool("keep", false, "leave the directory with the store and the agents behind")
 	binary := flags.String("piper", "", "try this `FILE` instead of building one")
+	before := flags.String("before", "", "have every other agent be of an earlier `COMMIT`, such as HEAD~1")
+	servers := flags.Int("servers", 1, "the database has `N` servers of its own, and a replica on each")
+	disks := flags.Bool("disks", false, "give each agent a small file system of its own, and fill it now and then; for root on Linux")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *kind != "sqlite" && *kind != "rethinkdb" {
 		return fmt.Errorf("-store %s: want sqlite or rethinkdb", *kind)
+	}
+	if *servers < 1 {
+		return fmt.Errorf("-servers %d: want one at least", *servers)
 	}
 	if *agents == 0 {
 		*agents = map[string]int{"sqlite": 3, "rethinkdb": 6}[*kind]
@@ -97,9 +105,15 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("build piper: %w\n%s", err, out)
 		}
 	}
+	earlier := s.piper
+	if *before != "" {
+		if earlier, err = buildCommit(ctx, s.dir, *before); err != nil {
+			return fmt.Errorf("build piper of %s: %w", *before, err)
+		}
+	}
 	var database *database
 	if *kind == "rethinkdb" {
-		database, err = newDatabase(ctx, s.piper, s.dir)
+		database, err = newDatabase(ctx, s.piper, s.dir, *servers)
 		if database != nil {
 			defer database.end()
 		}
@@ -111,6 +125,17 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer s.fleet.end()
+	for i, a := range s.fleet.agents {
+		if i%2 == 1 {
+			a.piper = earlier
+		}
+		if *disks {
+			if err := a.mount(); err != nil {
+				return err
+			}
+			defer a.unmount()
+		}
+	}
 	if err := s.fleet.start(ctx); err != nil {
 		return err
 	}

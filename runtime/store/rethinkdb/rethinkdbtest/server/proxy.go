@@ -11,7 +11,7 @@ import (
 type Proxy struct {
 	Host string // where to connect to
 
-	to       string
+	to       []string
 	listener net.Listener
 
 	mu    sync.Mutex        // guards what follows
@@ -26,8 +26,9 @@ type way struct {
 	delay time.Duration // of each piece
 }
 
-// NewProxy returns a proxy to a server.
-func NewProxy(to string) (*Proxy, error) {
+// NewProxy returns a proxy to the servers of a cluster: each connection is to one of
+// them that answers, and the next one to another.
+func NewProxy(to ...string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func (p *Proxy) Close() {
 }
 
 func (p *Proxy) accept() {
-	for {
+	for turn := 0; ; turn++ {
 		near, err := p.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -56,7 +57,11 @@ func (p *Proxy) accept() {
 		if err != nil {
 			continue
 		}
-		far, err := net.Dial("tcp", p.to)
+		var far net.Conn
+		err = errors.New("there is no server")
+		for i := 0; i < len(p.to) && err != nil; i++ {
+			far, err = net.Dial("tcp", p.to[(turn+i)%len(p.to)])
+		}
 		if err != nil {
 			near.Close()
 			continue

@@ -35,7 +35,7 @@ func StartAgain(p *Process) (*Process, error) { return start(p.dir, p.driver, p.
 func start(dir string, driver, cluster int, flags []string) (*Process, error) {
 	var said strings.Builder
 	c := exec.Command("rethinkdb", append([]string{"--directory", dir, "--bind", "127.0.0.1", "--driver-port", fmt.Sprint(driver), "--cluster-port", fmt.Sprint(cluster),
-		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", "test"}, flags...)...)
+		"--no-http-admin", "--no-update-check", "--no-default-bind", "--cache-size", "256", "--server-name", fmt.Sprint("test_", driver)}, flags...)...)
 	c.Stdout, c.Stderr = &said, &said
 	bind(c)
 	if err := c.Start(); err != nil {
@@ -60,6 +60,9 @@ func start(dir string, driver, cluster int, flags []string) (*Process, error) {
 	p.Kill()
 	return nil, fmt.Errorf("rethinkdb does not answer on %s", p.Host)
 }
+
+// Join are the flags with which another server joins this one.
+func (p *Process) Join() []string { return []string{"--join", fmt.Sprint("127.0.0.1:", p.cluster)} }
 
 // Kill ends the server at once, and waits for that.
 func (p *Process) Kill() {
