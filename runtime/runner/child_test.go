@@ -470,7 +470,7 @@ func TestOnlyWaits(t *testing.T) {
 	fold, folded := build.Fold(p, w.events)
 	w.mu.Unlock()
 	require.NoError(t, folded)
-	require.Equal(t, build.Progress{Total: 3, Done: 1, Running: 2}, fold.Progress())
+	require.Equal(t, build.Progress{Total: 3, Done: 1, Running: 2, Asking: 1}, fold.Progress())
 	close(w.let)
 	<-done
 	require.NoError(t, err)
