@@ -28,6 +28,7 @@ type Build struct {
 	Attempt     int            `json:"attempt,omitempty"`
 	Fence       int64          `json:"fence,omitempty"` // under which Steps happened: what events and logs are found by
 	Priority    int            `json:"priority,omitempty"`
+	Here        bool           `json:"here,omitempty"` // it ran where it was asked for, by piper exec
 	Progress    build.Progress `json:"progress"`
 	UsualMS     int64          `json:"usual_ms,omitempty"` // how long builds of the pipeline take; not there when none succeeded lately
 	Created     time.Time      `json:"created,omitzero"`

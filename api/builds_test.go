@@ -608,6 +608,17 @@ func TestGraph(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, w.do("GET", "/v1/builds/"+ref(b)+"/plan?grown=perhaps", "").StatusCode)
 }
 
+// A build that ran where it was asked for says so.
+func TestListOfWhatRanHere(t *testing.T) {
+	w := newWorld(t)
+	for _, here := range []store.AgentID{"", agent} {
+		b := w.started(example(), func(r *store.Request) { r.Here = here })
+		got, err := w.admin.Build(t.Context(), ref(b))
+		require.NoError(t, err)
+		require.Equal(t, here != "", got.Here)
+	}
+}
+
 // A build in which somebody is asked says so in a list, and such can be listed.
 func TestListOfWhatAsks(t *testing.T) {
 	w := newWorld(t)
