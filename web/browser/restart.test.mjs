@@ -37,6 +37,24 @@ test("the agent is killed amid a build, and the page goes on by itself", async t
   await counts(log.locator("[data-line]", {hasText: "testing"}), 1)
 })
 
+test("a list that was made longer stays so", async t => {
+  for (let i = 0; i < 60; i++) await w.build("shop", "slow", {gate: "never"})
+  const page = await w.open(t, "/?pipeline=slow&project=shop", {but: cut})
+  await counts(page.locator("tbody tr"), 50)
+  await page.getByRole("button", {name: "Older builds"}).click()
+  await counts(page.locator("tbody tr"), 60)
+  await w.kill("SIGKILL")
+  await lost(page).waitFor()
+  const listed = page.waitForResponse(r => r.url().includes("/v1/builds?")) // who comes back elsewhere lists again
+  await w.serve()
+  await listed
+  await lost(page).waitFor({state: "detached"})
+  await counts(page.locator("tbody tr"), 60)
+  for (let i = 0; i < 60; i++) await page.evaluate(() => new Promise(requestAnimationFrame)) // what was listed is drawn
+  await counts(page.locator("tbody tr"), 60)
+  await Promise.all((await w.api("GET", "/v1/builds?project=shop&pipeline=slow&limit=200")).map(b => w.api("POST", `/v1/builds/${b.number}/cancel`, {force: true})))
+})
+
 test("each view says that nobody answers, and recovers", async t => {
   const n = await w.built("cargo", "land")
   const page = await w.open(t, "/", {but: cut})

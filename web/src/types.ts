@@ -59,6 +59,7 @@ export interface Build {
   attempt?: number
   fence?: number
   priority?: number
+  here?: boolean // by piper exec
   progress: Progress
   created?: string
   started?: string

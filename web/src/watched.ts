@@ -48,7 +48,7 @@ export class Watched {
     const old = this.build.value!
     const now = brief(old, b)
     this.build.value = ended(now.state) ? now : {...now, progress: this.progress(now)}
-    if (b.state !== old.state || b.plan_digest !== old.plan_digest) this.soon(0)
+    if (b.state !== old.state || b.plan_digest !== old.plan_digest || b.progress.asking !== old.progress.asking) this.soon(0)
   }
 
   private event(ev: BuildEvent) {

@@ -123,7 +123,7 @@ function Text({entry, log, grown}: {entry: Entry; log: Viewed; grown: number}) {
 }
 
 export function number(n: number): string {
-  return n.toLocaleString("en")
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ",")
 }
 
 export function count(n: number, what: string): string {

@@ -21,10 +21,11 @@ export function ago(ms: number): string {
 
 export function Ago({time}: {time: string | undefined}) {
   if (!time) return null
-  const at = new Date(time)
+  // What the browser does for words of a place takes longer than all else in a list.
+  const tell = (e: MouseEvent) => ((e.currentTarget as HTMLElement).title = new Date(time).toLocaleString())
   return (
-    <time dateTime={time} title={at.toLocaleString()}>
-      {ago(now.value - at.getTime())}
+    <time dateTime={time} onMouseEnter={tell}>
+      {ago(now.value - Date.parse(time))}
     </time>
   )
 }

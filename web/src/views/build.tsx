@@ -104,6 +104,7 @@ function About({build: b}: {build: Build}) {
         <dt>Cause</dt>
         <dd>
           <Because build={b} />
+          {b.here && <span class="chip">piper exec</span>}
           {b.cause.trust && <span class="chip">{b.cause.trust}: no secrets</span>}
         </dd>
       </div>
@@ -140,7 +141,7 @@ function About({build: b}: {build: Build}) {
           </dd>
         </div>
       )}
-      {b.agent && b.state !== "queued" && (
+      {b.agent && !b.here && b.state !== "queued" && (
         <div>
           <dt>Agent</dt>
           <dd>

@@ -181,7 +181,7 @@ function Row({build: b}: {build: Build}) {
         )}
       </td>
       <td>
-        <State state={b.state} note={asks(b) ? "waits for approval" : b.state === "queued" || b.state === "running" ? undefined : b.reason} />
+        <State state={b.state} note={asks(b) ? "waits for approval" : b.state === "queued" || b.state === "running" ? undefined : b.reason?.replace(/^cancelled /, "")} />
       </td>
       <td>
         <Bar build={b} />
@@ -195,6 +195,7 @@ function Row({build: b}: {build: Build}) {
       </td>
       <td>
         <Because build={b} />
+        {b.here && <span class="chip">piper exec</span>}
       </td>
       <td>
         <Ago time={b.ended ?? b.started ?? b.created} />

@@ -69,7 +69,7 @@ export function Keys() {
           Keys do this
         </label>
         <form method="dialog">
-          <button>Close</button>
+          <button autofocus>Close</button>
         </form>
       </dialog>
     </>

@@ -1,6 +1,7 @@
 import {useEffect, useState} from "preact/hooks"
 import {path, send} from "../api"
 import {unstyled} from "../log/ansi"
+import {count, number} from "../log/body"
 import {nodes} from "../log/line"
 import {spansOf} from "../log/search"
 import {read} from "../log/terminal"
@@ -67,7 +68,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
       {f && (
         <>
           <p role="status">
-            {f.matches === 0 ? "Nothing" : `${f.matches.toLocaleString("en")} ${f.matches === 1 ? "match" : "matches"}`} in {f.lines.toLocaleString("en")} lines of {f.builds === 1 ? "1 build" : `${f.builds.toLocaleString("en")} builds`}
+            {f.matches === 0 ? "Nothing" : `${number(f.matches)} ${f.matches === 1 ? "match" : "matches"}`} in {count(f.lines, "line")} of {count(f.builds, "build")}
             {f.next ? " so far" : ""}
           </p>
           <ol class="hits">
