@@ -76,7 +76,7 @@ test("who may only read is offered nothing that would be refused", async t => {
   const waiting = await w.build("shop", "ask")
   const running = await w.build("shop", "slow")
   const page = await w.open(t, `/builds/${running}`, {token})
-  const buttons = async () => (await page.getByRole("button").allInnerTexts()).filter(text => !/^(Sign out|Copy|Filter|Search|(all|failed|running|waiting) \d+)$/.test(text))
+  const buttons = async () => (await page.getByRole("button").allInnerTexts()).filter(text => !/^(Keys|Sign out|Copy|Filter|Search|(all|failed|running|waiting) \d+)$/.test(text))
   await page.locator("main > .head .state.running").waitFor()
   assert.deepEqual(await buttons(), [])
 
