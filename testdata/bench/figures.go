@@ -455,7 +455,7 @@ func (t *trial) database(name, work string, n int) *side {
 }
 
 func shared(t *trial) {
-	n := t.size(5_000)
+	n := t.size(2_000)
 	piper := t.database("piper", "shared", n)
 	t.row(
 		row{name: "P20", work: "a claim, 256 agents on one queue", said: "each", piper: piper, peer: t.database("32 bare connections", "bareclaims", n), must: 1.25, stretch: 0.33},
@@ -464,7 +464,7 @@ func shared(t *trial) {
 }
 
 func sharedLives(t *trial) {
-	n := t.size(5_000)
+	n := t.size(2_000)
 	t.row(row{
 		name: "P21", work: "a build made, claimed and ended, 32 at once", said: "each",
 		piper: t.database("piper", "sharedlives", n), peer: t.database("bare writes", "barelives", n), must: 1.0,

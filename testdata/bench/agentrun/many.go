@@ -180,7 +180,7 @@ func bareLives(claimsOnly bool) func(ctx context.Context, j job) error {
 // firstChoice has n agents wait for builds that are made one after the other, and
 // measures how long each waits for the one that it is offered to.
 func firstChoice(ctx context.Context, j job) error {
-	const builds = 400
+	const builds = 200
 	return withDatabase(ctx, func(a rethinkdb.Address) error {
 		return opened(ctx, a, j.n+1, func(stores []*rethinkdb.Store) error {
 			ctx, stop := context.WithCancel(ctx)
