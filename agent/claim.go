@@ -26,15 +26,24 @@ const (
 func (l *life) claims(ctx context.Context) {
 	c := claimer{life: l}
 	var calls pace
-	for pause := l.Timings.Busy; ; {
+	for pause, since := l.Timings.Busy, time.Now(); ; since = time.Now() {
 		timer := time.NewTimer(l.about("claim", pause))
-		whole := false
-		select {
-		case <-ctx.Done():
-		case <-l.kick:
-			sleep(ctx, calls.next(time.Now()))
-		case <-timer.C:
-			whole = true
+		whole, glances := false, l.stir
+		for waits := true; waits; {
+			waits = false
+			select {
+			case <-ctx.Done():
+			case <-l.kick:
+				sleep(ctx, calls.next(time.Now()))
+			case <-glances:
+				// Of all agents together one looks every soonest, however many there are.
+				if rest := min(pause, time.Duration(len(l.everybody()))*soonest) - time.Since(since); rest > 0 {
+					timer.Reset(rest)
+					waits, glances = true, nil
+				}
+			case <-timer.C:
+				whole = glances != nil
+			}
 		}
 		timer.Stop()
 		if ctx.Err() != nil {

@@ -32,6 +32,7 @@ type life struct {
 	slots slots
 	topic topics
 	kick  chan struct{} // somebody should look at the queue
+	stir  chan struct{} // and that he may in a while
 
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
@@ -48,7 +49,7 @@ type life struct {
 }
 
 func newLife(a *Agent, dir *directory) *life {
-	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), runs: map[build.ID]*run{}}
+	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, freed: l.look}
 	return l
@@ -58,6 +59,15 @@ func newLife(a *Agent, dir *directory) *life {
 func (l *life) look() {
 	select {
 	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// glance has the queue be looked at, but not at once: something happened that is
+// most likely for another agent.
+func (l *life) glance() {
+	select {
+	case l.stir <- struct{}{}:
 	default:
 	}
 }

@@ -296,9 +296,9 @@ func (l *link) Running(ctx context.Context, owner store.AgentID) ([]store.Build,
 func (l *link) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return through(ctx, l, "unsettled", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Unsettled(ctx, limit) })
 }
-func (l *link) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, error) {
+func (l *link) Watch(ctx context.Context, of store.AgentID) (<-chan store.Hint, error) {
 	c, _, _, _ := l.throw("watch") // hints are lost in other ways
-	if hints, hit, err := strike(ctx, l, c, func(ctx context.Context) (<-chan build.ID, error) { return l.witness.Watch(ctx, of) }); hit {
+	if hints, hit, err := strike(ctx, l, c, func(ctx context.Context) (<-chan store.Hint, error) { return l.witness.Watch(ctx, of) }); hit {
 		return hints, err
 	}
 	return l.witness.Watch(ctx, of)

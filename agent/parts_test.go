@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 func TestSlots(t *testing.T) {
@@ -161,4 +163,42 @@ func TestPace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What happens to other agents' builds is no reason to ask the store all the time.
+func TestGlances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := &askedQueue{Memory: store.NewMemory()}
+		a := Agent{Store: asked, Slots: 1, Log: slog.New(slog.DiscardHandler), Timings: Timings{}.withDefaults(), draw: draws(t.Name()),
+			Free: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 40, nil }}
+		l := newLife(&a, nil)
+		l.agents = make([]store.Agent, 9) // and this one
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); l.claims(ctx) }()
+		for range 1000 {
+			l.glance()
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		require.Equal(t, int64(1000/(10*soonest/time.Millisecond)), asked.own.Load())
+		l.look()
+		synctest.Wait()
+		require.Equal(t, int64(1000/(10*soonest/time.Millisecond)+1), asked.own.Load(), "at once")
+		stop()
+		<-done
+	})
+}
+
+// askedQueue counts how often an agent asks for its own part of the queue.
+type askedQueue struct {
+	*store.Memory
+	own atomic.Int64
+}
+
+func (a *askedQueue) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
+	if choice != "" {
+		a.own.Add(1)
+	}
+	return a.Memory.Queue(ctx, choice, limit)
 }

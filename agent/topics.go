@@ -56,9 +56,13 @@ func (l *life) feed(ctx context.Context) {
 		watching, stop := context.WithCancel(ctx)
 		hints, err := l.Store.Watch(watching, l.id)
 		if err == nil {
-			for id := range hints {
-				l.topic.tell(id)
-				if l.running(id) == nil { // what it does itself is no news
+			for hint := range hints {
+				l.topic.tell(hint.Build)
+				switch {
+				case l.running(hint.Build) != nil: // what it does itself is no news
+				case hint.Others:
+					l.glance()
+				default:
 					l.look()
 				}
 			}

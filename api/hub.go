@@ -162,14 +162,14 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 						hints = nil
 					}
 				}
-			case id, ok := <-hints:
+			case hint, ok := <-hints:
 				switch {
 				case !ok:
 					hints = nil
-				case id == "":
+				case hint.Build == "":
 					again, all = true, true
 				default:
-					h.hinted(ctx, id)
+					h.hinted(ctx, hint.Build)
 				}
 			}
 		}

@@ -237,7 +237,7 @@ func (c *call) follow(b store.Build, from, tail int64) error {
 }
 
 // began waits until there is something that can be followed.
-func (c *call) began(b store.Build, hints <-chan build.ID) (store.Build, error) {
+func (c *call) began(b store.Build, hints <-chan store.Hint) (store.Build, error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for b.State == build.Queued || b.State == build.Running && b.Plan == "" {

@@ -12,8 +12,8 @@ import (
 // A Watch is how Follow learns that there is more. The zero Watch looks once a
 // second, for ever.
 type Watch struct {
-	Hints <-chan build.ID // of store.Builds.Watch: look now; nil, or closed, is none
-	Poll  time.Duration   // look at least as often; 0 is a second
+	Hints <-chan store.Hint // of store.Builds.Watch: look now; nil, or closed, is none
+	Poll  time.Duration     // look at least as often; 0 is a second
 
 	// Live is heard before the store is asked; nil is not.
 	Live *Live
@@ -95,7 +95,7 @@ func (w *Watch) hinted(ctx context.Context, tick <-chan time.Time, id build.ID) 
 		case hint, ok := <-w.Hints:
 			if !ok {
 				w.Hints = nil
-			} else if hint == id || hint == "" {
+			} else if hint.Build == id || hint.Build == "" {
 				return true
 			}
 		}

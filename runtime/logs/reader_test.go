@@ -389,7 +389,7 @@ func TestFollowEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeper()
 		k.chunk(t, 1, "one\ntwo\n")
-		closed := make(chan build.ID)
+		closed := make(chan store.Hint)
 		close(closed)
 		n, start := 0, time.Now()
 		w := Watch{Hints: closed, Ended: func(context.Context) (bool, error) { n++; return n > 3, nil }}

@@ -6,27 +6,33 @@ import (
 	"github.com/piper-build/piper/runtime/build"
 )
 
+// A Hint says that a build is to be looked at.
+type Hint struct {
+	Build  build.ID // "" is all
+	Others bool     // another agent is to run it, runs it, or has ended it
+}
+
 // Hints are those who listen to what Builds.Watch tells. It is for stores. The
 // zero Hints is ready.
 type Hints struct {
 	mu        sync.Mutex
-	listeners map[chan build.ID]bool
+	listeners map[chan Hint]bool
 }
 
 // Listen adds one who listens, until Drop or Close.
-func (h *Hints) Listen() chan build.ID {
-	c := make(chan build.ID, 64)
+func (h *Hints) Listen() chan Hint {
+	c := make(chan Hint, 64)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.listeners == nil {
-		h.listeners = map[chan build.ID]bool{}
+		h.listeners = map[chan Hint]bool{}
 	}
 	h.listeners[c] = true
 	return c
 }
 
 // Drop closes the channel of one who listens, and says how many are left.
-func (h *Hints) Drop(c chan build.ID) (left int) {
+func (h *Hints) Drop(c chan Hint) (left int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.listeners[c] {
@@ -36,14 +42,14 @@ func (h *Hints) Drop(c chan build.ID) (left int) {
 	return len(h.listeners)
 }
 
-// Tell hints at a build; "" is any. Whoever is slow misses it, and will look at
+// Tell passes on a hint. Whoever is slow misses it, and will look at
 // everything anyway.
-func (h *Hints) Tell(id build.ID) {
+func (h *Hints) Tell(hint Hint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.listeners {
 		select {
-		case c <- id:
+		case c <- hint:
 		default:
 		}
 	}

@@ -99,7 +99,7 @@ func (m *Memory) Enqueue(ctx context.Context, b Build) (Build, error) {
 // put keeps b and tells of it.
 func (m *Memory) put(b Build) {
 	m.builds[b.ID] = b
-	m.hints.Tell(b.ID)
+	m.hints.Tell(Hint{Build: b.ID})
 }
 
 // Build implements Builds.
@@ -221,7 +221,7 @@ func (m *Memory) Unsettled(ctx context.Context, limit int) ([]Build, error) {
 }
 
 // Watch implements Builds.
-func (m *Memory) Watch(ctx context.Context, _ AgentID) (<-chan build.ID, error) {
+func (m *Memory) Watch(ctx context.Context, _ AgentID) (<-chan Hint, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -270,7 +270,7 @@ func (m *Memory) AppendEvents(ctx context.Context, key EventKey, events []build.
 		m.events[s] = map[int64][]build.Event{}
 	}
 	m.events[s][key.Seq] = slices.Clone(events)
-	m.hints.Tell(key.Build)
+	m.hints.Tell(Hint{Build: key.Build})
 	return nil
 }
 
@@ -307,7 +307,7 @@ func (m *Memory) AppendChunks(ctx context.Context, chunks []Chunk) error {
 	for _, c := range chunks {
 		c.Data, c.Times = bytes.Clone(c.Data), slices.Clone(c.Times)
 		m.chunks[c.Key] = c
-		m.hints.Tell(c.Key.Build)
+		m.hints.Tell(Hint{Build: c.Key.Build})
 	}
 	return nil
 }

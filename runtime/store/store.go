@@ -132,9 +132,9 @@ type Builds interface {
 	// appended, until ctx is done. For an agent it need not hint at all of them,
 	// but at those that are queued, begin or end, and at any change of one that is
 	// its own or that names it as first choice; for "" it does. It may miss some,
-	// and tell of some twice: a hint means look. A message with the ID "" means
-	// look at everything. The channel is closed when hints end.
-	Watch(ctx context.Context, of AgentID) (<-chan build.ID, error)
+	// and tell of some twice: a hint means look. The channel is closed when hints
+	// end.
+	Watch(ctx context.Context, of AgentID) (<-chan Hint, error)
 }
 
 // A Filter picks builds. A zero field picks all.

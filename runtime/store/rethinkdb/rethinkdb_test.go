@@ -322,7 +322,7 @@ func TestAFeedIsMadeAnew(t *testing.T) {
 	wait := func(want build.ID) {
 		t.Helper()
 		for hint := range hints {
-			if hint == want {
+			if hint.Build == want {
 				return
 			}
 		}
@@ -427,4 +427,32 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 	return cert, key
+}
+
+// An agent is told which builds are another one's.
+func TestHintsAtOthers(t *testing.T) {
+	s := rethinkdbtest.Open(t)
+	hints, err := s.Watch(t.Context(), "a")
+	require.NoError(t, err)
+	next := func(id build.ID) store.Hint {
+		t.Helper()
+		for hint := range hints {
+			if hint.Build == id {
+				return hint
+			}
+		}
+		t.Fatal("hints ended")
+		return store.Hint{}
+	}
+	require.Equal(t, store.Hint{}, <-hints, "it begins")
+	for id, others := range map[build.ID]bool{"": false, "a": false, "b": true} {
+		b := store.NewBuild("build-"+id, 1, store.Request{Project: "p"}, at)
+		b.FirstChoice = store.AgentID(id)
+		_, err := s.Enqueue(t.Context(), b)
+		require.NoError(t, err)
+		require.Equal(t, others, next(b.ID).Others, "queued for %q", id)
+		_, err = s.Change(t.Context(), b.ID, store.Claim{Agent: "b", Nonce: "n", Max: store.MaxAttempts, At: at})
+		require.NoError(t, err)
+		require.Equal(t, id != "a", next(b.ID).Others, "claimed by another one")
+	}
 }

@@ -32,7 +32,7 @@ type watch struct {
 }
 
 // Watch implements store.Builds. There is a feed while somebody listens.
-func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, error) {
+func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan store.Hint, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan build.ID, e
 }
 
 // leave ends hints for one, and the feed after the last one.
-func (s *Store) leave(w *watch, c chan build.ID) {
+func (s *Store) leave(w *watch, c chan store.Hint) {
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
 	if w.Drop(c) == 0 && s.watches.of[w.of] == w {
@@ -71,7 +71,7 @@ func (s *Store) feed(w *watch) {
 	defer w.stop()
 	for w.life.Err() == nil {
 		s.follow(l, w)
-		w.Tell("")
+		w.Tell(store.Hint{})
 		select {
 		case <-w.life.Done():
 		case <-time.After(feedAgain):
@@ -97,15 +97,18 @@ func (s *Store) follow(l *link, w *watch) {
 		if err != nil {
 			return
 		}
-		w.Tell("") // of what was before the feed
+		w.Tell(store.Hint{}) // of what was before the feed
 		for {
 			doc, ok := cursor.NextResponse()
 			if !ok {
 				return
 			}
-			var id build.ID
-			if json.Unmarshal(doc, &id) == nil {
-				w.Tell(id)
+			var hint struct {
+				ID     build.ID `json:"id"`
+				Others bool     `json:"others"`
+			}
+			if json.Unmarshal(doc, &hint) == nil {
+				w.Tell(store.Hint{Build: hint.ID, Others: hint.Others})
 			}
 		}
 	}()
@@ -116,25 +119,32 @@ func (s *Store) follow(l *link, w *watch) {
 }
 
 // changes are the builds that changed, or of which something was appended; of an
-// agent those that it has to know of. What goes over the wire is their IDs; "" where
-// the server says that it left some out.
+// agent those that it has to know of. What goes over the wire are hints.
 func changes(of store.AgentID) r.Term {
 	builds := r.Table("builds").Changes()
 	if of == "" {
-		return ids(builds, "id").Union(ids(r.Table("events").Changes(), "build"), ids(r.Table("logs").Changes(), "build"))
+		return hints(builds, "id", nobody).Union(hints(r.Table("events").Changes(), "build", nobody), hints(r.Table("logs").Changes(), "build", nobody))
 	}
-	return ids(builds.Filter(func(change r.Term) r.Term {
-		had, has := change.Field("old_val"), change.Field("new_val")
+	others := func(change r.Term) r.Term {
 		names := func(row r.Term) r.Term {
 			return row.Field("owner").Default("").Eq(string(of)).Or(row.Field("first_choice").Default("").Eq(string(of)))
 		}
-		return change.HasFields("error").Or(had.Field("state").Default("").Ne(has.Field("state").Default("")), names(had), names(has))
-	}), "id")
+		has := change.Field("new_val")
+		anybodys := has.Field("state").Default("").Eq(string(build.Queued)).And(has.Field("first_choice").Default("").Eq(""))
+		return r.Not(change.HasFields("error").Or(names(change.Field("old_val")), names(has), anybodys))
+	}
+	return hints(builds.Filter(func(change r.Term) r.Term {
+		return r.Not(others(change)).Or(change.Field("old_val").Field("state").Default("").Ne(change.Field("new_val").Field("state").Default("")))
+	}), "id", others)
 }
 
-func ids(feed r.Term, field string) r.Term {
+func nobody(r.Term) r.Term { return r.Expr(false) }
+
+// hints makes hints of changes. That the server left some out is a hint at all.
+func hints(feed r.Term, field string, others func(change r.Term) r.Term) r.Term {
 	return feed.Map(func(change r.Term) any {
-		return change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field)).Default("")
+		id := change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field)).Default("")
+		return map[string]any{"id": id, "others": others(change)}
 	})
 }
 

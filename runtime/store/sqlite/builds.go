@@ -40,7 +40,7 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error)
 	if err != nil {
 		return store.Build{}, err
 	}
-	s.watch.Tell(b.ID)
+	s.watch.Tell(store.Hint{Build: b.ID})
 	return made, nil
 }
 
@@ -84,7 +84,7 @@ func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.
 		return made, put(ctx, tx, made.after)
 	})
 	if made.differs {
-		s.watch.Tell(id)
+		s.watch.Tell(store.Hint{Build: id})
 	}
 	return made.after, err
 }

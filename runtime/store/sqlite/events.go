@@ -34,7 +34,7 @@ func (s *Store) AppendEvents(ctx context.Context, key store.EventKey, events []b
 		return err
 	})
 	if err == nil {
-		s.watch.Tell(key.Build)
+		s.watch.Tell(store.Hint{Build: key.Build})
 	}
 	return err
 }

@@ -209,7 +209,7 @@ func (s *Store) AppendChunks(ctx context.Context, chunks []store.Chunk) error {
 	})
 	for i := range chunks {
 		if err == nil && (i == 0 || chunks[i].Key.Build != chunks[i-1].Key.Build) {
-			s.watch.Tell(chunks[i].Key.Build)
+			s.watch.Tell(store.Hint{Build: chunks[i].Key.Build})
 		}
 	}
 	return err

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -24,7 +23,7 @@ type watch struct {
 }
 
 // Watch implements store.Builds.
-func (s *Store) Watch(ctx context.Context, _ store.AgentID) (<-chan build.ID, error) {
+func (s *Store) Watch(ctx context.Context, _ store.AgentID) (<-chan store.Hint, error) {
 	if err := s.lookOut(ctx); err != nil {
 		return nil, fmt.Errorf("watch builds: %w", err)
 	}
@@ -74,7 +73,7 @@ func (w *watch) run(ctx context.Context, conn *sql.Conn, last int64) {
 			return // hints end; whoever listens polls
 		}
 		if version != last {
-			w.Tell("")
+			w.Tell(store.Hint{})
 		}
 		last = version
 	}

@@ -389,23 +389,24 @@ func watched(s suite) {
 		require.NoError(s.t, what.happens())
 		hinted(all, id("x"))
 		if what.agent {
-			hinted(agents, id("x"))
+			require.False(s.t, hinted(agents, id("x")).Others)
 		}
 	}
 	cancel()
-	for _, hints := range []<-chan build.ID{all, agents} {
+	for _, hints := range []<-chan store.Hint{all, agents} {
 		for range hints {
 		}
 	}
 }
 
 // hinted waits for a hint; the suite's own deadline ends a wait in vain.
-func hinted(hints <-chan build.ID, at build.ID) {
-	for hint := range hints {
-		if hint == at || hint == "" {
-			return
+func hinted(hints <-chan store.Hint, at build.ID) (hint store.Hint) {
+	for hint = range hints {
+		if hint.Build == at || hint.Build == "" {
+			break
 		}
 	}
+	return hint
 }
 
 func notFound(s suite) {
