@@ -195,8 +195,11 @@ func firstChoice(ctx context.Context, j job) error {
 				}
 				agents.Go(func() {
 					var once sync.Once
-					for range hints {
+					for hint := range hints {
 						once.Do(func() { ready <- struct{}{} }) // the feed has begun
+						if hint.Others {
+							continue // at which an agent of many looks seconds later
+						}
 						queue, err := stores[i].Queue(ctx, agentID(i), 64)
 						for _, b := range queue {
 							if err == nil {
