@@ -13,6 +13,7 @@
 //	queued.go     ends what waits in vain, and offers what nobody living is to take
 //	cron.go       makes the builds of schedules
 //	retain.go     deletes what nobody wants to keep
+//	ship.go       brings what builds wrote to an index
 //
 // Whatever two agents do at once, they do under the guards of package store, and
 // what must be made once has an ID that is derived from why it is made. So none
@@ -62,6 +63,10 @@ type Agent struct {
 
 	// Live hears what steps write before the store has it; nil does not.
 	Live *logs.Live
+
+	// Index is where lines are found in what all builds wrote; nil is nowhere. All
+	// agents of a store want the same.
+	Index logs.Index
 
 	// Secrets gives the values of those secrets of names that the build may have;
 	// nil gives none. The error is the reason that the build fails with, or the
@@ -190,6 +195,7 @@ type Timings struct {
 	Cron      time.Duration // 20s
 	Catalog   time.Duration // 1m between two looks at a project's default branch
 	Retain    time.Duration // 10m
+	Ship      time.Duration // 1s
 	Facts     time.Duration // 10m
 	Report    time.Duration // 1s between two reports of how far a build got
 	Grace     time.Duration // 10s for processes to end
@@ -201,7 +207,7 @@ func (t Timings) withDefaults() Timings {
 	for field, value := range map[*time.Duration]time.Duration{
 		&t.Heartbeat: 5 * time.Second, &t.Lease: 30 * time.Second, &t.GiveUp: 10 * time.Minute,
 		&t.Busy: 2 * time.Second, &t.Idle: 5 * time.Second, &t.Unmoved: 2 * time.Second,
-		&t.Disk: time.Second, &t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute,
+		&t.Disk: time.Second, &t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute, &t.Ship: time.Second,
 		&t.Facts: 10 * time.Minute, &t.Report: time.Second, &t.Grace: 10 * time.Second,
 		&t.Patience: time.Hour, &t.Drain: 10 * time.Minute,
 	} {

@@ -88,7 +88,7 @@ func (l *life) live(ctx context.Context) error {
 	loops, stop := context.WithCancel(l.ctx)
 	defer stop()
 	var looping sync.WaitGroup
-	for _, loop := range []func(context.Context){l.heartbeats, l.feed, l.claims, l.spills, l.vigil, l.sweeps, l.schedules, l.retention, l.factfinding} {
+	for _, loop := range []func(context.Context){l.heartbeats, l.feed, l.claims, l.spills, l.vigil, l.sweeps, l.schedules, l.retention, l.ships, l.factfinding} {
 		looping.Go(func() { loop(loops) })
 	}
 	select {

@@ -132,7 +132,11 @@ func (c *call) nameOf(id build.ID) string {
 func (c *call) version() (*answer, error) { return ok(Version{Version: c.Version}) }
 
 func (c *call) health() (*answer, error) {
-	return &answer{text: []byte("ok\n"), kind: "text/plain; charset=utf-8"}, nil
+	text := "ok\n"
+	if c.awayNotice() != "" {
+		text += "the index of logs is away\n"
+	}
+	return &answer{text: []byte(text), kind: "text/plain; charset=utf-8"}, nil
 }
 
 // metrics are for Prometheus. What they mean is in README.md.
@@ -158,9 +162,12 @@ func (c *call) metrics() (*answer, error) {
 		oldest = max(oldest, c.now().Sub(queued[i].Created).Seconds())
 	}
 	var text strings.Builder
-	gauge := func(name, help string, value any) {
-		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %[1]s gauge\n%[1]s %[3]v\n", name, help, value)
+	of := func(kind string) func(name, help string, value any) {
+		return func(name, help string, value any) {
+			fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %[1]s %[4]s\n%[1]s %[3]v\n", name, help, value, kind)
+		}
 	}
+	gauge := of("gauge")
 	gauge("piper_builds_queued", "Builds that wait for an agent.", len(queued))
 	gauge("piper_builds_queued_oldest_seconds", "How long the oldest of them has waited.", oldest)
 	gauge("piper_builds_running", "Builds that an agent has.", len(running))
@@ -168,5 +175,8 @@ func (c *call) metrics() (*answer, error) {
 	gauge("piper_slots", "Builds that they could run at once.", slots)
 	gauge("piper_slots_free", "How many more they could.", free)
 	gauge("piper_streams", "Clients that follow the events of this server.", c.hub.listeners())
+	if err := c.indexMetrics(gauge, of("counter")); err != nil {
+		return nil, err
+	}
 	return &answer{text: []byte(text.String()), kind: "text/plain; version=0.0.4; charset=utf-8"}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/layout"
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -255,7 +256,7 @@ func (c *call) fold(b *store.Build) (*folded, error) {
 	if err != nil {
 		return nil, err
 	}
-	fence, err := c.fence(b)
+	fence, err := logs.Fence(c.ctx, &c.past, b)
 	if err != nil {
 		return nil, err
 	}
@@ -282,25 +283,6 @@ func (c *call) goOn(id build.ID, f *folded) error {
 			return nil
 		}
 	}
-}
-
-// fence is the one under which happened what there is to tell of b. Whoever ends
-// or takes back a build from outside gives it another one, under which nothing
-// happens any more: then it is the newest one under which something did.
-func (c *call) fence(b *store.Build) (int64, error) {
-	if b.State == build.Running {
-		return b.Fence, nil
-	}
-	for fence := b.Fence; fence > max(0, b.Fence-20); fence-- {
-		events, err := c.past.Events(c.ctx, b.ID, fence, 1, 1)
-		if err != nil {
-			return 0, err
-		}
-		if len(events) > 0 {
-			return fence, nil
-		}
-	}
-	return b.Fence, nil
 }
 
 // steps are all nodes, in the order of the plan.
@@ -456,5 +438,5 @@ func (c *call) fenceAsked(b *store.Build) (int64, error) {
 	if err != nil || fence > 0 {
 		return fence, err
 	}
-	return c.fence(b)
+	return logs.Fence(c.ctx, &c.past, b)
 }

@@ -1,6 +1,9 @@
 package api
 
-import "github.com/piper-build/piper/runtime/store"
+import (
+	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/store"
+)
 
 // collect deletes old builds now.
 func (c *call) collect() (*answer, error) {
@@ -11,8 +14,12 @@ func (c *call) collect() (*answer, error) {
 	if r.Keep.Age < 0 || r.Keep.Count < 0 {
 		return nil, invalid("", FieldError{Field: "keep", Message: "is below zero"})
 	}
+	s := c.Store
+	if c.Index != nil {
+		s = logs.Indexed(s, c.Index)
+	}
 	if r.Keep != (store.Retention{}) {
-		n, err := store.Retain(c.ctx, c.Store, r.Project, r.Keep, c.now())
+		n, err := store.Retain(c.ctx, s, r.Project, r.Keep, c.now())
 		return &answer{value: Collected{Builds: n}}, err
 	}
 	projects, err := c.Store.Projects(c.ctx)
@@ -25,7 +32,7 @@ func (c *call) collect() (*answer, error) {
 	}
 	all := Collected{}
 	for _, p := range projects {
-		n, err := store.Retain(c.ctx, c.Store, p.Name, p.Retention, c.now())
+		n, err := store.Retain(c.ctx, s, p.Name, p.Retention, c.now())
 		if all.Builds += n; err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -28,6 +29,7 @@ type Log struct {
 	Next    int64  `json:"next"`  // the line to go on from; those before it are whole
 	Ended   bool   `json:"ended"` // there will be no more
 	Lines   []Line `json:"lines"`
+	Notice  string `json:"notice,omitempty"` // that the index of logs is away
 }
 
 // A Line is a line of output, or a piece of one that is longer than 64 KiB.
@@ -80,16 +82,21 @@ type LogsQuery struct {
 	Pipeline string    // of Project, which must be set then
 	Step     string    // "" is every one
 	Since    time.Time // builds that were made then or later; zero is all
+	Until    time.Time // builds that were made before; zero is all
 	Limit    int       // matches to give in one page
 }
 
 // FoundLogs is one page of a search over builds, the newest first. It says what was
-// looked at for it.
+// looked at for it, but that an index need not.
 type FoundLogs struct {
 	Builds  int          `json:"builds"` // also in part
 	Lines   int64        `json:"lines"`
 	Matches int64        `json:"matches"`
 	Hits    []BuildMatch `json:"hits"`
+
+	Index    string `json:"index,omitempty"`     // that was asked; "" is that the store was read
+	Total    *int64 `json:"total,omitempty"`     // how many lines of all pages there are, exactly, where the index knows
+	FellBack string `json:"fell_back,omitempty"` // why the index was not asked
 }
 
 // A BuildMatch is a Match in what a build wrote. Its Number is the line's.
@@ -99,6 +106,28 @@ type BuildMatch struct {
 	Project     string   `json:"project"`
 	Pipeline    string   `json:"pipeline,omitempty"`
 	Match
+}
+
+// A LogIndex is the index of logs, and how it does. What it counts is of the
+// process that answers, but for Behind and DeadLetters.
+type LogIndex struct {
+	Name        string       `json:"name"`
+	Away        string       `json:"away,omitempty"`         // why; "" is that it is not
+	Since       time.Time    `json:"since"`                  // when it began to be so
+	Sent        int64        `json:"sent"`                   // lines that it acknowledged
+	Had         int64        `json:"had"`                    // lines that it had already
+	Retried     int64        `json:"retried"`                // lines that were sent again
+	Refused     int64        `json:"refused"`                // lines that became dead letters
+	Behind      *int         `json:"behind,omitempty"`       // of the newest 100 builds that ended, those that it has not all of
+	DeadLetters *int64       `json:"dead_letters,omitempty"` // how many there are
+	Letters     []DeadLetter `json:"letters,omitempty"`      // the newest of them
+}
+
+// A DeadLetter is a line that the index refused. The store has it.
+type DeadLetter struct {
+	Time   time.Time       `json:"time"`
+	Reason string          `json:"reason"`
+	Line   json.RawMessage `json:"line"` // as it was sent
 }
 
 // A Why says why a build, or a step of it, is not running.

@@ -121,7 +121,7 @@ func (c *call) showLog() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := Log{Step: o.step, Attempt: o.attempt, Fence: o.fence, Ended: o.ended, Next: max(1, from), Lines: []Line{}}
+	log := Log{Step: o.step, Attempt: o.attempt, Fence: o.fence, Ended: o.ended, Next: max(1, from), Lines: []Line{}, Notice: c.awayNotice()}
 	size, err := o.Size(c.ctx, o.step, o.attempt)
 	switch {
 	case errors.Is(err, logs.ErrNoOutput):

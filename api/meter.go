@@ -136,7 +136,7 @@ func (m *meter) read(c *call, id build.ID) error {
 		return nil
 	}
 	m.ended = b.Terminal()
-	fence, err := c.fence(&b)
+	fence, err := logs.Fence(c.ctx, &c.past, &b)
 	if err != nil {
 		return err
 	}

@@ -1,212 +1,220 @@
 package api
 
 import (
-	"cmp"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// What is looked at for one page of a search over builds: whichever is reached
-// first ends it.
-const (
-	searchTime  = 2 * time.Second
-	searchBytes = 64 << 20
-	searchPage  = 20 // builds that are listed at once
-)
-
-// A searchPlace is where a search over builds goes on.
-type searchPlace struct {
-	Page   string `json:"page,omitempty"`   // the store's cursor of the page that the build is on
-	Number int64  `json:"number,omitempty"` // of the build; 0 is the first on the page
-	Step   string `json:"step,omitempty"`   // "" is the first
-	Line   int64  `json:"line,omitempty"`
-}
-
-func (p searchPlace) String() string { return base64.RawURLEncoding.EncodeToString(encode(p)) }
-
-func (c *call) searchPlace() (p searchPlace, err error) {
-	text := c.query.Get("cursor")
-	if text == "" {
-		return p, nil
-	}
-	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err == nil {
-		err = json.Unmarshal(data, &p)
-	}
-	if err != nil || p.String() != text {
-		return p, problem(http.StatusBadRequest, "bad-cursor", "it is none that a search gave")
-	}
-	return p, nil
-}
-
-// A searching is one page of a search over builds.
-type searching struct {
-	*call
-	find  func([]byte) [][2]int
-	step  string // "" is every one
-	limit int
-	found FoundLogs
-
-	end   time.Time
-	looks int // bytes until the clock is looked at
-	bytes int // that may still be read
-	text  int // bytes of hits that may still be given
-}
-
 func (c *call) searchLogs() (*answer, error) {
-	q, limit, err := c.searchQuery()
+	q, limit, err := c.wideQuery()
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := c.findLines(q, c.query.Get("cursor"), limit)
 	switch {
+	case errors.Is(err, store.ErrCursor):
+		return nil, problem(http.StatusBadRequest, "bad-cursor", "it is none that a search gave")
 	case err != nil:
 		return nil, err
-	case q.Errors:
-		return nil, badField("errors", "are looked for in one build")
 	}
-	f := store.Filter{Project: c.query.Get("project"), Pipeline: c.query.Get("pipeline")}
-	switch {
-	case f.Pipeline != "" && f.Project == "":
-		return nil, badField("pipeline", "needs project too")
-	case f.Project != "" && !c.sees(f.Project):
-		return nil, c.noProject(f.Project)
-	}
-	var since time.Time
-	if text := c.query.Get("since"); text != "" {
-		if since, err = time.Parse(time.RFC3339, text); err != nil {
-			return nil, badField("since", quote(text)+" is no time such as 2026-03-01T12:00:00Z")
-		}
-	}
-	at, err := c.searchPlace()
-	if err != nil {
-		return nil, err
-	}
-	s := &searching{call: c, step: c.query.Get("step"), limit: limit, end: time.Now().Add(searchTime), bytes: searchBytes, text: maxText}
-	if s.find, err = q.Compile(); err != nil {
-		return nil, err
-	}
-	s.found.Hits = []BuildMatch{}
-	more, err := s.run(f, since, &at)
-	if err != nil {
-		return nil, err
-	}
-	a := &answer{value: s.found}
-	if more {
-		c.next(a, at.String())
+	a := &answer{value: found}
+	if next != "" {
+		c.next(a, next)
 	}
 	return a, nil
 }
 
-// run searches builds from a place on. more is that the page is full, and the
-// place is where the next one begins.
-func (s *searching) run(f store.Filter, since time.Time, at *searchPlace) (more bool, err error) {
-	for {
-		page, next, err := s.Store.List(s.ctx, f, at.Page, searchPage)
-		if err != nil {
-			return false, err
-		}
-		recent := false
-		for i := range page {
-			b := &page[i]
-			if b.Created.Before(since) {
-				continue
-			}
-			recent = true
-			if at.Number > 0 && b.Number > at.Number || !s.sees(b.Request.Project) {
-				continue
-			}
-			if b.Number != at.Number {
-				at.Number, at.Step, at.Line = b.Number, "", 0
-			}
-			if s.full() {
-				return true, nil
-			}
-			if more, err := s.build(b, at); more || err != nil {
-				return more, err
-			}
-			at.Number--
-		}
-		if next == "" || !recent { // numbers are drawn in the order of time, or nearly
-			return false, nil
-		}
-		*at = searchPlace{Page: next}
-		if s.full() || time.Now().After(s.end) { // also of builds that may not be seen
-			return true, nil
-		}
-	}
-}
-
-// build searches what one build wrote.
-func (s *searching) build(b *store.Build, at *searchPlace) (more bool, err error) {
-	if at.Step == "" { // else it was counted when the page before this one ended in it
-		s.found.Builds++
-	}
-	s.looks = 0
-	f, err := s.fold(b)
+// wideQuery reads what is to be looked for in all builds.
+func (c *call) wideQuery() (w logs.Wide, limit int, err error) {
+	w.Query, limit, err = c.searchQuery()
 	switch {
-	case errors.Is(err, store.ErrNotFound), err == nil && f == nil:
-		return false, nil // it is being deleted, or was not planned
 	case err != nil:
-		return false, err
+		return w, 0, err
+	case w.Errors:
+		return w, 0, badField("errors", "are looked for in one build")
 	}
-	reader := logs.NewReader(s.Store, b.ID, f.fence)
-	for i, name := range f.Build.Plan().NodeNames() {
-		attempt := f.Node(i).Attempt
-		if attempt == 0 || f.Build.Plan().Nodes[i].Step == nil || s.step != "" && s.step != name || at.Step != "" && at.Step != name {
+	w.Project, w.Pipeline, w.Step = c.query.Get("project"), c.query.Get("pipeline"), c.query.Get("step")
+	switch {
+	case w.Pipeline != "" && w.Project == "":
+		return w, 0, badField("pipeline", "needs project too")
+	case w.Project != "" && !c.sees(w.Project):
+		return w, 0, c.noProject(w.Project)
+	}
+	if len(c.token.Projects) > 0 {
+		w.Sees = c.sees
+	}
+	for name, t := range map[string]*time.Time{"since": &w.Since, "until": &w.Until} {
+		text := c.query.Get(name)
+		if text == "" {
 			continue
 		}
-		from := at.Line
-		at.Step, at.Line = "", 0
-		s.looks = 0
-		for line, err := range reader.Lines(s.ctx, name, attempt, from, 0) {
-			if err != nil {
-				return false, err
-			}
-			if line.Offset == 0 && line.Cut == 0 && s.full() { // between lines
-				at.Step, at.Line = name, line.Number
-				return true, nil
-			}
-			if spans := s.look(line); len(spans) > 0 && len(s.found.Hits) < s.limit {
-				m := matchOf(output{step: name, attempt: attempt}, logs.Match{Line: line, Spans: spans})
-				s.found.Hits = append(s.found.Hits, BuildMatch{Build: b.ID, BuildNumber: b.Number, Project: b.Request.Project, Pipeline: cmp.Or(b.Request.Pipeline, f.plan.Pipeline), Match: m})
-				s.text -= len(m.Text)
-			}
+		if *t, err = time.Parse(time.RFC3339, text); err != nil {
+			return w, 0, badField(name, quote(text)+" is no time such as 2026-03-01T12:00:00Z")
 		}
 	}
-	return false, nil
+	return w, limit, nil
 }
 
-// look finds what is looked for in a line, or a piece of one, and counts.
-func (s *searching) look(line logs.Line) [][2]int {
-	size := len(line.Text) + 1
-	s.bytes -= size
-	s.looks -= size
-	if line.Cut > 0 {
+// A cursor begins with who gave it: whoever goes on asks the same one.
+const (
+	fromIndex = "i"
+	fromStore = "s"
+)
+
+// findLines asks the index, if there is one, and else, or where that cannot tell, the
+// store. A page after the first is found where the one before it was.
+func (c *call) findLines(q logs.Wide, cursor string, limit int) (found FoundLogs, next string, err error) {
+	from, rest := "", ""
+	if cursor != "" {
+		from, rest = cursor[:1], cursor[1:]
+		if from != fromIndex && from != fromStore || rest == "" || from == fromIndex && c.Index == nil {
+			return found, "", store.ErrCursor
+		}
+	}
+	if c.Index != nil && from != fromStore {
+		page, err := c.Index.Search(c.ctx, q, rest, limit)
+		if err == nil {
+			found = foundOf(page)
+			found.Index = c.Index.Health().Name
+			if page.Total >= 0 {
+				found.Total = &page.Total
+			}
+			return found, begun(fromIndex, page.Next), nil
+		}
+		left := errors.Is(err, logs.ErrAway) || errors.Is(err, logs.ErrQuery)
+		switch {
+		case !left || c.ctx.Err() != nil:
+			return found, "", err
+		case from == fromIndex:
+			return found, "", problem(http.StatusServiceUnavailable, "index-away", "the pages before were found elsewhere: begin the search anew, or try again later ("+err.Error()+")")
+		}
+		found.FellBack = err.Error()
+	}
+	page, err := logs.Scan{Builds: c.Store, History: &c.past, Logs: c.Store}.Search(c.ctx, q, rest, limit)
+	if err != nil {
+		return found, "", err
+	}
+	why := found.FellBack
+	found = foundOf(page)
+	found.FellBack = why
+	return found, begun(fromStore, page.Next), nil
+}
+
+func begun(by, cursor string) string {
+	if cursor == "" {
+		return ""
+	}
+	return by + cursor
+}
+
+func foundOf(page logs.Page) FoundLogs {
+	found := FoundLogs{Builds: page.Builds, Lines: page.Lines, Matches: page.Matches, Hits: []BuildMatch{}}
+	for _, h := range page.Hits {
+		m := matchOf(output{step: h.Node, attempt: h.Attempt}, h.Match)
+		found.Hits = append(found.Hits, BuildMatch{Build: h.Output.Build, BuildNumber: h.Output.Number, Project: h.Project, Pipeline: h.Pipeline, Match: m})
+	}
+	return found
+}
+
+// awayNotice says that the index is away, if so, to who reads what the store has.
+func (c *call) awayNotice() string {
+	if c.Index == nil {
+		return ""
+	}
+	h := c.Index.Health()
+	if h.Error == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is away since %s; this is from the store, which has all of it", h.Name, h.Since.UTC().Format(time.RFC3339))
+}
+
+const (
+	behindOf    = 100 // builds are looked at for how far the index is behind
+	mostLetters = 100
+)
+
+// showIndex is how the index of logs does.
+func (c *call) showIndex() (*answer, error) {
+	if c.Index == nil {
+		return nil, problem(http.StatusNotFound, "no-index", "there is no index of logs here: piper agentd --logs names one")
+	}
+	i, err := c.index()
+	if err != nil {
+		return nil, err
+	}
+	letters, total, err := c.Index.DeadLetters(c.ctx, mostLetters)
+	if err == nil {
+		i.DeadLetters = &total
+	} else if !errors.Is(err, logs.ErrAway) {
+		return nil, err
+	}
+	for _, l := range letters {
+		i.Letters = append(i.Letters, DeadLetter{Time: l.Time, Reason: l.Reason, Line: l.Line})
+	}
+	return ok(i)
+}
+
+// index is how the index does, and how far it is behind, if that can be known.
+func (c *call) index() (i LogIndex, err error) {
+	h := c.Index.Health()
+	i = LogIndex{Name: h.Name, Away: h.Error, Since: h.Since, Sent: h.Sent, Had: h.Had, Retried: h.Retried, Refused: h.Dead}
+	if h.Error != "" {
+		return i, nil
+	}
+	page, _, err := c.Store.List(c.ctx, store.Filter{}, "", behindOf)
+	if err != nil {
+		return i, err
+	}
+	var ended []build.ID
+	for n := range page {
+		b := &page[n]
+		if keeps := c.Index.Keeps(); b.Terminal() && b.Plan != "" && (keeps == 0 || c.now().Sub(b.Ended) < keeps) {
+			ended = append(ended, b.ID)
+		}
+	}
+	whole, err := c.Index.Finished(c.ctx, ended)
+	switch {
+	case errors.Is(err, logs.ErrAway):
+		i.Away = err.Error()
+	case err != nil:
+		return i, err
+	default:
+		behind := len(ended) - len(whole)
+		i.Behind = &behind
+	}
+	return i, nil
+}
+
+// indexMetrics tells them of the index.
+func (c *call) indexMetrics(gauge, counter func(name, help string, value any)) error {
+	if c.Index == nil {
 		return nil
 	}
-	if line.Offset == 0 {
-		s.found.Lines++
+	i, err := c.index()
+	if err != nil {
+		return err
 	}
-	spans := s.find(line.Text)
-	s.found.Matches += int64(len(spans))
-	return spans
-}
-
-// full reports whether the page ends here. One that has looked at nothing never
-// does, however long that took.
-func (s *searching) full() bool {
-	if s.found.Lines == 0 && s.found.Builds <= 1 {
-		return false
+	up := 1
+	if i.Away != "" {
+		up = 0
 	}
-	if len(s.found.Hits) == s.limit || s.bytes <= 0 || s.text <= 0 {
-		return true
+	gauge("piper_log_index_up", "Whether the index of logs answers.", up)
+	if i.Behind != nil {
+		gauge("piper_log_index_behind_builds", "Of the newest "+strconv.Itoa(behindOf)+" builds that ended, those that it has not all of.", *i.Behind)
 	}
-	if s.looks > 0 {
-		return false
+	if _, total, err := c.Index.DeadLetters(c.ctx, 1); err == nil {
+		gauge("piper_log_index_dead_letters", "Lines that it refused, and that are kept beside it.", total)
 	}
-	s.looks = store.MaxChunk
-	return time.Now().After(s.end)
+	counter("piper_log_index_lines_total", "Lines that it acknowledged to this process.", i.Sent)
+	counter("piper_log_index_had_total", "Lines that it had already.", i.Had)
+	counter("piper_log_index_retried_total", "Lines that were sent to it again.", i.Retried)
+	counter("piper_log_index_refused_total", "Lines of this process that it refused.", i.Refused)
+	return nil
 }

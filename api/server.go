@@ -22,6 +22,10 @@ type Server struct {
 	// waited for.
 	Live *logs.Live
 
+	// Index is asked where something is in the logs of all builds; nil: the store
+	// is read. What is deleted from the store is deleted there, too.
+	Index logs.Index
+
 	// Webhook says how a project's forge signs; nil, or false, is that it may
 	// not call.
 	Webhook func(project string) (Webhook, bool)

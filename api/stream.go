@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -324,7 +325,7 @@ func (f *follower) catchUp(id build.ID) error {
 		return err
 	}
 	at := f.at.builds[id]
-	newest, err := f.fence(&b)
+	newest, err := logs.Fence(f.ctx, &f.past, &b)
 	if err != nil {
 		return err
 	}

@@ -324,8 +324,17 @@ func (c *Client) SearchLogs(ctx context.Context, q api.LogsQuery, cursor string)
 	if !q.Since.IsZero() {
 		query.Set("since", q.Since.Format(time.RFC3339))
 	}
+	if !q.Until.IsZero() {
+		query.Set("until", q.Until.Format(time.RFC3339))
+	}
 	header, err := c.ask(ctx, http.MethodGet, path("logs", "search"), query, nil, &found)
 	return found, header.Get("X-Next-Cursor"), err
+}
+
+// LogIndex returns how the index of logs does. Where there is none it is a Problem
+// with the code "no-index".
+func (c *Client) LogIndex(ctx context.Context) (api.LogIndex, error) {
+	return get[api.LogIndex](ctx, c, path("logs", "index"), nil)
 }
 
 // Collect deletes old builds.

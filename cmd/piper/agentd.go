@@ -37,6 +37,7 @@ type daemon struct {
 	*app
 	listen     string
 	store      *place
+	logs       *logPlace
 	dir        string
 	name       string
 	slots      int
@@ -69,10 +70,11 @@ piper agentd                                              # everything in your o
 piper agentd --slots 4 --label gpu=h100
 piper agentd --store sqlite:/srv/piper/piper.db --data-dir /srv/piper/a1 --name a1
 piper agentd --store rethinkdb://db1,db2,db3/piper --store-password-file /etc/piper/db
+piper agentd --logs elasticsearch+https://es1,es2/piper-logs?retention=90d --logs-api-key-file /etc/piper/es
 piper agentd --no-worker --listen 127.0.0.1:7701          # only the API and the page
 piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 `
-	d := &daemon{app: a, store: c.stores()}
+	d := &daemon{app: a, store: c.stores(), logs: c.logPlace()}
 	c.FlagSet.StringVar(&d.listen, "listen", "127.0.0.1:7700", "serve the API at `ADDRESS`")
 	c.FlagSet.StringVar(&d.dir, "data-dir", "", "keep what is the agent's own in `DIR`")
 	c.FlagSet.StringVar(&d.name, "name", "", "the agent's `NAME`; that of the machine, unless given")
@@ -130,6 +132,15 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(d.stderr, &slog.HandlerOptions{Level: level}))
 
+	index, err := d.logs.open()
+	if err != nil {
+		return err
+	}
+	var found logs.Index // not a nil *elastic.Index
+	if index != nil {
+		found = index
+		defer func() { err = errors.Join(err, index.Close()) }()
+	}
 	listener, err := d.open()
 	if err != nil {
 		return err
@@ -170,7 +181,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		if err := d.mintToken(ctx, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		server := &api.Server{Store: s, Sources: src, Live: live, Webhook: webhooks(file, log), Page: web.Handler(), Hosts: d.hosts, Version: piperVersion(), Log: log}
+		server := &api.Server{Store: s, Sources: src, Live: live, Index: found, Webhook: webhooks(file, log), Page: web.Handler(), Hosts: d.hosts, Version: piperVersion(), Log: log}
 		fmt.Fprintf(d.stderr, "piper: listening on %s\n", d.url(listener))
 		parts++
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
@@ -180,6 +191,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		command.Prepare()
 		defer command.Close()
 		worker := d.agent(s, src, live, file, command, labels, log)
+		worker.Index = found
 		parts++
 		go func() {
 			err := worker.Run(ctx)

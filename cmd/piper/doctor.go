@@ -59,6 +59,7 @@ func broken(check, hint, format string, args ...any) finding {
 type doctor struct {
 	*app
 	ask     *remote
+	logs    *logPlace
 	dir     string
 	lease   time.Duration
 	sockets []string // of engines that are root
@@ -68,8 +69,8 @@ type doctor struct {
 func (a *app) doctorCommand() *command {
 	c := a.newCommand("doctor", "[flags]")
 	c.ShortHelp = "Look whether what runs builds here is in order, and say what to mend."
-	c.LongHelp = `It looks at this machine, at an agent's directory, at the store and at what that
-says of agents and of builds that wait, and at the server, if one is named. It
+	c.LongHelp = `It looks at this machine, at an agent's directory, at the store, the index of logs
+if one is named, and at what the store says of agents and of builds that wait, and at the server, if one is named. It
 changes nothing, but that a file of an older piper is brought up to date as by
 every command. It exits with 1 when something is wrong, and warns of what may be
 as it is meant to be. Run it as the user of the agent.`
@@ -77,9 +78,10 @@ as it is meant to be. Run it as the user of the agent.`
 piper doctor                                      # of your own agent and store
 piper doctor --data-dir /var/lib/piper --store rethinkdb://db1,db2,db3/piper
 piper doctor --server https://ci.example.org --token-file ci.token
+piper doctor --logs elasticsearch+https://es1/piper-logs --logs-api-key-file /etc/piper/es
 piper doctor --json
 `
-	d := &doctor{app: a, ask: c.asksServer(), sockets: []string{"/var/run/docker.sock", "/run/podman/podman.sock"}}
+	d := &doctor{app: a, ask: c.asksServer(), logs: c.logPlace(), sockets: []string{"/var/run/docker.sock", "/run/podman/podman.sock"}}
 	c.FlagSet.StringVar(&d.dir, "data-dir", "", "the agent's own `DIR`")
 	c.FlagSet.DurationVar(&d.lease, "lease", placement.Lease, "what agentd was told: an agent that is silent for a `TIME` is taken for dead")
 	asJSON := c.FlagSet.Bool("json", false, "print the findings as a JSON array")
@@ -144,6 +146,9 @@ func (d *doctor) run(ctx context.Context) (err error) {
 		if s = d.open(ctx, named); s != nil {
 			defer func() { err = errors.Join(err, s.Close()) }()
 		}
+	}
+	if err := d.logIndex(ctx); err != nil {
+		return err
 	}
 	if remote != nil && !d.server(ctx, remote) {
 		remote = nil

@@ -29,6 +29,7 @@ type reading struct {
 	fold    bool
 	raw     bool
 	asJSON  bool
+	told    bool // noticed
 
 	// Of a search over builds.
 	project, pipeline, since string
@@ -144,6 +145,14 @@ func lineNumber(s string, otherwise int64) (int64, error) {
 	return n, err
 }
 
+// noticed tells, once, what is to be known of a log that is not in it.
+func (g *reading) noticed(notice string) {
+	if notice != "" && !g.told {
+		g.told = true
+		fmt.Fprintln(g.stderr, "piper:", notice)
+	}
+}
+
 // one shows the output of one step.
 func (g *reading) one(ctx context.Context, s *client.Client, ref string, q api.LogQuery) error {
 	if g.follow {
@@ -162,6 +171,7 @@ func (g *reading) one(ctx context.Context, s *client.Client, ref string, q api.L
 		if err != nil {
 			return err
 		}
+		g.noticed(log.Notice)
 		for _, line := range log.Lines {
 			if err := g.print(q.Step, "", line); err != nil {
 				return err
@@ -198,6 +208,7 @@ func (g *reading) all(ctx context.Context, s *client.Client, ref string) error {
 			if err != nil {
 				return err
 			}
+			g.noticed(log.Notice)
 			for _, line := range log.Lines {
 				if err := g.print(step.Name, prefix, line); err != nil {
 					return err
@@ -327,9 +338,26 @@ func (g *reading) findAll(ctx context.Context, s *client.Client, q api.LogsQuery
 		shown += len(found.Hits)
 		sum.Matches += found.Matches
 		sum.Lines += found.Lines
+		if first {
+			sum.Index, sum.Total, sum.FellBack = found.Index, found.Total, found.FellBack
+		}
 		cursor = next
 	}
-	fmt.Fprintf(g.stderr, "piper: %d matches in %d lines that were looked at", sum.Matches, sum.Lines)
+	if sum.FellBack != "" {
+		fmt.Fprintf(g.stderr, "piper: the store was read: %s\n", sum.FellBack)
+	}
+	switch {
+	case sum.Total != nil:
+		fmt.Fprintf(g.stderr, "piper: %d lines match in all, as %s knows", *sum.Total, sum.Index)
+		if more := *sum.Total - int64(shown); more > 0 {
+			fmt.Fprintf(g.stderr, "; the first %d are shown", shown)
+		}
+		cursor = ""
+	case sum.Index != "":
+		fmt.Fprintf(g.stderr, "piper: %d matches, as %s knows", sum.Matches, sum.Index)
+	default:
+		fmt.Fprintf(g.stderr, "piper: %d matches in %d lines that were looked at", sum.Matches, sum.Lines)
+	}
 	if cursor != "" {
 		fmt.Fprint(g.stderr, "; there is more to look at: --project, --step or --since narrow it")
 	}

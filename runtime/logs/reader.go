@@ -43,6 +43,7 @@ func NewReader(s store.Logs, id build.ID, fence int64) *Reader { return &Reader{
 type Line struct {
 	Number  int64     // from 1; where something was left out, of the line in which that begins
 	Arrival time.Time // of its first byte, to the millisecond
+	Begin   int64     // where Text begins in the output, in bytes
 	Offset  int64     // of Text in the line; 0 but for the later pieces of a long one
 	Text    []byte    // without the line end; not to be kept
 	Newline bool      // a line end follows Text
@@ -235,17 +236,17 @@ func (l *lines) chunk(c *store.Chunk) {
 	if !l.partial {
 		l.line.Number = c.Line + 1
 	}
-	data := c.Data
+	data, at := c.Data, c.Offset
 	for i, stamp := range c.Times {
 		end := len(c.Data)
 		if i+1 < len(c.Times) {
 			end = int(c.Times[i+1].Offset)
 		}
-		l.take(data[:end-int(stamp.Offset)], stamp.At)
-		data = c.Data[end:]
+		l.take(data[:end-int(stamp.Offset)], at, stamp.At)
+		data, at = c.Data[end:], c.Offset+int64(end)
 	}
 	if len(c.Times) == 0 {
-		l.take(data, time.Time{})
+		l.take(data, at, time.Time{})
 	}
 }
 
@@ -284,7 +285,7 @@ func (l *lines) gap(c *store.Chunk) {
 		if len(c.Times) > 0 {
 			at = c.Times[0].At
 		}
-		l.done = !l.yield(Line{Number: number, Arrival: at, Text: leftOut(c.Cut), Newline: true, Cut: c.Cut, CutLines: max(0, c.Line+1-number)}, nil)
+		l.done = !l.yield(Line{Number: number, Arrival: at, Begin: c.Offset - c.Cut, Text: leftOut(c.Cut), Newline: true, Cut: c.Cut, CutLines: max(0, c.Line+1-number)}, nil)
 	}
 	l.partial, l.line.Text = false, l.line.Text[:0]
 	l.done = l.done || c.Line+1 > l.to
@@ -293,14 +294,15 @@ func (l *lines) gap(c *store.Chunk) {
 // leftOut is how a gap is shown.
 func leftOut(n int64) []byte { return fmt.Appendf(nil, "… %d bytes left out …", n) }
 
-// take takes bytes that arrived together.
-func (l *lines) take(p []byte, arrival time.Time) {
+// take takes bytes that arrived together, and where they begin.
+func (l *lines) take(p []byte, at int64, arrival time.Time) {
 	for len(p) > 0 && !l.done {
 		if !l.partial {
 			l.partial = true
-			l.line = Line{Number: l.line.Number, Arrival: arrival, Text: l.line.Text[:0]}
+			l.line = Line{Number: l.line.Number, Arrival: arrival, Begin: at, Text: l.line.Text[:0]}
 		}
 		text, rest, ended := bytes.Cut(p, newline)
+		at += int64(len(p) - len(rest))
 		if l.line.Number >= l.from {
 			for room := maxPiece - len(l.line.Text); len(text) > room && !l.done; room = maxPiece {
 				l.line.Text = append(l.line.Text, text[:room]...)
@@ -330,6 +332,7 @@ func (l *lines) hand(newline bool) {
 		l.done = true
 	}
 	l.line.Offset += int64(len(l.line.Text))
+	l.line.Begin += int64(len(l.line.Text))
 	l.line.Text = l.line.Text[:0]
 }
 

@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"errors"
 	"hash/fnv"
+	"slices"
 	"maps"
 	"strings"
 
@@ -83,13 +84,15 @@ func Free(a *store.Agent) int {
 // and one agent more or less moves no build between the others (rendezvous
 // hashing; Thaler and Ravishankar, 1998). It is "", anyone, when there is none.
 func FirstChoice(b *store.Build, agents []store.Agent) store.AgentID {
+	return Pick(b, slices.DeleteFunc(slices.Clone(agents), func(a store.Agent) bool { return Free(&a) == 0 || !Eligible(&a, b) }))
+}
+
+// Pick is the agent with the highest score for the build; "" when there is none.
+func Pick(b *store.Build, agents []store.Agent) store.AgentID {
 	var choice store.AgentID
 	var highest uint64
 	for i := range agents {
 		a := &agents[i]
-		if Free(a) == 0 || !Eligible(a, b) {
-			continue
-		}
 		if s := score(b, a); choice == "" || cmp.Or(cmp.Compare(s, highest), cmp.Compare(a.ID, choice)) > 0 {
 			choice, highest = a.ID, s
 		}

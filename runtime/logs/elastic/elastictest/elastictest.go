@@ -1,0 +1,368 @@
+// Package elastictest gives tests an Elasticsearch server: the one that
+// PIPER_TEST_ELASTICSEARCH names by its URL, or else one of their own. That is
+// started from the directory that PIPER_TEST_ELASTICSEARCH_HOME names, or from the
+// archive that Maven keeps of
+// org.elasticsearch.distribution.integ-test-zip:elasticsearch, with the java on
+// PATH. Where there is none of these, tests that need one are skipped.
+package elastictest
+
+import (
+	"archive/zip"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/logs/elastic"
+)
+
+// The environment variables that name a server, or where there is one to start.
+const (
+	Variable     = "PIPER_TEST_ELASTICSEARCH"
+	HomeVariable = "PIPER_TEST_ELASTICSEARCH_HOME"
+)
+
+// ErrNone says that there is no server to be had.
+var ErrNone = errors.New("neither " + Variable + " nor " + HomeVariable + ", and no archive of it in Maven's repository")
+
+// Main runs the tests of a package, and ends the server that they used. It is for
+// TestMain.
+func Main(m *testing.M) int {
+	defer func() {
+		if shared.server != nil {
+			shared.server.End()
+		}
+		if shared.unpacked != "" {
+			os.RemoveAll(shared.unpacked)
+		}
+	}()
+	return m.Run()
+}
+
+var shared struct {
+	once   sync.Once
+	url    string
+	err    error
+	server *Server
+
+	unpacking sync.Once
+	home      string
+	unpacked  string // to be removed
+	missing   error
+}
+
+// URL returns that of the server that the tests of this process share.
+func URL(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.url = os.Getenv(Variable); shared.url != "" {
+			return
+		}
+		var dir string
+		if _, shared.err = home(); shared.err != nil {
+			return
+		}
+		if dir, shared.err = os.MkdirTemp("", "piper-elasticsearch-"); shared.err != nil {
+			return
+		}
+		if shared.server, shared.err = Start(dir, nil); shared.err == nil {
+			shared.url = shared.server.URL()
+		}
+	})
+	skip(t, shared.err)
+	return shared.url
+}
+
+func skip(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+}
+
+// Address returns that of a stream that nobody else has, on the server at url.
+func Address(t testing.TB, url string) elastic.Address {
+	t.Helper()
+	a, err := elastic.ParseURL(elastic.Scheme + url + "/test-" + strings.ToLower(rand.Text()[:12]))
+	require.NoError(t, err)
+	return a
+}
+
+// Open returns an index in a stream of its own.
+func Open(t testing.TB, a elastic.Address) *elastic.Index {
+	t.Helper()
+	x, err := elastic.Open(a, elastic.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, x.Close()) })
+	return x
+}
+
+// New returns a server of the test's own, which it may do anything with. settings
+// are lines of elasticsearch.yml.
+func New(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	_, err := home()
+	skip(t, err)
+	dir, err := os.MkdirTemp("", "piper-elasticsearch-")
+	require.NoError(t, err)
+	s, err := Start(dir, settings)
+	require.NoError(t, err)
+	t.Cleanup(s.End)
+	return s
+}
+
+// home is where the server's program is.
+func home() (string, error) {
+	shared.unpacking.Do(func() {
+		shared.home, shared.missing = findHome()
+		if errors.Is(shared.missing, ErrNone) {
+			fmt.Fprintln(os.Stderr, "SKIPPED: tests on Elasticsearch: "+shared.missing.Error())
+		}
+	})
+	return shared.home, shared.missing
+}
+
+func findHome() (string, error) {
+	if dir := os.Getenv(HomeVariable); dir != "" {
+		return dir, nil
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return "", ErrNone
+	}
+	archives, err := filepath.Glob(filepath.Join(user, ".m2/repository/org/elasticsearch/distribution/integ-test-zip/elasticsearch/8.*/elasticsearch-8.*.zip"))
+	if err != nil || len(archives) == 0 {
+		return "", ErrNone
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		return "", fmt.Errorf("%w: no java on PATH", ErrNone)
+	}
+	dir, err := os.MkdirTemp("", "piper-elasticsearch-home-")
+	if err != nil {
+		return "", err
+	}
+	shared.unpacked = dir
+	if err := os.Chmod(dir, 0o755); err != nil { // it is not run as root
+		return "", err
+	}
+	if err := unpack(slices.Max(archives), dir); err != nil {
+		return "", fmt.Errorf("unpack Elasticsearch: %w", err)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "elasticsearch-*"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("unpack Elasticsearch: there is not one directory in the archive, but %d", len(found))
+	}
+	return found[0], nil
+}
+
+func unpack(archive, dir string) error {
+	r, err := zip.OpenReader(archive)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for _, f := range r.File {
+		if !filepath.IsLocal(f.Name) {
+			return fmt.Errorf("%q leads out of the archive", f.Name)
+		}
+		to := filepath.Join(dir, f.Name)
+		if f.FileInfo().IsDir() {
+			if err := os.MkdirAll(to, 0o755); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := unpackFile(f, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unpackFile(f *zip.File, to string) error {
+	in, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.Mode().Perm()|0o444)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// A Server is a server of one node on this machine.
+type Server struct {
+	dir     string
+	port    int
+	command *exec.Cmd
+	ended   chan struct{}
+}
+
+// nobody is whom the server runs as where the tests are root, which it refuses to.
+const nobody = 65534
+
+// Start starts a server that keeps all in dir.
+func Start(dir string, settings []string) (*Server, error) {
+	program, err := home()
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, port: l.Addr().(*net.TCPAddr).Port}
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{"config", "config/jvm.options.d", "data", "logs", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	logging, err := os.ReadFile(filepath.Join(program, "config/log4j2.properties"))
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"log4j2.properties": string(logging),
+		"jvm.options":       fmt.Sprintf("-Xms512m\n-Xmx512m\n-XX:+UseSerialGC\n-Djava.io.tmpdir=%s\n", filepath.Join(dir, "tmp")),
+		"elasticsearch.yml": strings.Join(append([]string{
+			"cluster.name: test", "node.name: one", "discovery.type: single-node",
+			"path.data: " + filepath.Join(dir, "data"), "path.logs: " + filepath.Join(dir, "logs"),
+			"http.host: 127.0.0.1", fmt.Sprintf("http.port: %d", s.port), "transport.host: 127.0.0.1",
+			"cluster.routing.allocation.disk.threshold_enabled: false", // the disk may be nearly full
+			"xpack.security.enabled: false",
+		}, settings...), "\n") + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "config", name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.Start()
+}
+
+// URL is where it answers.
+func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.port) }
+
+// startTime is how long a server may take to answer, on a machine that is busy.
+const startTime = 5 * time.Minute
+
+// Start starts it again, with what it had.
+func (s *Server) Start() error {
+	program, err := home()
+	if err != nil {
+		return err
+	}
+	java := os.Getenv("ES_JAVA_HOME")
+	if java == "" {
+		path, err := exec.LookPath("java")
+		if err == nil {
+			path, err = filepath.EvalSymlinks(path)
+		}
+		if err != nil {
+			return err
+		}
+		java = filepath.Dir(filepath.Dir(path))
+	}
+	out, err := os.OpenFile(filepath.Join(s.dir, "output"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	s.command = exec.Command(filepath.Join(program, "bin/elasticsearch"))
+	s.command.Dir = s.dir
+	s.command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "ES_TMPDIR=" + filepath.Join(s.dir, "tmp"),
+		"ES_PATH_CONF=" + filepath.Join(s.dir, "config"), "ES_JAVA_HOME=" + java}
+	s.command.Stdout, s.command.Stderr = out, out
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	bind(s.command.SysProcAttr)
+	if os.Geteuid() == 0 {
+		s.command.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		err := filepath.WalkDir(s.dir, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, nobody, nobody))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.command.Start(); err != nil {
+		return err
+	}
+	s.ended = make(chan struct{})
+	go func() {
+		s.command.Wait()
+		close(s.ended)
+	}()
+	for end := time.Now().Add(startTime); ; {
+		if s.answers() {
+			return nil
+		}
+		select {
+		case <-s.ended:
+			return s.failed("it has ended")
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			s.Kill()
+			return s.failed("it does not answer")
+		}
+	}
+}
+
+// answers reports whether it does, as of one that lets in who has no password.
+func (s *Server) answers() bool {
+	r, err := http.Get(s.URL() + "/_cluster/health?wait_for_status=yellow&timeout=1s")
+	if err != nil {
+		// Of one that speaks TLS it is enough that it listens.
+		return strings.Contains(err.Error(), "EOF")
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK || r.StatusCode == http.StatusUnauthorized
+}
+
+func (s *Server) failed(why string) error {
+	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
+	return errors.Join(fmt.Errorf("start Elasticsearch: %s: %s", why, text[max(0, len(text)-4000):]), err)
+}
+
+// Kill ends it at once, as a power failure of its machine does.
+func (s *Server) Kill() {
+	syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL)
+	<-s.ended
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && syscall.Kill(-s.command.Process.Pid, 0) == nil; {
+		time.Sleep(10 * time.Millisecond) // the rest of its group
+	}
+}
+
+// Pause has it stop amid whatever it does, until Resume.
+func (s *Server) Pause() { syscall.Kill(-s.command.Process.Pid, syscall.SIGSTOP) }
+
+// Resume has it go on.
+func (s *Server) Resume() { syscall.Kill(-s.command.Process.Pid, syscall.SIGCONT) }
+
+// End kills it and removes all that it kept.
+func (s *Server) End() {
+	s.Kill()
+	os.RemoveAll(s.dir)
+}

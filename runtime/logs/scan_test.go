@@ -1,0 +1,12 @@
+package logs_test
+
+import (
+	"testing"
+
+	"github.com/piper-build/piper/runtime/logs/logstest"
+	"github.com/piper-build/piper/runtime/store"
+)
+
+func TestMemoryPasses(t *testing.T) {
+	logstest.Run(t, func(*testing.T) logstest.Place { return logstest.Of(store.NewMemory()) })
+}
