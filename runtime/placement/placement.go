@@ -14,8 +14,8 @@ import (
 	"cmp"
 	"errors"
 	"hash/fnv"
-	"slices"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/piper-build/piper/runtime/facts"

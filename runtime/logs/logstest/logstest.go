@@ -39,6 +39,34 @@ func Of(s store.Store) Place {
 	return Place{Store: s, Search: logs.ScanOf(s), Delete: func(ctx context.Context, b *store.Build) error { return store.Delete(ctx, s, b) }}
 }
 
+// With is the Place that a store is with an index. refresh has all be found that
+// the index was given; nil is that it always is.
+func With(s store.Store, x logs.Index, refresh func(ctx context.Context) error) Place {
+	if refresh == nil {
+		refresh = func(context.Context) error { return nil }
+	}
+	p := Place{Store: s, Search: x, Total: true}
+	p.Settle = func(t *testing.T, b store.Build) {
+		t.Helper()
+		if b.Terminal() {
+			require.NoError(t, logs.ShipBuild(t.Context(), s, x, b))
+			require.NoError(t, refresh(t.Context()))
+			return
+		}
+		outputs, err := logs.Outputs(t.Context(), s, &b)
+		require.NoError(t, err)
+		for _, o := range outputs {
+			_, err := logs.Ship(t.Context(), s, x, o, logs.Position{})
+			require.NoError(t, err)
+		}
+		require.NoError(t, refresh(t.Context()))
+	}
+	p.Delete = func(ctx context.Context, b *store.Build) error {
+		return errors.Join(store.Delete(ctx, logs.Indexed(s, x), b), refresh(ctx))
+	}
+	return p
+}
+
 // Run holds a place against the contract. open gives an empty one for each theme;
 // closing it is up to open.
 func Run(t *testing.T, open func(t *testing.T) Place) {

@@ -9,6 +9,8 @@ package elastictest
 import (
 	"archive/zip"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -125,6 +127,64 @@ func New(t testing.TB, settings ...string) *Server {
 	return s
 }
 
+// The user whom a secured server lets in, who may do anything.
+const (
+	User     = "piper"
+	Password = "a password of tests"
+	hash     = "$2a$10$1GgEmMPV8.HRWxum93Flw.Ha1O5JYGWMAiJxQ0DqgS1ILBq.uxJk6" // bcrypt's, of Password
+)
+
+// NewSecured is New for a server that wants TLS and to know who asks. certified
+// makes the certificates of an authority and of this machine, and the key of that.
+func NewSecured(t *testing.T, certified func(t *testing.T, dir string) (ca, cert, key string)) *Server {
+	t.Helper()
+	_, err := home()
+	skip(t, err)
+	dir, err := os.MkdirTemp("", "piper-elasticsearch-")
+	require.NoError(t, err)
+	config := filepath.Join(dir, "config")
+	require.NoError(t, os.MkdirAll(config, 0o755))
+	ca, cert, key := certified(t, config)
+	require.NoError(t, os.WriteFile(filepath.Join(config, "users"), []byte(User+":"+hash+"\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(config, "users_roles"), []byte("superuser:"+User+"\n"), 0o644))
+	s := &Server{dir: dir, CA: ca}
+	t.Cleanup(s.End)
+	require.NoError(t, s.configure([]string{
+		"xpack.security.enabled: true", "xpack.security.http.ssl.enabled: true",
+		"xpack.security.http.ssl.certificate: " + cert, "xpack.security.http.ssl.key: " + key,
+	}))
+	require.NoError(t, s.Start())
+	return s
+}
+
+// Ask asks a secured server as User.
+func (s *Server) Ask(t *testing.T, method, path, body string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	r.SetBasicAuth(User, Password)
+	a, err := s.client().Do(r)
+	require.NoError(t, err)
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	require.NoError(t, err)
+	require.Less(t, a.StatusCode, 300, "%s", text)
+	return string(text)
+}
+
+// client trusts the server.
+func (s *Server) client() *http.Client {
+	if s.CA == "" {
+		return http.DefaultClient
+	}
+	roots := x509.NewCertPool()
+	if pem, err := os.ReadFile(s.CA); err == nil {
+		roots.AppendCertsFromPEM(pem)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}
+
 // home is where the server's program is.
 func home() (string, error) {
 	shared.unpacking.Do(func() {
@@ -212,6 +272,8 @@ func unpackFile(f *zip.File, to string) error {
 
 // A Server is a server of one node on this machine.
 type Server struct {
+	CA string // the file that signs it, if it speaks TLS
+
 	dir     string
 	port    int
 	command *exec.Cmd
@@ -223,47 +285,60 @@ const nobody = 65534
 
 // Start starts a server that keeps all in dir.
 func Start(dir string, settings []string) (*Server, error) {
-	program, err := home()
-	if err != nil {
+	s := &Server{dir: dir}
+	if err := s.configure(append([]string{"xpack.security.enabled: false"}, settings...)); err != nil {
 		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{dir: dir, port: l.Addr().(*net.TCPAddr).Port}
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	for _, sub := range []string{"config", "config/jvm.options.d", "data", "logs", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	logging, err := os.ReadFile(filepath.Join(program, "config/log4j2.properties"))
-	if err != nil {
-		return nil, err
-	}
-	for name, text := range map[string]string{
-		"log4j2.properties": string(logging),
-		"jvm.options":       fmt.Sprintf("-Xms512m\n-Xmx512m\n-XX:+UseSerialGC\n-Djava.io.tmpdir=%s\n", filepath.Join(dir, "tmp")),
-		"elasticsearch.yml": strings.Join(append([]string{
-			"cluster.name: test", "node.name: one", "discovery.type: single-node",
-			"path.data: " + filepath.Join(dir, "data"), "path.logs: " + filepath.Join(dir, "logs"),
-			"http.host: 127.0.0.1", fmt.Sprintf("http.port: %d", s.port), "transport.host: 127.0.0.1",
-			"cluster.routing.allocation.disk.threshold_enabled: false", // the disk may be nearly full
-			"xpack.security.enabled: false",
-		}, settings...), "\n") + "\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, "config", name), []byte(text), 0o644); err != nil {
-			return nil, err
-		}
 	}
 	return s, s.Start()
 }
 
+// configure finds a port, and writes what the server reads.
+func (s *Server) configure(settings []string) error {
+	program, err := home()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s.port = l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		return err
+	}
+	for _, sub := range []string{"config/jvm.options.d", "data", "logs", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	logging, err := os.ReadFile(filepath.Join(program, "config/log4j2.properties"))
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"log4j2.properties": string(logging),
+		"jvm.options":       fmt.Sprintf("-Xms512m\n-Xmx512m\n-XX:+UseSerialGC\n-Djava.io.tmpdir=%s\n", filepath.Join(s.dir, "tmp")),
+		"elasticsearch.yml": strings.Join(append([]string{
+			"cluster.name: test", "node.name: one", "discovery.type: single-node",
+			"path.data: " + filepath.Join(s.dir, "data"), "path.logs: " + filepath.Join(s.dir, "logs"),
+			"http.host: 127.0.0.1", fmt.Sprintf("http.port: %d", s.port), "transport.host: 127.0.0.1",
+			"cluster.routing.allocation.disk.threshold_enabled: false", // the disk may be nearly full
+		}, settings...), "\n") + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, "config", name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // URL is where it answers.
-func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.port) }
+func (s *Server) URL() string {
+	if s.CA != "" {
+		return fmt.Sprintf("https://127.0.0.1:%d", s.port)
+	}
+	return fmt.Sprintf("http://127.0.0.1:%d", s.port)
+}
 
 // startTime is how long a server may take to answer, on a machine that is busy.
 const startTime = 5 * time.Minute
@@ -330,12 +405,11 @@ func (s *Server) Start() error {
 	}
 }
 
-// answers reports whether it does, as of one that lets in who has no password.
+// answers reports whether it does, or says that it wants to know who asks.
 func (s *Server) answers() bool {
-	r, err := http.Get(s.URL() + "/_cluster/health?wait_for_status=yellow&timeout=1s")
+	r, err := s.client().Get(s.URL() + "/_cluster/health?wait_for_status=yellow&timeout=1s")
 	if err != nil {
-		// Of one that speaks TLS it is enough that it listens.
-		return strings.Contains(err.Error(), "EOF")
+		return false
 	}
 	r.Body.Close()
 	return r.StatusCode == http.StatusOK || r.StatusCode == http.StatusUnauthorized
@@ -348,6 +422,9 @@ func (s *Server) failed(why string) error {
 
 // Kill ends it at once, as a power failure of its machine does.
 func (s *Server) Kill() {
+	if s.command == nil || s.command.Process == nil {
+		return
+	}
 	syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL)
 	<-s.ended
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && syscall.Kill(-s.command.Process.Pid, 0) == nil; {
