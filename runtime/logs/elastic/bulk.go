@@ -95,12 +95,12 @@ func (x *Index) deliver(ctx context.Context, documents []document, doubt bool) e
 	tried := false
 	return x.persist(ctx, func() (err error) {
 		if doubt {
-			before := len(documents)
-			if documents, err = x.lacking(ctx, documents); err != nil {
+			lacking, err := x.lacking(ctx, documents)
+			if err != nil {
 				return err
 			}
-			x.count(0, before-len(documents), 0, 0)
-			doubt = false
+			x.count(0, len(documents)-len(lacking), 0, 0)
+			documents, doubt = lacking, false
 		}
 		if len(documents) == 0 {
 			return nil
@@ -111,12 +111,12 @@ func (x *Index) deliver(ctx context.Context, documents []document, doubt bool) e
 		tried = true
 		r, err := x.bulk(ctx, x.address.Stream, "create", documents)
 		documents, doubt = r.left, r.doubt
-		if err == nil && len(r.dead) > 0 {
-			err = x.bury(ctx, r.dead)
-			if err != nil {
-				for _, l := range r.dead { // they are refused again
+		if len(r.dead) > 0 {
+			if failed := x.bury(ctx, r.dead); failed != nil { // there is no time left
+				for _, l := range r.dead {
 					documents = append(documents, l.document)
 				}
+				err = errors.Join(err, failed)
 			}
 		}
 		return err
@@ -194,7 +194,7 @@ func (x *Index) bulk(ctx context.Context, to, verb string, documents []document)
 	return r, err
 }
 
-// bury puts documents among the dead letters.
+// bury puts documents among the dead letters, however long that takes.
 func (x *Index) bury(ctx context.Context, letters []letter) error {
 	dead := make([]document, len(letters))
 	for i, l := range letters {
@@ -210,10 +210,15 @@ func (x *Index) bury(ctx context.Context, letters []letter) error {
 		}
 		dead[i].id = l.id
 	}
-	r, err := x.bulk(ctx, x.dead(), "create", dead)
-	if err == nil && len(r.dead) > 0 {
-		err = fmt.Errorf("a dead letter is refused, too: %s", r.dead[0].why)
-	}
+	err := x.persist(ctx, func() error {
+		r, err := x.bulk(ctx, x.dead(), "create", dead)
+		dead = r.left
+		for _, l := range r.dead {
+			dead = append(dead, l.document)
+			err = errors.Join(err, fmt.Errorf("a dead letter is refused, too: %s", l.why))
+		}
+		return err
+	})
 	if err == nil {
 		x.count(0, 0, 0, len(letters))
 	}

@@ -7,11 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"math/big"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,7 +157,7 @@ func TestSecured(t *testing.T) {
 	}
 	server := elastictest.NewSecured(t, certified)
 	open := func(user string, o elastic.Options, query string) *elastic.Index {
-		a, err := elastic.ParseURL(elastic.Scheme + strings.Replace(server.URL(), "https://", "https://"+user, 1) + "/secured" + query)
+		a, err := elastic.ParseURL(elastic.Scheme + strings.Replace(server.URL(), "https://", "https://"+user, 1) + "/" + elastictest.Secured + query)
 		require.NoError(t, err)
 		x, err := elastic.Open(a, o)
 		require.NoError(t, err)
@@ -172,13 +170,8 @@ func TestSecured(t *testing.T) {
 	once(t, x, 10)
 	require.Empty(t, x.Check(t.Context()))
 
-	// A key that may do no more than is said to be enough.
-	body := server.Ask(t, http.MethodPost, "/_security/api_key", `{"name":"piper","role_descriptors":{"piper":{
-		"cluster":["manage_index_templates"],
-		"indices":[{"names":["secured","secured-dead"],"privileges":["auto_configure","create_doc","read","delete","maintenance","view_index_metadata","monitor"]}]}}}`)
-	var key struct{ Encoded string }
-	require.NoError(t, json.Unmarshal([]byte(body), &key))
-	x = open("", elastic.Options{APIKey: key.Encoded}, trusted)
+	// One who may do no more than is said to be enough.
+	x = open(elastictest.Limited+"@", elastic.Options{Password: elastictest.Password}, trusted)
 	require.NoError(t, x.Append(t.Context(), output, some(11, 10), logs.Position{}))
 	once(t, x, 20)
 	require.Empty(t, x.Check(t.Context()))

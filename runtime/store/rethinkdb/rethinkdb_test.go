@@ -21,6 +21,7 @@ import (
 	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs/logstest"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/rethinkdb"
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
@@ -36,6 +37,11 @@ var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func TestStore(t *testing.T) {
 	rethinkdbtest.Host(t)
 	storetest.Run(t, func(t *testing.T) store.Store { return rethinkdbtest.Open(t) })
+}
+
+func TestLogs(t *testing.T) {
+	rethinkdbtest.Host(t)
+	logstest.Run(t, func(t *testing.T) logstest.Place { return logstest.Of(rethinkdbtest.Open(t)) })
 }
 
 func BenchmarkStore(b *testing.B) {

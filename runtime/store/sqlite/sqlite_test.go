@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs/logstest"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/storetest"
 )
@@ -29,6 +30,12 @@ func openAt(t *testing.T, path string) *Store {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return openAt(t, filepath.Join(t.TempDir(), "deep", "piper.db")) })
+}
+
+func TestLogs(t *testing.T) {
+	logstest.Run(t, func(t *testing.T) logstest.Place {
+		return logstest.Of(openAt(t, filepath.Join(t.TempDir(), "piper.db")))
+	})
 }
 
 func TestLinearizable(t *testing.T) {

@@ -127,9 +127,12 @@ func New(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// The user whom a secured server lets in, who may do anything.
+// The users whom a secured server lets in: one who may do anything, and one who may
+// do with the stream Secured what Piper has to.
 const (
-	User     = "piper"
+	User     = "root"
+	Limited  = "piper"
+	Secured  = "secured"
 	Password = "a password of tests"
 	hash     = "$2a$10$1GgEmMPV8.HRWxum93Flw.Ha1O5JYGWMAiJxQ0DqgS1ILBq.uxJk6" // bcrypt's, of Password
 )
@@ -145,8 +148,18 @@ func NewSecured(t *testing.T, certified func(t *testing.T, dir string) (ca, cert
 	config := filepath.Join(dir, "config")
 	require.NoError(t, os.MkdirAll(config, 0o755))
 	ca, cert, key := certified(t, config)
-	require.NoError(t, os.WriteFile(filepath.Join(config, "users"), []byte(User+":"+hash+"\n"), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(config, "users_roles"), []byte("superuser:"+User+"\n"), 0o644))
+	for name, text := range map[string]string{
+		"users":       User + ":" + hash + "\n" + Limited + ":" + hash + "\n",
+		"users_roles": "superuser:" + User + "\npiper:" + Limited + "\n",
+		"roles.yml": `piper:
+  cluster: [manage_index_templates]
+  indices:
+  - names: [` + Secured + `, ` + Secured + `-dead]
+    privileges: [auto_configure, create_doc, delete, maintenance, monitor, read, view_index_metadata]
+`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(config, name), []byte(text), 0o644))
+	}
 	s := &Server{dir: dir, CA: ca}
 	t.Cleanup(s.End)
 	require.NoError(t, s.configure([]string{
@@ -155,22 +168,6 @@ func NewSecured(t *testing.T, certified func(t *testing.T, dir string) (ca, cert
 	}))
 	require.NoError(t, s.Start())
 	return s
-}
-
-// Ask asks a secured server as User.
-func (s *Server) Ask(t *testing.T, method, path, body string) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, strings.NewReader(body))
-	require.NoError(t, err)
-	r.Header.Set("Content-Type", "application/json")
-	r.SetBasicAuth(User, Password)
-	a, err := s.client().Do(r)
-	require.NoError(t, err)
-	defer a.Body.Close()
-	text, err := io.ReadAll(a.Body)
-	require.NoError(t, err)
-	require.Less(t, a.StatusCode, 300, "%s", text)
-	return string(text)
 }
 
 // client trusts the server.
