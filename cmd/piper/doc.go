@@ -65,7 +65,9 @@
 // repository that is somewhere else, and makes trees to build.
 // [github.com/piper-build/piper/runtime/secret] is where secrets come from and
 // which build may have them, [github.com/piper-build/piper/runtime/logs] masks
-// them in what steps write, and keeps it.
+// them in what steps write, and finds lines in what is kept of it; a second place
+// to find them is [github.com/piper-build/piper/runtime/logs/elastic], and all such
+// places pass [github.com/piper-build/piper/runtime/logs/logstest].
 //
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
 // run one build in one process. Begin with Run, in

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/piper-build/piper/runtime/logs/elastic/elastictest"
 	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
@@ -49,7 +50,11 @@ func TestMain(m *testing.M) {
 // tests are those of this package. They may share a database server.
 type tests struct{ *testing.M }
 
-func (t tests) Run() int { return rethinkdbtest.Main(t.M) }
+func (t tests) Run() int { return elastictest.Main(rethinkdbs(t)) }
+
+type rethinkdbs struct{ *testing.M }
+
+func (t rethinkdbs) Run() int { return rethinkdbtest.Main(t.M) }
 
 var update = flag.Bool("update", false, "rewrite the files that scripts compare output with")
 

@@ -19,7 +19,7 @@ import (
 // What is sent at once, and how.
 const (
 	bulkDocuments = 5_000
-	bulkBytes     = 4 << 20
+	bulkBytes     = 2 << 20
 	bulkAtOnce    = 2                // of one Append
 	bulkTime      = 20 * time.Second // for the server to find room for it
 	longestPause  = 30 * time.Second

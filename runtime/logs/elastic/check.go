@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 )
@@ -28,7 +29,7 @@ func (x *Index) Check(ctx context.Context) (found []Finding) {
 	var health struct {
 		Status string `json:"status"`
 	}
-	err = x.ask(ctx, esapi.ClusterHealthRequest{Index: []string{x.address.Stream}}, &health)
+	err = x.ask(ctx, esapi.ClusterHealthRequest{Index: []string{x.address.Stream}, Timeout: time.Second}, &health)
 	switch {
 	case is(err, http.StatusForbidden), is(err, http.StatusRequestTimeout), is(err, http.StatusNotFound):
 		// It may not be asked, or there is no stream yet.

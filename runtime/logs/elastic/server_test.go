@@ -183,6 +183,7 @@ func (p *proxy) bulk(w http.ResponseWriter, r *http.Request, forward http.Handle
 	pairs = pairs[:len(pairs)-1]
 	done := func(lines [][]byte) *httptest.ResponseRecorder {
 		r := r.Clone(r.Context())
+		r.Header.Set("Accept-Encoding", "identity") // the answer is looked into
 		sent := bytes.Join(lines, nil)
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(sent)), int64(len(sent))
 		answer := httptest.NewRecorder()
@@ -262,7 +263,6 @@ func TestEachLineOnceWhateverFails(t *testing.T) {
 			})
 			x := elastictest.Open(t, elastictest.Address(t, p.URL))
 			require.NoError(t, x.Append(t.Context(), output, some(1, 300), logs.Position{}))
-			require.Empty(t, x.Health().Error)
 			switch h := x.Health(); f {
 			case tooLarge:
 			case busy, broken, locked, someBusy:

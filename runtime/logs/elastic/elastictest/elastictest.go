@@ -42,7 +42,7 @@ var ErrNone = errors.New("neither " + Variable + " nor " + HomeVariable + ", and
 
 // Main runs the tests of a package, and ends the server that they used. It is for
 // TestMain.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	defer func() {
 		if shared.server != nil {
 			shared.server.End()
@@ -111,6 +111,19 @@ func Open(t testing.TB, a elastic.Address) *elastic.Index {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, x.Close()) })
 	return x
+}
+
+// Patience is how long a test waits for what a server does by and by.
+const Patience = time.Minute
+
+// Refuse puts a dead letter beside a stream.
+func Refuse(t testing.TB, a elastic.Address) {
+	t.Helper()
+	letter := strings.NewReader(`{"@timestamp":"2026-03-01T12:00:00Z","reason":"it does not fit","document":{}}`)
+	r, err := http.Post(a.Nodes[0].String()+"/"+a.Stream+"-dead/_doc?refresh=true", "application/json", letter)
+	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
+	require.Equal(t, http.StatusCreated, r.StatusCode)
 }
 
 // New returns a server of the test's own, which it may do anything with. settings
