@@ -73,6 +73,32 @@ type Match struct {
 	After  []Line   `json:"after,omitempty"`
 }
 
+// A DiffQuery says what to hold what a build wrote against.
+type DiffQuery struct {
+	Against string // a build; "" is the newest before it of its pipeline that succeeded
+	Step    string // "" is every one
+	Attempt int    // of Step; 0 is the newest
+	Context int    // lines around each that is new; 0 is 3
+	Limit   int    // lines to give of each step; all are counted
+}
+
+// A LogDiff is what a build wrote that the Base has nothing like, but for times,
+// hashes and what else differs from run to run.
+type LogDiff struct {
+	Base  BuildRef   `json:"base"`
+	Steps []StepDiff `json:"steps"`
+}
+
+// A StepDiff is what is new in the output of a step.
+type StepDiff struct {
+	Step    string  `json:"step"`
+	Attempt int     `json:"attempt"`
+	New     int64   `json:"new"`              // lines, exactly
+	Base    bool    `json:"base"`             // the step wrote something in the base, too
+	Capped  bool    `json:"capped,omitempty"` // that was so much that its end was not looked at
+	Hits    []Match `json:"hits"`             // the first of the new lines
+}
+
 // A LogsQuery says what to look for in what builds wrote.
 type LogsQuery struct {
 	Text     string

@@ -64,6 +64,7 @@ var routes = []route{
 	{"GET", "/v1/builds/{build}/log", store.Read, false, noBody, (*call).showLog},
 	{"GET", "/v1/builds/{build}/log/raw", store.Read, false, noBody, (*call).rawLog},
 	{"GET", "/v1/builds/{build}/log/search", store.Read, false, noBody, (*call).searchLog},
+	{"GET", "/v1/builds/{build}/log/diff", store.Read, false, noBody, (*call).diffLog},
 	{"GET", "/v1/logs/search", store.Read, false, noBody, (*call).searchLogs},
 	{"GET", "/v1/logs/index", store.Read, true, noBody, (*call).showIndex},
 	{"GET", "/v1/builds/{build}/why", store.Read, false, noBody, (*call).why},

@@ -331,6 +331,13 @@ func (c *Client) SearchLogs(ctx context.Context, q api.LogsQuery, cursor string)
 	return found, header.Get("X-Next-Cursor"), err
 }
 
+// DiffLog holds what a build wrote against what an earlier one did. Where none
+// succeeded before it, it is a Problem with the code "no-green-build".
+func (c *Client) DiffLog(ctx context.Context, ref string, q api.DiffQuery) (api.LogDiff, error) {
+	query := values("against", q.Against, "step", q.Step, "attempt", number(q.Attempt), "context", number(q.Context), "limit", number(q.Limit))
+	return get[api.LogDiff](ctx, c, path("builds", ref, "log", "diff"), query)
+}
+
 // LogIndex returns how the index of logs does. Where there is none it is a Problem
 // with the code "no-index".
 func (c *Client) LogIndex(ctx context.Context) (api.LogIndex, error) {

@@ -25,6 +25,8 @@ type reading struct {
 	tail    int
 	search  string
 	errors  bool
+	diff    bool
+	against string
 	regexp  bool
 	fold    bool
 	raw     bool
@@ -47,6 +49,7 @@ piper logs 41 --step unit -f               # and go on while it runs
 piper logs 41 --step unit --lines 120:140
 piper logs 41 --search 'connection refused'
 piper logs 41 --errors                     # what matters of the steps that failed
+piper logs 41 --diff                       # what is new since the pipeline last succeeded
 piper logs --search 'connection refused' --project shop --since 72h
 piper logs 41 --step unit --raw > unit.log # byte for byte
 `
@@ -61,6 +64,9 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.FlagSet.IntVar(&g.tail, "tail", 0, "only the last `N` lines")
 	c.FlagSet.StringVar(&g.search, "search", "", "only lines with `TEXT` in them, and how many there are")
 	c.FlagSet.BoolVar(&g.errors, "errors", false, "only lines that look like errors, of the steps that failed or of STEP, and how many there are")
+	c.FlagSet.BoolVar(&g.diff, "diff", false, "only lines that the last build of the pipeline which succeeded has nothing like, but for times, hashes and the like")
+	c.FlagSet.StringVar(&g.against, "against", "", "have --diff look at `BUILD` in place of that")
+	c.lists["against"] = buildWords
 	c.FlagSet.BoolVar(&g.regexp, "regexp", false, "TEXT is a regular expression (RE2)")
 	c.FlagSet.BoolVar(&g.fold, "ignore-case", false, "of TEXT, upper and lower case are the same")
 	c.letter("i", "ignore-case")
@@ -95,6 +101,8 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 			switch {
 			case g.search != "" || g.errors:
 				return g.find(ctx, s, ref)
+			case g.diff:
+				return g.differences(ctx, s, ref)
 			case g.raw:
 				return g.copy(ctx, s, ref)
 			case g.step != "":
@@ -115,6 +123,10 @@ func (g *reading) check() (from, to int64, err error) {
 		return 0, 0, usagef("--regexp and --ignore-case are about --search")
 	case g.search != "" && g.errors:
 		return 0, 0, usagef("--errors and --search do not go together")
+	case g.diff && (g.search != "" || g.errors || g.raw || g.follow || g.lines != "" || g.tail != 0):
+		return 0, 0, usagef("--diff goes with neither --search, --errors, --raw, --follow, --lines nor --tail")
+	case g.against != "" && !g.diff:
+		return 0, 0, usagef("--against is about --diff")
 	case g.follow && (g.raw || g.search != "" || g.errors || g.lines != ""):
 		return 0, 0, usagef("--follow goes with neither --raw, --search, --errors nor --lines")
 	}
@@ -283,6 +295,47 @@ func (g *reading) find(ctx context.Context, s *client.Client, ref string) error 
 	if found.Matches == 0 {
 		return exitStatus(exitFailed)
 	}
+	return nil
+}
+
+// differences shows what is new in what a build wrote.
+func (g *reading) differences(ctx context.Context, s *client.Client, ref string) error {
+	diff, err := s.DiffLog(ctx, ref, api.DiffQuery{Against: g.against, Step: g.step, Attempt: g.attempt})
+	if err != nil {
+		return err
+	}
+	if g.asJSON {
+		return g.encode(diff)
+	}
+	fresh, steps := int64(0), 0
+	for _, step := range diff.Steps {
+		if step.New == 0 {
+			continue
+		}
+		fresh += step.New
+		steps++
+		last := int64(0) // the line that was shown before
+		for _, hit := range step.Hits {
+			for _, around := range []struct {
+				mark  string
+				lines []api.Line
+			}{{"  ", hit.Before}, {"+ ", []api.Line{hit.Line}}, {"  ", hit.After}} {
+				for _, line := range around.lines {
+					if last > 0 && line.Number > last+1 {
+						fmt.Fprintln(g.stdout, "  ...")
+					}
+					last = line.Number
+					if err := g.print(step.Step, fmt.Sprintf("%s%s:%d: ", around.mark, step.Step, line.Number), line); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		if more := step.New - int64(len(step.Hits)); more > 0 {
+			fmt.Fprintf(g.stdout, "  ... and %d more of %s\n", more, step.Step)
+		}
+	}
+	fmt.Fprintf(g.stderr, "piper: %s of %s new since build %d\n", counted(int(fresh), "line"), counted(steps, "step"), diff.Base.Number)
 	return nil
 }
 
