@@ -35,6 +35,7 @@ type Build struct {
 	Started     time.Time      `json:"started,omitzero"`
 	Ended       time.Time      `json:"ended,omitzero"`
 	Cancel      *Cancel        `json:"cancel,omitempty"` // somebody asked for it
+	Pinned      bool           `json:"pinned,omitempty"` // it is kept whatever a retention says
 	Rev         int64          `json:"rev"`              // grows with each change
 
 	// What follows is told of one build, not in a list.
@@ -170,3 +171,8 @@ type Patch struct {
 
 // MaxPatch bounds the bytes of a patch.
 const MaxPatch = 16 << 20
+
+// A PinRequest has a build be kept, or lets it go again.
+type PinRequest struct {
+	Remove bool `json:"remove,omitempty"`
+}

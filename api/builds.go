@@ -28,7 +28,7 @@ func summary(b *store.Build, agents map[store.AgentID]string) Build {
 		ID: b.ID, Number: b.Number, Project: r.Project, Pipeline: r.Pipeline, Environment: r.Environment,
 		State: b.State, Reason: b.Reason, Commit: b.Commit, Ref: r.Ref, Patch: r.Patch, PlanDigest: b.Plan,
 		Parent: r.Cause.Build, Cause: Cause(r.Cause), Attempt: b.Attempt, Fence: b.Fence, Priority: r.Priority, Here: r.Here != "", Progress: b.Progress,
-		Created: b.Created, Started: b.Started, Ended: b.Ended, Rev: b.Rev,
+		Created: b.Created, Started: b.Started, Ended: b.Ended, Pinned: b.Pinned, Rev: b.Rev,
 	}
 	if s.Commit == "" {
 		s.Commit = r.Commit

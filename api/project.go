@@ -22,11 +22,13 @@ type Project struct {
 type CollectRequest struct {
 	Project string          `json:"project,omitempty"` // "" is every project
 	Keep    store.Retention `json:"keep,omitzero"`     // zero is what each project says itself
+	DryRun  bool            `json:"dry_run,omitempty"` // nothing is deleted: only say what would be
 }
 
 // Collected is what came of it.
 type Collected struct {
-	Builds int `json:"builds"`
+	Builds  int     `json:"builds"`
+	Numbers []int64 `json:"numbers"` // of the first 1000 of them
 }
 
 // Pipelines is what a commit of a project can build.

@@ -131,7 +131,7 @@ func (p Project) check(name string) error {
 	if _, err := time.LoadLocation(cmp.Or(p.Zone, "UTC")); err != nil {
 		add("zone", "is no time zone: want one such as Europe/Berlin")
 	}
-	if p.Retention.Age < 0 || p.Retention.Count < 0 {
+	if below(p.Retention) {
 		add("retention", "is below zero")
 	}
 	if len(errs) > 0 {

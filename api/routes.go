@@ -56,6 +56,7 @@ var routes = []route{
 	{"POST", "/v1/builds/{build}/cancel", store.Trigger, false, jsonBody, (*call).cancelBuild},
 	{"POST", "/v1/builds/{build}/rerun", store.Trigger, false, jsonBody, (*call).rerunBuild},
 	{"POST", "/v1/builds/{build}/approve", store.Trigger, false, jsonBody, (*call).approveBuild},
+	{"POST", "/v1/builds/{build}/pin", store.Trigger, false, jsonBody, (*call).pinBuild},
 	{"GET", "/v1/builds/{build}/plan", store.Read, false, noBody, (*call).showPlan},
 	{"GET", "/v1/builds/{build}/graph", store.Read, false, noBody, (*call).showGraph},
 	{"GET", "/v1/builds/{build}/request", store.Read, false, noBody, (*call).showRequest},

@@ -229,6 +229,11 @@ func (c *Client) Cancel(ctx context.Context, ref string, r api.CancelRequest) (a
 	return tell[api.Build](ctx, c, http.MethodPost, path("builds", ref, "cancel"), r)
 }
 
+// Pin has a build be kept whatever a retention says, or lets it go again.
+func (c *Client) Pin(ctx context.Context, ref string, r api.PinRequest) (api.Build, error) {
+	return tell[api.Build](ctx, c, http.MethodPost, path("builds", ref, "pin"), r)
+}
+
 // Rerun asks for a build that was there before, as CreateBuild does.
 func (c *Client) Rerun(ctx context.Context, ref string, r api.RerunRequest, key string) (api.Build, error) {
 	return tell[api.Build](ctx, c, http.MethodPost, path("builds", ref, "rerun"), r, "Idempotency-Key", key)

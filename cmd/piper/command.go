@@ -53,6 +53,7 @@ func commands() []entry {
 		{"project", "list, add and remove projects", (*app).projectCommand},
 		{"token", "list, make and revoke tokens", (*app).tokenCommand},
 		{"gc", "delete old builds now", (*app).gcCommand},
+		{"pin", "keep a build, however old it gets", (*app).pinCommand},
 		{"doctor", "look whether what runs builds here is in order", (*app).doctorCommand},
 		{"fsck", "look whether what a store keeps is sound", (*app).fsckCommand},
 		{"backup", "copy a store while it is used", (*app).backupCommand},

@@ -26,12 +26,13 @@ piper project remove shop
 `
 	r := c.asksServer()
 	var p api.Project
-	var age string
+	var age, size string
 	c.FlagSet.StringVar(&p.Repo, "repo", "", "where the repository is: `URL`, by https or ssh, or a path on the agents' machines")
 	c.FlagSet.StringVar(&p.Ref, "ref", "", "the branch `REF` that is built when none is named; the repository's own default, unless given")
 	c.FlagSet.StringVar(&p.Zone, "zone", "", "the time `ZONE` of its schedules; UTC, unless given")
 	c.FlagSet.IntVar(&p.Retention.Count, "keep", 0, "keep the newest `N` builds of each pipeline; all, unless given")
 	c.FlagSet.StringVar(&age, "keep-for", "", "keep builds for a `TIME` such as 720h; for ever, unless given")
+	c.FlagSet.StringVar(&size, "keep-size", "", "keep the newest builds that wrote no more than a `SIZE` such as 20GiB in all")
 	asJSON := c.FlagSet.Bool("json", false, "print JSON")
 	c.max, c.args = 2, projectWords
 	c.Exec = func(ctx context.Context, args []string) (err error) {
@@ -51,6 +52,11 @@ piper project remove shop
 		if age != "" {
 			if p.Retention.Age, err = plan.ParseDuration(age); err != nil {
 				return usagef("--keep-for: %w", err)
+			}
+		}
+		if size != "" {
+			if p.Retention.Size, err = bytesOf(size); err != nil {
+				return usagef("--keep-size: %w", err)
 			}
 		}
 		p.Name = name

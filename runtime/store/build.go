@@ -51,6 +51,9 @@ type Build struct {
 	Outbox    map[string]Outgoing `json:"outbox,omitempty"`  // by trigger node
 	Pending   []Chore             `json:"pending,omitempty"` // what is to be done whatever becomes of its agent
 
+	// Pinned is set while somebody wants the build kept.
+	Pinned bool `json:"pinned,omitempty"`
+
 	Created time.Time `json:"created,omitzero"`
 	Started time.Time `json:"started,omitzero"` // of the newest attempt
 	Ended   time.Time `json:"ended,omitzero"`

@@ -379,6 +379,19 @@ func (c Approve) Apply(b *Build) (bool, error) {
 	return true, nil
 }
 
+// Pin has a build be kept until it is unpinned, or lets it go again.
+type Pin struct{ Pinned bool }
+
+// Apply implements Change.
+func (c Pin) Apply(b *Build) (bool, error) {
+	if b.Collected {
+		return false, fmt.Errorf("build %d was deleted: %w", b.Number, ErrNotFound)
+	}
+	differs := b.Pinned != c.Pinned
+	b.Pinned = c.Pinned
+	return differs, nil
+}
+
 // Collect deletes all but what names a build. Its events and log go before.
 type Collect struct{}
 
@@ -391,6 +404,8 @@ func (c Collect) Apply(b *Build) (bool, error) {
 		return false, conflict(b, "is %s", b.State)
 	case len(b.Pending) > 0:
 		return false, conflict(b, "has %d things to be done", len(b.Pending))
+	case b.Pinned:
+		return false, conflict(b, "is pinned")
 	}
 	*b = Build{ID: b.ID, Number: b.Number, Rev: b.Rev, Hash: b.Hash, State: b.State, Fence: b.Fence, Created: b.Created, Ended: b.Ended,
 		Request: Request{Project: b.Request.Project, Pipeline: b.Request.Pipeline}, Collected: true}

@@ -24,10 +24,11 @@ type Project struct {
 }
 
 // Retention says which builds that have ended are kept. A zero field takes none
-// away.
+// away. What is kept whatever it says, Expired knows.
 type Retention struct {
 	Age   plan.Duration `json:"age,omitempty"`   // since they ended
 	Count int           `json:"count,omitempty"` // the newest of each pipeline
+	Size  int64         `json:"size,omitempty"`  // bytes that the newest of the project wrote, in all
 }
 
 // Projects keeps projects.

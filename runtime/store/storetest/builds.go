@@ -407,8 +407,12 @@ func collected(s suite) {
 	s.change("x", store.Complete{Agent: a, Fence: 1, State: build.Success, At: at})
 	s.refuse("x", store.Collect{}, store.ErrConflict)
 	s.change("x", store.Settle{Chore: store.Chore{Verb: store.EnqueueChild, Target: "t"}})
+	require.True(s.t, s.change("x", store.Pin{Pinned: true}).Pinned)
+	s.refuse("x", store.Collect{}, store.ErrConflict)
+	require.False(s.t, s.change("x", store.Pin{}).Pinned)
 	got := s.change("x", store.Collect{})
 	require.True(s.t, got.Collected)
+	s.refuse("x", store.Pin{Pinned: true}, store.ErrNotFound)
 	require.Empty(s.t, got.Request.Params)
 
 	again, err := s.Enqueue(s.ctx, store.NewBuild(first.ID, 99, first.Request, at))
@@ -438,6 +442,8 @@ func repeated(s suite) {
 		store.RequestCancel{Cancel: store.Cancel{By: "ann"}, At: at},
 		store.Complete{Agent: a, Fence: 3, State: build.Cancelled, At: at},
 		store.Settle{Chore: store.Chore{Verb: store.StartAfter}},
+		store.Pin{Pinned: true},
+		store.Pin{},
 		store.Collect{},
 	} {
 		once := s.change("x", c)
