@@ -132,6 +132,7 @@ func TestRetentionWaitsForTheIndex(t *testing.T) {
 		x := &logstest.Index{}
 		w.host("one", indexes(x)).start()
 		b := w.ended(time.Minute, w.ask("x", store.Request{Pipeline: "unit"}).ID)
+		w.ended(time.Minute, w.ask("y", store.Request{Pipeline: "unit"}).ID) // the newest that succeeded stays
 		w.wait(time.Minute, "it is found", w.whole(x, b.ID))
 		x.Away("it is unplugged")
 		p, err := w.Project(t.Context(), "shop")
