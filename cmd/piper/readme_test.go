@@ -100,7 +100,7 @@ func TestReadmeMachines(t *testing.T) {
 	r := newReader(t)
 	address := "127.0.0.1:" + strconv.Itoa(freePort())
 	r.reads("machines", "127.0.0.1:7700", address, "\n$ piper agentd &\n", "\n$ piper agentd --listen "+address+" &\n", "/home/ann/", r.dir+"/")
-	require.Equal(t, 28, r.commands)
+	require.Equal(t, 29, r.commands)
 }
 
 // TestReadmeManyMachines follows the chapter on many machines, with a database

@@ -77,18 +77,25 @@ func Open(a Address, o Options) (*Index, error) {
 	if o.pause == 0 {
 		o.pause = 100 * time.Millisecond
 	}
-	transport, err := elastictransport.New(elastictransport.Config{
-		URLs: a.Nodes, Username: a.User, Password: o.Password, APIKey: o.APIKey,
-		DisableRetry: true, // what is in doubt is looked for first
-		Transport: &http.Transport{
+	options := []elastictransport.Option{
+		elastictransport.WithURLs(a.Nodes...),
+		elastictransport.WithDisableRetry(), // what is in doubt is looked for first
+		elastictransport.WithTransport(&http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSClientConfig:       a.TLS,
 			ResponseHeaderTimeout: answerTime,
 			MaxIdleConnsPerHost:   4,
 			IdleConnTimeout:       time.Minute,
-		},
-	})
+		}),
+	}
+	switch {
+	case o.APIKey != "":
+		options = append(options, elastictransport.WithAPIKey(o.APIKey))
+	case a.User != "":
+		options = append(options, elastictransport.WithBasicAuth(a.User, o.Password))
+	}
+	transport, err := elastictransport.NewClient(options...)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", a, err)
 	}

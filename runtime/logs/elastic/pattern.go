@@ -105,6 +105,9 @@ func (t *translator) part(re *syntax.Regexp) {
 			}
 		}
 	case syntax.OpCharClass:
+		if len(re.Rune) == 0 {
+			t.wrong = fmt.Errorf("%w: nothing is like %s", logs.ErrQuery, re)
+		}
 		t.class(re.Rune)
 	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
 		t.WriteByte('.')

@@ -160,7 +160,7 @@ func newProxy(t testing.TB, to string, faults func() fault) *proxy {
 			broken := p.others()
 			p.mu.Unlock()
 			if broken {
-				http.Error(w, `{"status":503}`, 503)
+				http.Error(w, `{"status":503}`, http.StatusServiceUnavailable)
 			} else {
 				forward.ServeHTTP(w, r)
 			}
@@ -197,14 +197,14 @@ func (p *proxy) bulk(w http.ResponseWriter, r *http.Request, forward http.Handle
 	}
 	switch f {
 	case busy:
-		http.Error(w, `{"error":{"type":"es_rejected_execution_exception","reason":"busy"},"status":429}`, 429)
+		http.Error(w, `{"error":{"type":"es_rejected_execution_exception","reason":"busy"},"status":429}`, http.StatusTooManyRequests)
 	case broken:
-		http.Error(w, `{"status":503}`, 503)
+		http.Error(w, `{"status":503}`, http.StatusServiceUnavailable)
 	case locked:
-		http.Error(w, `{"error":{"type":"cluster_block_exception","reason":"read-only"}}`, 403)
+		http.Error(w, `{"error":{"type":"cluster_block_exception","reason":"read-only"}}`, http.StatusForbidden)
 	case gateway:
 		done(pairs)
-		http.Error(w, "bad gateway", 502)
+		http.Error(w, "bad gateway", http.StatusBadGateway)
 	case silent:
 		done(pairs)
 		panic(http.ErrAbortHandler)
@@ -215,7 +215,7 @@ func (p *proxy) bulk(w http.ResponseWriter, r *http.Request, forward http.Handle
 		copyOf(done(pairs), []byte(`{"items":[{"create":{"status":201}}]}`))
 	case tooLarge:
 		if len(pairs) > 100 {
-			http.Error(w, "", 413)
+			http.Error(w, "", http.StatusRequestEntityTooLarge)
 			return
 		}
 		a := done(pairs)
