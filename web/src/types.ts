@@ -148,6 +148,7 @@ export interface Log {
   next: number
   ended: boolean
   lines: Line[]
+  notice?: string // that the index of logs is away
 }
 
 // LogGrew is the stream's event "log".
@@ -180,6 +181,9 @@ export interface FoundEverywhere {
   builds: number
   lines: number
   matches: number
+  index?: string // that was asked; without it the store was read
+  total?: number // lines in all pages, where the index knows
+  fell_back?: string // why the index was not asked
   hits: (Match & {build: string; build_number: number; project: string; pipeline?: string})[]
 }
 

@@ -20,6 +20,7 @@ export class Viewed {
   readonly changed = signal(0) // counts what changes the page
   readonly follow = signal(false) // whether the end is shown as it grows
   readonly newer = signal<LogGrew | undefined>(undefined) // a later attempt than this
+  readonly notice = signal("") // what is to be known of what is shown
   readonly windows: Windows
   readonly folds = new Folds()
   rows = new Rows(0)
@@ -79,6 +80,7 @@ export class Viewed {
 
   private async fetch(from: number, to: number, abort: AbortSignal): Promise<Log> {
     const log = await get<Log>(this.url("log", {from, to}), abort)
+    this.notice.value = log.notice ?? ""
     this.which.attempt = log.attempt
     if (log.fence > 0) this.which.fence = log.fence // all of what is shown comes from the same run
     return log

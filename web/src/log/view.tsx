@@ -189,6 +189,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
         <Attempts at={at} attempt={attempt} newest={Math.max(step?.attempt ?? 1, newer?.attempt ?? 1)} />
         <span class="size">{log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`}</span>
       </header>
+      {log.notice.value && <p class="banner" role="status">{`${log.notice.value}.`}</p>}
       {newer && (
         <p class="banner" role="status">
           {newer.attempt <= attempt ? "This step ran again on another agent." : newer.ended ? `Attempt ${newer.attempt} is the newest.` : `Attempt ${newer.attempt} has begun.`}{" "}

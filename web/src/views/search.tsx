@@ -36,7 +36,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
     setBusy(true)
     await attempt("Older builds", async () => {
       const got = await look(found.value!.next)
-      found.set(old => (old?.of !== of ? old : {...got, builds: old.builds + got.builds, lines: old.lines + got.lines, matches: old.matches + got.matches, hits: [...old.hits, ...got.hits]}))
+      found.set(old => (old?.of !== of ? old : {...got, builds: old.builds + got.builds, lines: old.lines + got.lines, matches: old.matches + got.matches, ...(old.fell_back && {fell_back: old.fell_back}), hits: [...old.hits, ...got.hits]}))
     })
     setBusy(false)
   }
@@ -67,9 +67,10 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
       {text && !f && !found.problem && <p class="dim">Looking…</p>}
       {f && (
         <>
+          {f.fell_back && <p class="banner" role="status">{`The store was read: ${f.fell_back}.`}</p>}
           <p role="status">
-            {f.matches === 0 ? "Nothing" : `${number(f.matches)} ${f.matches === 1 ? "match" : "matches"}`} in {count(f.lines, "line")} of {count(f.builds, "build")}
-            {f.next ? " so far" : ""}
+            {counted(f)}
+            {f.next && f.total === undefined ? " so far" : ""}
           </p>
           <ol class="hits">
             {f.hits.map(h => (
@@ -103,4 +104,10 @@ function Marked({text, spans}: {text: string; spans: [number, number][]}) {
       {nodes(row, marks.map(([from, to]) => [from - cut, to - cut]), 1).nodes}
     </code>
   )
+}
+
+// counted says how much was found. An index knows how many lines there are in all.
+function counted(f: FoundEverywhere): string {
+  if (f.index) return `${f.total === 0 ? "Nothing" : count(f.total ?? f.hits.length, "line")}, as ${f.index} knows`
+  return `${f.matches === 0 ? "Nothing" : `${number(f.matches)} ${f.matches === 1 ? "match" : "matches"}`} in ${count(f.lines, "line")} of ${count(f.builds, "build")}`
 }
