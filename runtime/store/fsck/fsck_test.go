@@ -163,7 +163,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		}, want: []string{"events: fence 1, event 1: "}},
 		"events that end otherwise": {build: func(b *store.Build) { b.State = build.Failed }, want: []string{"events: by them it is success, and it is failed"}},
 		"no events":                 {before: func(w *world) { w.chunks = nil }, build: func(b *store.Build) { b.Fence++ }, want: []string{"events: by them it is queued, and it is success"}},
-		"another progress":          {build: func(b *store.Build) { b.Progress.Done = 1 }, want: []string{"events: by them its progress is {Total:2 Running:0 Done:2 Failed:0 Skipped:0}, and it is {Total:2 Running:0 Done:1 Failed:0 Skipped:0}"}},
+		"another progress":          {build: func(b *store.Build) { b.Progress.Done = 1 }, want: []string{"events: by them its progress is {Total:2 Running:0 Done:2 Failed:0 Skipped:0 Asking:0}, and it is {Total:2 Running:0 Done:1 Failed:0 Skipped:0 Asking:0}"}},
 		"output is missing":         {before: func(w *world) { w.chunks[1].Offset, w.chunks[1].Line = 7, 2 }, want: []string{"log: unit, attempt 1, chunk 1 begins at byte 7, not 6", "log: unit, attempt 1, chunk 1 begins with line 2, not 1", "log: unit, attempt 1, chunk 2 begins at byte 108, not 109"}},
 		"a cut that does not fit":   {before: func(w *world) { w.chunks[2].Cut = 99 }, want: []string{"log: unit, attempt 1, chunk 2 begins at byte 108, not 107"}},
 		"no child":                  {before: func(w *world) { w.orphan = true }, want: []string{"trigger: deploy made build " + string(store.Derive("trigger", "b", "deploy")) + ", which is not there"}},

@@ -66,9 +66,13 @@ var shared struct {
 	missing   error
 }
 
-// URL returns that of the server that the tests of this process share.
+// URL returns that of the server that the tests of this process share. A short
+// test is skipped.
 func URL(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes a server")
+	}
 	shared.once.Do(func() {
 		if shared.url = os.Getenv(Variable); shared.url != "" {
 			return
