@@ -60,9 +60,9 @@ func (x *Index) there(ctx context.Context) error {
 		return err
 	}
 	x.mu.Lock()
-	if x.away != "" {
+	if why := x.away; why != "" {
 		x.mu.Unlock()
-		return fmt.Errorf("%w: %s", logs.ErrAway, x.away)
+		return fmt.Errorf("%w: %s", logs.ErrAway, why)
 	}
 	if x.lines == nil {
 		x.lines, x.whole = map[lineKey]logs.Hit{}, map[build.ID]bool{}
