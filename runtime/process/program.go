@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -70,11 +71,28 @@ func output(ctx context.Context, aside bool, dir string, env, argv []string) ([]
 	var stdout, stderr bytes.Buffer
 	cmd := program(ctx, dir, env, argv)
 	out := &limited{to: &stdout, room: MaxOutput, strict: true}
-	cmd.Stdout, cmd.Stderr = out, &limited{to: &stderr, room: maxStderr}
+	// Not a pipe of cmd's: that is given up a while after the program has ended, also
+	// when it is only for want of a processor that not all was read.
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer r.Close()
+		io.Copy(out, r)
+	}()
+	cmd.Stdout, cmd.Stderr = w, &limited{to: &stderr, room: maxStderr}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = defaultDrain
-	err := run(cmd, aside)
+	err = run(cmd, aside)
+	w.Close()
+	if errors.Is(err, errUnkillable) {
+		r.SetReadDeadline(time.Now())
+	}
+	<-read // whoever else held the other end was killed
 	switch {
 	case out.over:
 		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
