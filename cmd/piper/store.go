@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/piper-build/piper/runtime/secret"
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/rethinkdb"
 	"github.com/piper-build/piper/runtime/store/sqlite"
@@ -49,9 +50,9 @@ func (p *place) file() (string, error) {
 	scheme, path, ok := strings.Cut(p.url, ":")
 	switch {
 	case p.shared():
-		return "", &usageError{message: p.name + " " + rethinkdb.Redacted(p.url) + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
+		return "", &usageError{message: p.name + " " + secret.RedactURL(p.url) + " is a database: this needs a file of this machine", hint: "--store sqlite:PATH names one"}
 	case !ok, scheme != "sqlite":
-		return "", usagef("%s %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.name, rethinkdb.Redacted(p.url))
+		return "", usagef("%s %q: want sqlite:PATH or rethinkdb://HOST/DATABASE", p.name, secret.RedactURL(p.url))
 	case path == "":
 		return "", usagef("%s %q names no file", p.name, p.url)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/piper-build/piper/runtime/secret"
 )
 
 // Scheme begins the URL of an index: Scheme+https, or Scheme+http on this machine.
@@ -46,7 +48,7 @@ var streamForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 func ParseURL(text string) (a Address, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("logs %s: %w", redacted(text), err)
+			err = fmt.Errorf("logs %s: %w", secret.RedactURL(text), err)
 		}
 	}()
 	rest, ok := strings.CutPrefix(text, Scheme)
@@ -163,17 +165,4 @@ func (a Address) loopback() bool {
 		}
 	}
 	return true
-}
-
-// redacted is text without what may be a password.
-func redacted(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		return text
-	}
-	if user, host, ok := strings.Cut(rest, "@"); ok {
-		name, _, _ := strings.Cut(user, ":")
-		rest = name + "@" + host
-	}
-	return scheme + "://" + rest
 }

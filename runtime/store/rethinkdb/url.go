@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/piper-build/piper/runtime/secret"
 )
 
 // Scheme begins the URL of a store in RethinkDB.
@@ -40,7 +42,7 @@ var databaseForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustComp
 func ParseURL(text string) (a Address, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("store %s: %w", Redacted(text), err)
+			err = fmt.Errorf("store %s: %w", secret.RedactURL(text), err)
 		}
 	}()
 	rest, ok := strings.CutPrefix(text, Scheme+"://")
@@ -144,20 +146,4 @@ func (a Address) Loopback() bool {
 		}
 	}
 	return true
-}
-
-// Redacted is the text of a URL, right or wrong, without what may be a password.
-func Redacted(text string) string {
-	at := strings.LastIndexByte(text, '@')
-	if at < 0 {
-		return text
-	}
-	user, host, begin := text[:at], text[at:], 0
-	if _, after, ok := strings.Cut(user, "://"); ok {
-		begin = len(user) - len(after)
-	}
-	if colon := strings.IndexByte(user[begin:], ':'); colon >= 0 {
-		user = user[:begin+colon]
-	}
-	return user + host
 }
