@@ -104,8 +104,9 @@ func (k *kin) fork(t *tree, spawn func() (int, error)) error {
 func (k *kin) strangers() []stranger {
 	k.listing.Lock()
 	defer k.listing.Unlock()
+	var dead []proc
 	for {
-		found, changed := k.list()
+		found, changed := k.list(&dead)
 		if !changed {
 			return found
 		}
@@ -113,8 +114,9 @@ func (k *kin) strangers() []stranger {
 	}
 }
 
-// list looks at each child once. It reports whether one was gone by then.
-func (k *kin) list() (found []stranger, changed bool) {
+// list looks at each child once. It reports whether one had ended by then; dead
+// are those of them that are not reaped here, which count once.
+func (k *kin) list(dead *[]proc) (found []stranger, changed bool) {
 	pids := k.pids(k.room[:])
 	if len(pids) == 0 {
 		return nil, false
@@ -133,6 +135,11 @@ func (k *kin) list() (found []stranger, changed bool) {
 		switch s, is := k.meet(pid, forking); is {
 		case alive:
 			found = append(found, s)
+		case unreaped:
+			if !slices.Contains(*dead, s.proc) {
+				*dead = append(*dead, s.proc)
+				changed = true
+			}
 		case gone:
 			changed = true
 		}
@@ -170,6 +177,7 @@ func (k *kin) pids(list []byte) (pids []int) {
 const (
 	other = iota // not a stranger, or none that anything can be told of now
 	alive
+	unreaped // it has ended, and somebody else may have to reap it
 	gone
 )
 
@@ -185,7 +193,7 @@ func (k *kin) meet(pid int, forking bool) (s stranger, is int) {
 			return s, gone
 		case p.zombie:
 			if k.elsewhere(p) || forking { // it may be waited for by who started it
-				return s, other
+				return stranger{p, nil}, unreaped
 			}
 			unix.Wait4(pid, nil, unix.WNOHANG, nil)
 			k.forget(p)

@@ -26,6 +26,8 @@ type escape struct {
 	shed   bool // nothing tells which step they came from
 }
 
+var newOne = escape{"a process that is a new one all the time", `echo '[ -f $D/$1 ] || echo >$D/$1; sh $D/../h$T x & exit' >$D/../h$T; sh $D/../h$T x >/dev/null 2>&1 &`, 1, false, false}
+
 var escapes = []escape{
 	{"background", `$H wait $D $T &`, 1, false, false},
 	{"background without output", `$H wait $D $T >/dev/null 2>&1 &`, 1, false, false},
@@ -41,7 +43,7 @@ var escapes = []escape{
 	{"forty sessions", `for i in 0 1 2 3 4 5 6 7; do for j in 0 1 2 3 4; do $H daemon s stubborn $D $T & done; done`, 40, true, false},
 	{"a bush of sessions", `$H bush $D $T 3 4 &`, 85, true, false},
 	{"a tree of forks", `echo 'echo >$D/$$; [ $1 = 0 ] || { sh $D/../f$T $(($1-1)) & sh $D/../f$T $(($1-1)) & }; while :; do sleep 1000; done' >$D/../f$T; sh $D/../f$T 7 $T >/dev/null 2>&1 &`, 255, false, false},
-	{"a process that is a new one all the time", `echo '[ -f $D/$1 ] || echo >$D/$1; sh $D/../h$T x & exit' >$D/../h$T; sh $D/../h$T x >/dev/null 2>&1 &`, 1, false, false},
+	newOne,
 	{"stopped", `$H wait $D $T & p=$!; until [ -f $D/$p ]; do sleep 0.01; done; kill -STOP $p`, 1, false, false},
 	{"stopped sessions", `$H daemon s stubborn $D $T; until [ "$(ls $D)" ]; do sleep 0.01; done; kill -STOP $(ls $D)`, 1, true, false},
 }
