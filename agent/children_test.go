@@ -40,6 +40,26 @@ func TestWaitingTakesNoSlot(t *testing.T) {
 	}, pipelines()...)
 }
 
+// Whoever waits for the build of another agent hears of its end, and need not find out.
+func TestWhatIsWaitedForIsWatched(t *testing.T) {
+	parent := pipeline("parent", trigger("child", true), step("mail", needs("run-child")))
+	child := pipeline("child", step("train", requireLabel("gpu")))
+	bubble(t, func(t *testing.T, w *world) {
+		w.quiet = true
+		w.takes = func(id build.ID, node string) time.Duration {
+			return 7*time.Second + time.Duration(dice(1, id, node).Int64N(int64(3*time.Second)))
+		}
+		w.host("one", nil).start()
+		w.host("two", func(a *Agent) { a.Labels = map[string]string{"gpu": "yes"}; a.Slots = 1 }).start()
+		for i := range 5 {
+			b := w.ended(2*time.Minute, w.ask(fmt.Sprint("x", i), store.Request{Pipeline: "parent"}).ID)
+			require.Equal(t, build.Success, b.State, b.Reason)
+			waited := w.ran(b.ID)[0].started.Sub(w.see(b.Outbox["run-child"].Child).Ended)
+			require.Less(t, waited, time.Second)
+		}
+	}, parent, child)
+}
+
 func TestACancelReachesWhatIsWaitedFor(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.takes = func(build.ID, string) time.Duration { return time.Minute }

@@ -159,6 +159,11 @@ func (h *handler) wait(ctx context.Context, id build.ID, enough func(store.Build
 	}
 	count(1)
 	defer count(-1)
+	if id != h.of {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		go h.attend(watching, id)
+	}
 	b, err := h.until(ctx, id, h.Timings.Report/4, enough)
 	if err == nil {
 		err = h.takeSlot(ctx)

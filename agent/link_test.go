@@ -20,6 +20,7 @@ import (
 type witness struct {
 	*store.Memory
 	cheat   func(now store.Build, c store.Change) store.Change // takes a guard out; nil takes none
+	quiet   bool                                               // agents are told of what concerns them only
 	renamed func(id build.ID) build.ID                         // of a build that is made; nil leaves it
 
 	one     sync.Mutex // change at a time
@@ -296,12 +297,34 @@ func (l *link) Running(ctx context.Context, owner store.AgentID) ([]store.Build,
 func (l *link) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return through(ctx, l, "unsettled", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Unsettled(ctx, limit) })
 }
-func (l *link) Watch(ctx context.Context, of store.AgentID) (<-chan store.Hint, error) {
+func (l *link) Watch(ctx context.Context, what store.Watched) (<-chan store.Hint, error) {
 	c, _, _, _ := l.throw("watch") // hints are lost in other ways
-	if hints, hit, err := strike(ctx, l, c, func(ctx context.Context) (<-chan store.Hint, error) { return l.witness.Watch(ctx, of) }); hit {
+	if hints, hit, err := strike(ctx, l, c, func(ctx context.Context) (<-chan store.Hint, error) { return l.watch(ctx, what) }); hit {
 		return hints, err
 	}
-	return l.witness.Watch(ctx, of)
+	return l.watch(ctx, what)
+}
+
+// watch tells an agent no more than a store has to, where the world is a quiet one.
+func (l *link) watch(ctx context.Context, what store.Watched) (<-chan store.Hint, error) {
+	all, err := l.witness.Watch(ctx, what)
+	if err != nil || what.Agent == "" || !l.witness.quiet {
+		return all, err
+	}
+	hints := make(chan store.Hint, 64)
+	go func() {
+		defer close(hints)
+		for hint := range all {
+			if b, err := l.witness.Memory.Build(ctx, hint.Build); err != nil || b.Owner != what.Agent && b.FirstChoice != what.Agent {
+				hint = store.Hint{Others: true}
+			}
+			select {
+			case hints <- hint:
+			default:
+			}
+		}
+	}()
+	return hints, nil
 }
 func (l *link) PutBlob(ctx context.Context, digest string, data []byte) error {
 	return told(ctx, l, "put blob "+digest, func(ctx context.Context) error { return l.witness.PutBlob(ctx, digest, data) })

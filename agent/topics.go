@@ -54,7 +54,7 @@ func (t *topics) tell(id build.ID) {
 func (l *life) feed(ctx context.Context) {
 	for {
 		watching, stop := context.WithCancel(ctx)
-		hints, err := l.Store.Watch(watching, l.id)
+		hints, err := l.Store.Watch(watching, store.Watched{Agent: l.id})
 		if err == nil {
 			for hint := range hints {
 				l.topic.tell(hint.Build)
@@ -72,6 +72,18 @@ func (l *life) feed(ctx context.Context) {
 			return
 		}
 		l.look()
+	}
+}
+
+// attend passes on, until ctx is done, what the store hints at of a build that may
+// be another agent's. Where it does not hint, whoever waits polls.
+func (l *life) attend(ctx context.Context, id build.ID) {
+	hints, err := l.Store.Watch(ctx, store.Watched{Build: id})
+	if err != nil {
+		return
+	}
+	for range hints {
+		l.topic.tell(id)
 	}
 }
 

@@ -138,7 +138,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 	defer h.looking.Unlock()
 	first := sync.OnceFunc(func() { close(looked) })
 	defer first()
-	hints, err := h.Store.Watch(ctx, "")
+	hints, err := h.Store.Watch(ctx, store.Watched{})
 	if err != nil {
 		hints = nil
 	}
@@ -158,7 +158,7 @@ func (h *hub) run(ctx context.Context, looked chan struct{}) {
 			case <-tick.C:
 				again = true
 				if hints == nil {
-					if hints, err = h.Store.Watch(ctx, ""); err != nil {
+					if hints, err = h.Store.Watch(ctx, store.Watched{}); err != nil {
 						hints = nil
 					}
 				}

@@ -183,7 +183,7 @@ func (c *call) follow(b store.Build, from, tail int64) error {
 		}
 		tail = 0
 	}
-	hints, err := c.Store.Watch(c.ctx, "")
+	hints, err := c.Store.Watch(c.ctx, store.Watched{})
 	if err != nil {
 		return err
 	}

@@ -308,7 +308,7 @@ type unhinted struct {
 	most atomic.Int64
 }
 
-func (u *unhinted) Watch(context.Context, store.AgentID) (<-chan store.Hint, error) { return nil, nil }
+func (u *unhinted) Watch(context.Context, store.Watched) (<-chan store.Hint, error) { return nil, nil }
 
 func (u *unhinted) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
 	list, err := u.Store.Queue(ctx, choice, limit)

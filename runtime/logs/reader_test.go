@@ -349,7 +349,7 @@ func TestFollow(t *testing.T) {
 			require.NoError(t, err)
 		}
 		change(store.Claim{Agent: "a", Nonce: "n", Max: 1})
-		hints, err := k.store.Watch(ctx, "")
+		hints, err := k.store.Watch(ctx, store.Watched{})
 		require.NoError(t, err)
 
 		got := make(chan string, 100)

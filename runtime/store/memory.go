@@ -221,11 +221,11 @@ func (m *Memory) Unsettled(ctx context.Context, limit int) ([]Build, error) {
 }
 
 // Watch implements Builds.
-func (m *Memory) Watch(ctx context.Context, _ AgentID) (<-chan Hint, error) {
+func (m *Memory) Watch(ctx context.Context, what Watched) (<-chan Hint, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := m.hints.Listen()
+	c := m.hints.Listen(what)
 	context.AfterFunc(ctx, func() { m.hints.Drop(c) })
 	return c, nil
 }

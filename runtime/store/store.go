@@ -129,12 +129,12 @@ type Builds interface {
 	Unsettled(ctx context.Context, limit int) ([]Build, error)
 
 	// Watch hints at builds that were changed, or of which something was
-	// appended, until ctx is done. For an agent it need not hint at all of them,
-	// but at those that are queued, begin or end, and at any change of one that is
-	// its own or that names it as first choice; for "" it does. It may miss some,
-	// and tell of some twice: a hint means look. The channel is closed when hints
-	// end.
-	Watch(ctx context.Context, of AgentID) (<-chan Hint, error)
+	// appended, until ctx is done. For an agent it hints at changes of builds that
+	// it runs or that name it as first choice, and at all, as something for others,
+	// when builds were made or a group has changed; for one build at its changes.
+	// It may tell more than that, tell it twice, and miss some: a hint means look.
+	// The channel is closed when hints end.
+	Watch(ctx context.Context, what Watched) (<-chan Hint, error)
 }
 
 // A Filter picks builds. A zero field picks all.

@@ -17,7 +17,7 @@
 //	schema.go      tables and indexes, and how they come to be
 //	builds.go, events.go, logs.go, documents.go, agents.go: the parts of the contract
 //	portable.go    what it takes to move elsewhere
-//	watch.go       the feed that hints at changes
+//	watch.go       the feeds that hint at changes
 package rethinkdb
 
 import (
@@ -90,6 +90,7 @@ func connect(ctx context.Context, address Address, o Options) (*Store, error) {
 	for range o.Links {
 		s.links = append(s.links, s.newLink())
 	}
+	s.watches = watches{link: s.newLink(), of: map[store.Watched]*watch{}}
 	// Who is not let in is told at once.
 	if _, err := s.ask(ctx, r.Expr(1)); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -101,7 +102,7 @@ func connect(ctx context.Context, address Address, o Options) (*Store, error) {
 func (s *Store) Close() error {
 	s.stop()
 	s.done.Wait()
-	for _, l := range s.links {
+	for _, l := range append(s.links, s.watches.link) {
 		l.close()
 	}
 	return nil

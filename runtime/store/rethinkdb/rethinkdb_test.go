@@ -323,7 +323,7 @@ func TestAServerThatIsSilent(t *testing.T) {
 
 func TestAFeedIsMadeAnew(t *testing.T) {
 	s, proxy := behind(t)
-	hints, err := s.Watch(t.Context(), "")
+	hints, err := s.Watch(t.Context(), store.Watched{})
 	require.NoError(t, err)
 	wait := func(want build.ID) {
 		t.Helper()
@@ -435,30 +435,66 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 	return cert, key
 }
 
-// An agent is told which builds are another one's.
-func TestHintsAtOthers(t *testing.T) {
+// An agent is told of what concerns it by name, and of others' builds that there are
+// some.
+func TestHintsForAnAgent(t *testing.T) {
 	s := rethinkdbtest.Open(t)
-	hints, err := s.Watch(t.Context(), "a")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	hints, err := s.Watch(ctx, store.Watched{Agent: "a"})
 	require.NoError(t, err)
-	next := func(id build.ID) store.Hint {
+	require.Equal(t, store.Hint{}, <-hints, "it begins")
+	var told []build.ID
+	next := func(what string, want store.Hint) {
 		t.Helper()
 		for hint := range hints {
-			if hint.Build == id {
-				return hint
+			if hint.Build != "" {
+				told = append(told, hint.Build)
+			}
+			if hint == want {
+				return
 			}
 		}
-		t.Fatal("hints ended")
-		return store.Hint{}
+		t.Fatal("waited in vain: ", what)
 	}
+	others := store.Hint{Others: true}
+	for _, choice := range []store.AgentID{"b", "a"} {
+		number, err := s.NextNumber(ctx)
+		require.NoError(t, err)
+		next("a number was drawn", others)
+		b := store.NewBuild(build.ID("x"+choice), number, store.Request{Project: "p"}, at)
+		b.FirstChoice = choice
+		_, err = s.Enqueue(ctx, b)
+		require.NoError(t, err)
+		if choice != "b" {
+			next("queued", store.Hint{Build: b.ID})
+		}
+		_, err = s.Change(ctx, b.ID, store.Claim{Agent: "b", Nonce: "n", Max: store.MaxAttempts, At: at})
+		require.NoError(t, err)
+		if choice != "b" {
+			next("claimed by another one", store.Hint{Build: b.ID})
+		}
+		_, err = s.ChangeGroup(ctx, "g", store.Acquire{Waiter: store.Waiter{Build: b.ID, Number: number}})
+		require.NoError(t, err)
+		next("a group has changed hands", others)
+	}
+	require.NotContains(t, told, build.ID("xb"))
+}
+
+// Who waits for one build is told of it alone.
+func TestHintsAtABuild(t *testing.T) {
+	s := rethinkdbtest.Open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	hints, err := s.Watch(ctx, store.Watched{Build: "x"})
+	require.NoError(t, err)
 	require.Equal(t, store.Hint{}, <-hints, "it begins")
-	for id, others := range map[build.ID]bool{"": false, "a": false, "b": true} {
-		b := store.NewBuild("build-"+id, 1, store.Request{Project: "p"}, at)
-		b.FirstChoice = store.AgentID(id)
-		_, err := s.Enqueue(t.Context(), b)
+	for _, id := range []build.ID{"y", "x"} {
+		_, err := s.Enqueue(ctx, store.NewBuild(id, 1, store.Request{Project: "p"}, at))
 		require.NoError(t, err)
-		require.Equal(t, others, next(b.ID).Others, "queued for %q", id)
-		_, err = s.Change(t.Context(), b.ID, store.Claim{Agent: "b", Nonce: "n", Max: store.MaxAttempts, At: at})
-		require.NoError(t, err)
-		require.Equal(t, id != "a", next(b.ID).Others, "claimed by another one")
 	}
+	require.Equal(t, store.Hint{Build: "x"}, <-hints)
+	_, err = s.Change(ctx, "x", store.Claim{Agent: "b", Nonce: "n", Max: store.MaxAttempts, At: at})
+	require.NoError(t, err)
+	require.Equal(t, store.Hint{Build: "x"}, <-hints)
 }

@@ -17,38 +17,40 @@ const (
 	feedAgain = time.Second     // after a feed broke
 )
 
-// Watches are feeds by whom they are for. The zero watches is ready.
+// Watches are feeds by what they are of. All of them share a connection, which is for
+// them alone.
 type watches struct {
-	mu sync.Mutex
-	of map[store.AgentID]*watch
+	link *link
+
+	mu    sync.Mutex
+	of    map[store.Watched]*watch
+	conn  *r.Connection
+	alive context.Context // ends when nothing is heard over conn
 }
 
 // A watch hands the hints of one feed to all who listen.
 type watch struct {
 	store.Hints
-	of   store.AgentID
+	of   store.Watched
 	life context.Context
 	stop func()
 }
 
 // Watch implements store.Builds. There is a feed while somebody listens.
-func (s *Store) Watch(ctx context.Context, of store.AgentID) (<-chan store.Hint, error) {
+func (s *Store) Watch(ctx context.Context, what store.Watched) (<-chan store.Hint, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
-	w := s.watches.of[of]
+	w := s.watches.of[what]
 	if w == nil || w.life.Err() != nil {
-		w = &watch{of: of}
+		w = &watch{of: what}
 		w.life, w.stop = context.WithCancel(s.life)
-		if s.watches.of == nil {
-			s.watches.of = map[store.AgentID]*watch{}
-		}
-		s.watches.of[of] = w
+		s.watches.of[what] = w
 		s.done.Go(func() { s.feed(w) })
 	}
-	c := w.Listen()
+	c := w.Listen(what)
 	context.AfterFunc(ctx, func() { s.leave(w, c) })
 	return c, nil
 }
@@ -64,13 +66,11 @@ func (s *Store) leave(w *watch, c chan store.Hint) {
 }
 
 // feed tells of what changes until nobody listens. A feed never goes on after
-// its connection broke: another one begins, and everything is to be looked at.
+// it broke: another one begins, and everything is to be looked at.
 func (s *Store) feed(w *watch) {
-	l := s.newLink()
-	defer l.close()
 	defer w.stop()
 	for w.life.Err() == nil {
-		s.follow(l, w)
+		s.follow(w)
 		w.Tell(store.Hint{})
 		select {
 		case <-w.life.Done():
@@ -81,35 +81,33 @@ func (s *Store) feed(w *watch) {
 }
 
 // follow is one feed, until it breaks.
-func (s *Store) follow(l *link, w *watch) {
-	ctx, stop := context.WithCancel(w.life)
-	defer stop()
-	conn, err := l.get(ctx)
+func (s *Store) follow(w *watch) {
+	conn, alive, err := s.line(w.life)
 	if err != nil {
 		return
 	}
-	defer l.drop(conn)
-	go s.ping(ctx, stop, conn)
+	ctx, stop := context.WithCancel(w.life)
+	defer stop()
+	defer context.AfterFunc(alive, stop)()
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
 		cursor, err := changes(w.of).Run(s.executor(conn), r.RunOpts{Context: ctx})
-		if err != nil {
-			return
+		if err == nil {
+			w.Tell(store.Hint{}) // of what was before the feed
+			for doc, ok := cursor.NextResponse(); ok; doc, ok = cursor.NextResponse() {
+				var hint struct {
+					ID     build.ID `json:"id"`
+					Others bool     `json:"others"`
+				}
+				if json.Unmarshal(doc, &hint) == nil {
+					w.Tell(store.Hint{Build: hint.ID, Others: hint.Others})
+				}
+			}
+			err = cursor.Err()
 		}
-		w.Tell(store.Hint{}) // of what was before the feed
-		for {
-			doc, ok := cursor.NextResponse()
-			if !ok {
-				return
-			}
-			var hint struct {
-				ID     build.ID `json:"id"`
-				Others bool     `json:"others"`
-			}
-			if json.Unmarshal(doc, &hint) == nil {
-				w.Tell(store.Hint{Build: hint.ID, Others: hint.Others})
-			}
+		if broken(err) {
+			s.watches.link.drop(conn)
 		}
 	}()
 	select {
@@ -118,38 +116,29 @@ func (s *Store) follow(l *link, w *watch) {
 	}
 }
 
-// changes are the builds that changed, or of which something was appended; of an
-// agent those that it has to know of. What goes over the wire are hints.
-func changes(of store.AgentID) r.Term {
-	builds := r.Table("builds").Changes()
-	if of == "" {
-		return hints(builds, "id", nobody).Union(hints(r.Table("events").Changes(), "build", nobody), hints(r.Table("logs").Changes(), "build", nobody))
+// line is the connection of the feeds, and a context that ends when nothing is heard
+// over it: a feed may have nothing to tell, so the server is asked now and then.
+func (s *Store) line(ctx context.Context) (*r.Connection, context.Context, error) {
+	conn, err := s.watches.link.get(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	others := func(change r.Term) r.Term {
-		names := func(row r.Term) r.Term {
-			return row.Field("owner").Default("").Eq(string(of)).Or(row.Field("first_choice").Default("").Eq(string(of)))
-		}
-		has := change.Field("new_val")
-		anybodys := has.Field("state").Default("").Eq(string(build.Queued)).And(has.Field("first_choice").Default("").Eq(""))
-		return r.Not(change.HasFields("error").Or(names(change.Field("old_val")), names(has), anybodys))
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	if s.watches.conn != conn {
+		alive, stop := context.WithCancel(s.life)
+		s.watches.conn, s.watches.alive = conn, alive
+		s.done.Go(func() {
+			defer stop()
+			s.ping(alive, conn)
+			s.watches.link.drop(conn)
+		})
 	}
-	return hints(builds.Filter(func(change r.Term) r.Term {
-		return r.Not(others(change)).Or(change.Field("old_val").Field("state").Default("").Ne(change.Field("new_val").Field("state").Default("")))
-	}), "id", others)
+	return conn, s.watches.alive, nil
 }
 
-func nobody(r.Term) r.Term { return r.Expr(false) }
-
-// hints makes hints of changes. That the server left some out is a hint at all.
-func hints(feed r.Term, field string, others func(change r.Term) r.Term) r.Term {
-	return feed.Map(func(change r.Term) any {
-		id := change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field)).Default("")
-		return map[string]any{"id": id, "others": others(change)}
-	})
-}
-
-// ping ends a feed whose server is silent.
-func (s *Store) ping(ctx context.Context, stop func(), conn *r.Connection) {
+// ping asks a server until it does not answer.
+func (s *Store) ping(ctx context.Context, conn *r.Connection) {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
 	for {
@@ -161,14 +150,47 @@ func (s *Store) ping(ctx context.Context, stop func(), conn *r.Connection) {
 		answered := make(chan answer, 1)
 		waiting, enough := context.WithTimeout(ctx, pingEvery)
 		go func() { answered <- fetch(waiting, s.executor(conn), r.Expr(1)) }()
+		var a answer
 		select {
-		case a := <-answered:
-			if a.err != nil {
-				stop()
-			}
+		case a = <-answered:
 		case <-waiting.Done():
-			stop()
+			a.err = waiting.Err()
 		}
 		enough()
+		if a.err != nil {
+			return
+		}
 	}
+}
+
+// squash is how long hints at what was queued for others are gathered.
+const squash = 500 * time.Millisecond
+
+// changes are hints at what w is of. Those for an agent are found by index: a
+// condition that is worked out for every agent at each change of each build keeps a
+// server of many agents busy.
+func changes(of store.Watched) r.Term {
+	builds := r.Table("builds")
+	if of.Build != "" {
+		return hints(builds.Get(string(of.Build)).Changes(), "id")
+	}
+	if of.Agent == "" {
+		return hints(builds.Changes(), "id").Union(hints(r.Table("events").Changes(), "build"), hints(r.Table("logs").Changes(), "build"))
+	}
+	indexed := func(index string, agent store.AgentID) r.Term {
+		return hints(builds.Between([]any{string(agent), r.MinVal}, []any{string(agent), r.MaxVal}, r.BetweenOpts{Index: index}).Changes(), "id")
+	}
+	others := func(feed r.Term) r.Term {
+		return feed.Map(func(r.Term) any { return map[string]any{"id": "", "others": true} })
+	}
+	return indexed("owner", of.Agent).Union(indexed("choice", of.Agent),
+		others(r.Table("counters").Get("builds").Changes(r.ChangesOpts{Squash: squash.Seconds()})), // a number was drawn
+		others(r.Table("groups").Changes()))
+}
+
+// hints makes hints of changes. That the server left some out is a hint at all.
+func hints(feed r.Term, field string) r.Term {
+	return feed.Map(func(change r.Term) any {
+		return map[string]any{"id": change.Field("new_val").Field(field).Default(change.Field("old_val").Field(field)).Default("")}
+	})
 }

@@ -23,11 +23,11 @@ type watch struct {
 }
 
 // Watch implements store.Builds.
-func (s *Store) Watch(ctx context.Context, _ store.AgentID) (<-chan store.Hint, error) {
+func (s *Store) Watch(ctx context.Context, what store.Watched) (<-chan store.Hint, error) {
 	if err := s.lookOut(ctx); err != nil {
 		return nil, fmt.Errorf("watch builds: %w", err)
 	}
-	c := s.watch.Listen()
+	c := s.watch.Listen(what)
 	context.AfterFunc(ctx, func() { s.watch.Drop(c) })
 	return c, nil
 }

@@ -363,9 +363,11 @@ func tokens(s suite) {
 
 func watched(s suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
-	all, err := s.Watch(ctx, "")
+	all, err := s.Watch(ctx, store.Watched{})
 	require.NoError(s.t, err)
-	agents, err := s.Watch(ctx, a)
+	agents, err := s.Watch(ctx, store.Watched{Agent: a})
+	require.NoError(s.t, err)
+	one, err := s.Watch(ctx, store.Watched{Build: id("x")})
 	require.NoError(s.t, err)
 	changed := func(c store.Change) func() error {
 		return func() error { _, err := s.Change(s.ctx, id("x"), c); return err }
@@ -374,7 +376,7 @@ func watched(s suite) {
 		happens func() error
 		agent   bool // it concerns the agent
 	}{
-		{func() error { s.enqueue("x"); return nil }, true},
+		{func() error { s.enqueue("x"); return nil }, false},
 		{changed(store.Offer{To: a}), true},
 		{changed(store.Claim{Agent: a, Nonce: "n", Max: store.MaxAttempts, At: at}), true},
 		{changed(store.RequestCancel{At: at}), true},
@@ -390,10 +392,11 @@ func watched(s suite) {
 		hinted(all, id("x"))
 		if what.agent {
 			require.False(s.t, hinted(agents, id("x")).Others)
+			hinted(one, id("x"))
 		}
 	}
 	cancel()
-	for _, hints := range []<-chan store.Hint{all, agents} {
+	for _, hints := range []<-chan store.Hint{all, agents, one} {
 		for range hints {
 		}
 	}

@@ -189,7 +189,7 @@ func firstChoice(ctx context.Context, j job) error {
 			defer stop()
 			claimed, failed, ready := make(chan time.Time, builds), make(chan error, j.n), make(chan struct{}, j.n)
 			for i := range j.n {
-				hints, err := stores[i].Watch(ctx, agentID(i))
+				hints, err := stores[i].Watch(ctx, store.Watched{Agent: agentID(i)})
 				if err != nil {
 					return err
 				}
