@@ -131,6 +131,7 @@ type BuildMatch struct {
 	BuildNumber int64    `json:"build_number"`
 	Project     string   `json:"project"`
 	Pipeline    string   `json:"pipeline,omitempty"`
+	Fence       int64    `json:"fence"` // that of the run whose Step wrote it
 	Match
 }
 

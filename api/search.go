@@ -118,7 +118,7 @@ func foundOf(page logs.Page) FoundLogs {
 	found := FoundLogs{Builds: page.Builds, Lines: page.Lines, Matches: page.Matches, Hits: []BuildMatch{}}
 	for _, h := range page.Hits {
 		m := matchOf(output{step: h.Node, attempt: h.Attempt}, h.Match)
-		found.Hits = append(found.Hits, BuildMatch{Build: h.Output.Build, BuildNumber: h.Output.Number, Project: h.Project, Pipeline: h.Pipeline, Match: m})
+		found.Hits = append(found.Hits, BuildMatch{Build: h.Output.Build, BuildNumber: h.Output.Number, Project: h.Project, Pipeline: h.Pipeline, Fence: h.Fence, Match: m})
 	}
 	return found
 }

@@ -98,7 +98,7 @@ func TestSearchLogs(t *testing.T) {
 	found, _, err := w.admin.SearchLogs(t.Context(), api.LogsQuery{Text: "needle", Limit: 1}, "")
 	require.NoError(t, err)
 	h := found.Hits[0]
-	require.Equal(t, []any{int64(3), "shop", "docs", "compile", 1, "needle", [][2]int{{0, 6}}}, []any{h.BuildNumber, h.Project, h.Pipeline, h.Step, h.Attempt, h.Text, h.Spans})
+	require.Equal(t, []any{int64(3), "shop", "docs", int64(1), "compile", 1, "needle", [][2]int{{0, 6}}}, []any{h.BuildNumber, h.Project, h.Pipeline, h.Fence, h.Step, h.Attempt, h.Text, h.Spans})
 
 	scoped := w.as(w.token(store.Token{Name: "scoped", Role: store.Read, Projects: []string{"other"}}))
 	_, sum, hits := pages(t, scoped, api.LogsQuery{Text: "needle"})

@@ -184,7 +184,7 @@ export interface FoundEverywhere {
   index?: string // that was asked; without it the store was read
   total?: number // lines in all pages, where the index knows
   fell_back?: string // why the index was not asked
-  hits: (Match & {build: string; build_number: number; project: string; pipeline?: string})[]
+  hits: (Match & {build: string; build_number: number; project: string; pipeline?: string; fence: number})[]
 }
 
 export interface BuildRef {

@@ -74,8 +74,8 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
           </p>
           <ol class="hits">
             {f.hits.map(h => (
-              <li key={`${h.build} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
-                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
+              <li key={`${h.build} ${h.fence} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
+                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, fence: h.fence, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
                 <Marked text={h.text} spans={h.spans} />
               </li>
             ))}
