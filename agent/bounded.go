@@ -90,6 +90,10 @@ func (s bounded) Describe(ctx context.Context, id store.AgentID, slots int, labe
 func (s bounded) Drain(ctx context.Context, id store.AgentID, draining bool) error {
 	return s.do(ctx, func(ctx context.Context) error { return s.Store.Drain(ctx, id, draining) })
 }
+
+func (s bounded) End(ctx context.Context, id store.AgentID) error {
+	return s.do(ctx, func(ctx context.Context) error { return s.Store.End(ctx, id) })
+}
 func (s bounded) Agents(ctx context.Context) ([]store.Agent, error) {
 	return bound(ctx, s.most, s.Store.Agents)
 }

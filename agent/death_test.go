@@ -123,7 +123,14 @@ func TestAnAgentDrains(t *testing.T) {
 		h.start()
 		w.wait(10*time.Second, "it runs", func() bool { return len(w.ran(next.ID)) > 0 })
 		began := time.Now()
+		owner := w.see(next.ID).Owner
+		ends := make(chan bool, 1)
+		time.AfterFunc(30*time.Second, func() {
+			one, err := w.Agent(t.Context(), owner)
+			ends <- err == nil && one.Draining && one.Ending
+		})
 		require.NoError(t, h.drain())
+		require.True(t, <-ends, "the others know that it will not take builds again")
 		require.Less(t, time.Since(began), 70*time.Second)
 		b := w.see(next.ID)
 		require.Equal(t, build.Queued, b.State, "it was given back")

@@ -156,8 +156,8 @@ func (l *life) drain() {
 	l.draining = true
 	l.mu.Unlock()
 	// The others see it sooner or later; what counts is that no build is claimed.
-	if err := l.Store.Drain(l.ctx, l.id, true); err != nil {
-		l.log.Warn("tell that the agent drains", "error", err)
+	if err := l.Store.End(l.ctx, l.id); err != nil {
+		l.log.Warn("tell that the agent ends", "error", err)
 	}
 	done := make(chan struct{})
 	go func() {

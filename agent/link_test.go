@@ -361,6 +361,9 @@ func (l *link) Describe(ctx context.Context, id store.AgentID, slots int, labels
 func (l *link) Drain(ctx context.Context, id store.AgentID, draining bool) error {
 	return told(ctx, l, "drain", func(ctx context.Context) error { return l.witness.Drain(ctx, id, draining) })
 }
+func (l *link) End(ctx context.Context, id store.AgentID) error {
+	return told(ctx, l, "end", func(ctx context.Context) error { return l.witness.End(ctx, id) })
+}
 func (l *link) Agents(ctx context.Context) ([]store.Agent, error) {
 	return through(ctx, l, "agents", false, l.witness.Agents)
 }

@@ -18,6 +18,7 @@ type Agent struct {
 	Slots    int               `json:"slots"`
 	Free     int               `json:"free"`
 	Draining bool              `json:"draining,omitempty"`
+	Ending   bool              `json:"ending,omitempty"` // it drains for good
 	Labels   map[string]string `json:"labels,omitempty"`
 	Facts    map[string]string `json:"facts,omitempty"`
 	Running  []BuildRef        `json:"running"`

@@ -31,7 +31,7 @@ func agentOf(a store.Agent, running []store.Build, sees func(project string) boo
 	}
 	slices.SortFunc(refs, func(a, b BuildRef) int { return cmp.Compare(a.Number, b.Number) })
 	return Agent{ID: a.ID, Name: a.Name, Host: a.Host, Version: a.Version, Started: a.Started, Seen: a.Seen, Slots: a.Slots, Free: placement.Free(&a),
-		Draining: a.Draining, Labels: a.Labels, Facts: a.Facts, Running: refs}
+		Draining: a.Draining, Ending: a.Ending, Labels: a.Labels, Facts: a.Facts, Running: refs}
 }
 
 func (c *call) listAgents() (*answer, error) {
@@ -70,6 +70,9 @@ func (c *call) resumeAgent() (*answer, error) { return c.drain(false) }
 
 func (c *call) drain(draining bool) (*answer, error) {
 	id := store.AgentID(c.param("id"))
+	if a, err := c.Store.Agent(c.ctx, id); err == nil && a.Ending && !draining {
+		return nil, problem(http.StatusConflict, "agent-ending", a.Name+" is ending: it takes builds again once it is started anew")
+	}
 	err := store.Insist(c.ctx, func() error { return c.Store.Drain(c.ctx, id, draining) })
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err

@@ -31,8 +31,16 @@ func TestDrain(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, draining, kept.Draining)
 	}
+	require.NoError(t, w.End(ctx, agent))
+	want.Draining, want.Ending, want.Free = true, true, 0
+	got, err := w.admin.Drain(ctx, agent)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 	var p *api.Problem
-	_, err := w.admin.Drain(ctx, "nobody")
+	_, err = w.admin.Resume(ctx, agent)
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, []any{http.StatusConflict, "agent-ending"}, []any{p.Status, p.Code()})
+	_, err = w.admin.Drain(ctx, "nobody")
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, []any{http.StatusNotFound, "no-agent"}, []any{p.Status, p.Code()})
 }

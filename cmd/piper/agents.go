@@ -61,6 +61,8 @@ piper agents --json
 
 func agentState(agent api.Agent) string {
 	switch {
+	case agent.Ending:
+		return "ending"
 	case agent.Draining:
 		return "draining"
 	case len(agent.Running) > 0:

@@ -98,7 +98,7 @@ func agentFindings(before, after []api.Agent, now time.Time, lease time.Duration
 				"the clock of %s is %s %s that of this machine", a.Host, age.Abs().Round(time.Second), way))
 		}
 		switch {
-		case a.Draining && len(a.Running) == 0:
+		case a.Draining && !a.Ending && len(a.Running) == 0:
 			found = append(found, warning("agents", fmt.Sprintf(`"piper drain %s --resume" has it take builds again; or stop it`, a.Name), "%s on %s is draining, and runs nothing any more", a.Name, a.Host))
 		case a.Slots == 0:
 			found = append(found, warning("agents", "piper agentd --slots N", "%s on %s has no slots", a.Name, a.Host))

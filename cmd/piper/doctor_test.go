@@ -113,6 +113,7 @@ func TestDoctorAgents(t *testing.T) {
 	called := func(name string) func(*api.Agent) { return func(a *api.Agent) { a.Name = name } }
 	version := func(v string) func(*api.Agent) { return func(a *api.Agent) { a.Version = v } }
 	draining := func(a *api.Agent) { a.Draining, a.Free = true, 0 }
+	ending := func(a *api.Agent) { a.Ending = true }
 	busy := func(a *api.Agent) { a.Running = []api.BuildRef{{Number: 1}} }
 	slotless := func(a *api.Agent) { a.Slots, a.Free = 0, 0 }
 	earlier := func(a api.Agent) api.Agent { a.Seen = a.Seen.Add(-time.Second); return a }
@@ -137,6 +138,7 @@ func TestDoctorAgents(t *testing.T) {
 			[]string{"warning agents agents have different versions: 1.9.0 (b), 1.10.0 (a, c)", "ok agents 3 agents at work, with 3 of 6 slots free"}},
 		"drained":  {same, []api.Agent{agent("a", 0, draining)}, []string{"warning agents a on a.example is draining, and runs nothing any more", "ok agents 1 agent at work, with 0 of 2 slots free"}},
 		"draining": {same, []api.Agent{agent("a", 0, draining, busy)}, []string{"ok agents 1 agent at work, with 0 of 2 slots free"}},
+		"ending":   {same, []api.Agent{agent("a", 0, draining, ending)}, []string{"ok agents 1 agent at work, with 0 of 2 slots free"}},
 		"slotless": {same, []api.Agent{agent("a", 0, slotless)}, []string{"warning agents a on a.example has no slots", "ok agents 1 agent at work, with 0 of 0 slots free"}},
 	} {
 		t.Run(name, func(t *testing.T) {

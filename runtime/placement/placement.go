@@ -72,7 +72,7 @@ func Eligible(a *store.Agent, b *store.Build) bool {
 
 // Free is how many more builds the agent says it could run now.
 func Free(a *store.Agent) int {
-	if a.Draining {
+	if a.Draining || a.Ending {
 		return 0
 	}
 	return max(0, a.Slots-len(a.Running))

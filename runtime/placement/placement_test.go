@@ -24,6 +24,7 @@ func agent(name string, change ...func(*store.Agent)) store.Agent {
 }
 
 func draining(a *store.Agent) { a.Draining = true }
+func ending(a *store.Agent)   { a.Ending = true }
 func full(a *store.Agent)     { a.Running = map[build.ID]int64{"other": 1} }
 func silent(a *store.Agent)   { a.Seen = now.Add(-2 * time.Minute) }
 func mac(a *store.Agent)      { a.Facts = map[string]string{"os": "darwin"} }
@@ -71,6 +72,7 @@ func TestFirstChoice(t *testing.T) {
 		"the one that can":       {[]store.Agent{agent("a", mac), agent("b")}, []store.AgentID{"id-b"}},
 		"not one that is full":   {[]store.Agent{agent("a", full), agent("b")}, []store.AgentID{"id-b"}},
 		"not one that drains":    {[]store.Agent{agent("a", draining), agent("b")}, []store.AgentID{"id-b"}},
+		"not one that ends":      {[]store.Agent{agent("a", ending), agent("b")}, []store.AgentID{"id-b"}},
 		"nobody who can":         {[]store.Agent{agent("a", mac), agent("b", full)}, []store.AgentID{""}},
 		"one of several that do": {[]store.Agent{agent("a"), agent("b"), agent("c", mac)}, []store.AgentID{"id-a", "id-b"}},
 	} {

@@ -139,6 +139,8 @@ func (v View) candidate(a *store.Agent, b *store.Build) Candidate {
 		c.Reasons = append(c.Reasons, fmt.Sprintf("has not been heard of for %s", since.Round(time.Second)))
 	}
 	switch {
+	case a.Ending:
+		c.Reasons = append(c.Reasons, "is ending")
 	case a.Draining:
 		c.Reasons = append(c.Reasons, "is draining")
 	case c.Free == 0:

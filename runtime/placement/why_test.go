@@ -30,6 +30,7 @@ func TestWhy(t *testing.T) {
 		"not planned":       {queued(), placement.View{Agents: []store.Agent{agent("a", mac)}}, "a is about to take it", nil, ""},
 		"busy":              {queued(linux), placement.View{Agents: []store.Agent{agent("a", full), agent("m", mac)}}, "no agent that could run it is free: a runs 1 of 1 builds", nil, ""},
 		"draining":          {queued(linux), placement.View{Agents: []store.Agent{agent("a", draining)}}, "no agent that could run it is free: a is draining", nil, ""},
+		"ending":            {queued(linux), placement.View{Agents: []store.Agent{agent("a", draining, ending)}}, "no agent that could run it is free: a is ending", nil, ""},
 		"silent":            {queued(linux), placement.View{Agents: []store.Agent{agent("a", silent)}}, "no agent that could run it is free: a has not been heard of for 2m0s", nil, ""},
 		"nobody can":        {queued(linux, docker), placement.View{Agents: []store.Agent{agent("m", mac), agent("a")}}, "no eligible agent", nil, "a lacks the least: image store: needs tools.docker at least 25.0, found 24.0"},
 		"a slip":            {queued(plan.Requirement{Op: "has", Key: "docker"}), placement.View{Agents: []store.Agent{agent("a")}}, "no eligible agent", nil, `a lacks the least: needs docker, found nothing (did you mean "tools.docker"?)`},

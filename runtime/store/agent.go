@@ -25,6 +25,7 @@ type Agent struct {
 	Seen     time.Time          `json:"seen"` // of the newest, for people
 	Running  map[build.ID]int64 `json:"running,omitempty"`
 	Draining bool               `json:"draining,omitempty"`
+	Ending   bool               `json:"ending,omitempty"` // it drains for good
 }
 
 // Agents keeps agents.
@@ -38,9 +39,10 @@ type Agents interface {
 	Heartbeat(ctx context.Context, id AgentID, running map[build.ID]int64, at time.Time) (Agent, error)
 
 	// Describe keeps an agent's slots, labels and facts, and Drain whether it
-	// is to claim no more.
+	// is to claim no more. End is that it claims no more as it is about to end.
 	Describe(ctx context.Context, id AgentID, slots int, labels, facts map[string]string) error
 	Drain(ctx context.Context, id AgentID, draining bool) error
+	End(ctx context.Context, id AgentID) error
 
 	Agent(ctx context.Context, id AgentID) (Agent, error)
 	Agents(ctx context.Context) ([]Agent, error) // by name, then ID

@@ -479,6 +479,12 @@ func (m *Memory) Drain(ctx context.Context, id AgentID, draining bool) error {
 	return err
 }
 
+// End implements Agents.
+func (m *Memory) End(ctx context.Context, id AgentID) error {
+	_, err := m.agent(ctx, id, func(a *Agent) { a.Draining, a.Ending = true, true })
+	return err
+}
+
 // Agent implements Agents.
 func (m *Memory) Agent(ctx context.Context, id AgentID) (Agent, error) {
 	return m.agent(ctx, id, func(*Agent) {})

@@ -101,6 +101,21 @@ test("an agent that goes away is told of", async t => {
   await page.getByText("Runs nothing.").waitFor()
 })
 
+test("an agent that ends is not asked to take builds again", async t => {
+  const page = await w.open(t, "/agents", {but: [...cut, ...refused(503)]})
+  await page.getByRole("button", {name: "Drain"}).waitFor()
+  const n = await w.build("shop", "slow", {gate: "ending"})
+  await page.getByRole("link", {name: `#${n} shop / slow`}).waitFor()
+  const gone = w.kill()
+  await page.getByText("ending", {exact: true}).waitFor()
+  await counts(page.getByRole("button", {name: /Drain|Resume/}), 0)
+  await w.let("ending")
+  await gone
+  await page.getByText("reconnecting…").waitFor()
+  await w.serve()
+  await page.getByRole("button", {name: "Drain"}).waitFor()
+})
+
 test("an agent that is not heard of any more", async t => {
   const page = await w.open(t, "/", {but: cut})
   await page.route("**/v1/agents", async route => {

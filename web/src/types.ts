@@ -204,6 +204,7 @@ export interface Agent {
   slots: number
   free: number
   draining?: boolean
+  ending?: boolean // it drains for good
   labels?: Record<string, string>
   facts?: Record<string, string>
   running: BuildRef[]

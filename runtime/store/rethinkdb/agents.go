@@ -77,6 +77,12 @@ func (s *Store) Drain(ctx context.Context, id store.AgentID, draining bool) erro
 	return err
 }
 
+// End implements store.Agents.
+func (s *Store) End(ctx context.Context, id store.AgentID) error {
+	_, err := s.change(ctx, id, func(r.Term) any { return map[string]any{"draining": true, "ending": true} })
+	return err
+}
+
 // Agent implements store.Agents.
 func (s *Store) Agent(ctx context.Context, id store.AgentID) (store.Agent, error) {
 	return one[store.Agent](ctx, s, "agent", id, r.Table("agents", majority).Get(string(id)))

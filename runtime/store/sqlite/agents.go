@@ -62,6 +62,12 @@ func (s *Store) Drain(ctx context.Context, id store.AgentID, draining bool) erro
 	return err
 }
 
+// End implements store.Agents.
+func (s *Store) End(ctx context.Context, id store.AgentID) error {
+	_, err := s.change(ctx, id, func(a *store.Agent) { a.Draining, a.Ending = true, true })
+	return err
+}
+
 // Agent implements store.Agents.
 func (s *Store) Agent(ctx context.Context, id store.AgentID) (store.Agent, error) {
 	return agent(ctx, s.reads, id)

@@ -275,8 +275,13 @@ func agents(s suite) {
 	got, err = s.Heartbeat(s.ctx, a, map[build.ID]int64{id("x"): 3}, at.Add(2*time.Second))
 	require.NoError(s.t, err)
 	require.True(s.t, got.Draining, "a heartbeat tells the agent what was asked of it")
+	require.False(s.t, got.Ending)
+	require.NoError(s.t, s.End(s.ctx, a))
+	require.ErrorIs(s.t, s.End(s.ctx, "nobody"), store.ErrNotFound)
+	got, err = s.Agent(s.ctx, a)
+	require.NoError(s.t, err)
 	want := one
-	want.Beat, want.Seen, want.Slots, want.Draining = 2, at.Add(2*time.Second), 4, true
+	want.Beat, want.Seen, want.Slots, want.Draining, want.Ending = 2, at.Add(2*time.Second), 4, true, true
 	want.Labels, want.Facts, want.Running = map[string]string{"gpu": "yes"}, map[string]string{"kernel": "6.1"}, map[build.ID]int64{id("x"): 3}
 	require.Equal(s.t, want, got)
 	all, err := s.Agents(s.ctx)

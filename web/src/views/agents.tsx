@@ -68,10 +68,10 @@ function One({agent: a, open}: {agent: Agent; open: boolean}) {
       <div class="head">
         <h2 id={`agent-${a.id}`}>{a.name}</h2>
         {a.host !== a.name && <span class="dim">{a.host}</span>}
-        {gone ? <span class="chip lost">not heard of</span> : a.draining ? <span class="chip">draining</span> : null}
+        {gone ? <span class="chip lost">not heard of</span> : a.ending ? <span class="chip" title="It was told to end, and does once its builds have">ending</span> : a.draining ? <span class="chip">draining</span> : null}
         <span class="grow" />
         <span title="A slot runs one build">{`${a.running.length} of ${a.slots} slots taken`}</span>
-        {may("admin", true) && <button onClick={turn}>{verb === "drain" ? "Drain" : "Resume"}</button>}
+        {may("admin", true) && !a.ending && <button onClick={turn}>{verb === "drain" ? "Drain" : "Resume"}</button>}
       </div>
       <p>
         {a.running.length === 0 ? <span class="dim">Runs nothing.</span> : "Runs "}
