@@ -37,6 +37,9 @@ func TestDiffLog(t *testing.T) {
 	require.Len(t, diff.Steps, 1)
 	require.Equal(t, []any{int64(3), 1}, []any{diff.Steps[0].New, len(diff.Steps[0].Hits)})
 
+	require.Contains(t, w.do("GET", "/v1/builds/4/log/diff?step=compile&fence=1", "").text, `"new":2`)
+	require.Contains(t, w.do("GET", "/v1/builds/4/log/diff?step=compile&fence=9", "").text, `"new":0`, "nothing of another run")
+
 	for path, code := range map[string]string{
 		"/v1/builds/1/log/diff":           "no-green-build",
 		"/v1/builds/2/log/diff":           "no-green-build",

@@ -15,6 +15,8 @@ const w = await World.begin({after})
 await w.let("open")
 const done = await w.built("shop", "build", {gate: "open"})
 const failed = await w.built("shop", "broken", {}, "failed")
+await w.built("shop", "news", {gate: "open"})
+const news = await w.built("shop", "news", {}, "failed")
 const release = await w.built("shop", "release")
 await w.built("shop", "deploy", {version: "v1.2.0"})
 const paint = await w.built("shop", "coloured")
@@ -40,6 +42,8 @@ const views = {
   nobuild: ["/builds/9999", ".empty"],
   log: [`/builds/${failed}/log?step=test#L199-L201`, "[data-line='201']"],
   search: [`/builds/${failed}/log?step=test&search=22`, "[data-line] mark"],
+  news: [`/builds/${news}/log?step=check&against=last`, ".fresh"],
+  nogreen: [`/builds/${failed}/log?step=test&against=last`, ".empty"],
   colours: [`/builds/${paint}/log?step=paint`, "[data-line='1']"],
   projects: ["/projects", "tbody tr"],
   project: ["/projects/shop?pipeline=deploy", ".card form:visible"],

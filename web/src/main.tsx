@@ -3,13 +3,14 @@ import {useEffect} from "preact/hooks"
 import {send} from "./api"
 import {Link} from "./parts/link"
 import {attempt, Notices} from "./parts/notice"
-import type {Route} from "./route"
+import {format, type Route} from "./route"
 import {go, loadSession, route, session, start} from "./state"
 import {contact, watchVisibility} from "./stream"
 import {AgentsView} from "./views/agents"
 import {BuildView} from "./views/build"
 import {BuildsView} from "./views/builds"
 import {Keys} from "./views/keys"
+import {NewsView} from "./log/news"
 import {LogView} from "./log/view"
 import {ProjectView} from "./views/project"
 import {ProjectsView} from "./views/projects"
@@ -23,7 +24,7 @@ function View({at}: {at: Route}) {
     case "build":
       return <BuildView key={at.build} {...at} />
     case "log":
-      return <LogView key={`${at.build} ${at.step}`} {...at} />
+      return at.against ? <NewsView key={format(at)} {...at} against={at.against} /> : <LogView key={`${at.build} ${at.step}`} {...at} />
     case "projects":
       return <ProjectsView />
     case "project":
@@ -62,7 +63,7 @@ function Frame() {
     if (session.peek() === undefined && at.view !== "signin") return
     const main = document.querySelector("main")
     ;(main?.querySelector<HTMLElement>("[autofocus]") ?? main?.querySelector("h1"))?.focus()
-  }, [at.view, "build" in at ? at.build : ""])
+  }, [at.view, "build" in at ? at.build : "", "against" in at])
   if (at.view === "signin") return <SignInView {...at} />
   if (who === null) return null
   if (!who && contact.value === "lost") {

@@ -3,13 +3,17 @@
 export type Route =
   | {view: "builds"; project?: string; pipeline?: string; state?: string} // a BuildState, or "asking"
   | {view: "build"; build: string; as?: "list" | "graph" | "timeline"; step?: string}
-  | {view: "log"; build: string; step: string; attempt?: number; fence?: number; search?: string; regexp?: boolean; lines?: string}
+  | {view: "log"; build: string; step: string; attempt?: number; fence?: number; against?: string; search?: string; regexp?: boolean; lines?: string}
   | {view: "projects"}
   | {view: "project"; project: string; of?: string; pipeline?: string}
   | {view: "agents"; agent?: string}
   | {view: "search"; text?: string; regexp?: boolean; project?: string; pipeline?: string; step?: string}
   | {view: "signin"; to?: string}
   | {view: "unknown"; path: string}
+
+// last stands in a Route for the newest build before that one of its pipeline that
+// succeeded.
+export const last = "last"
 
 // parse reads what format writes. lines is the fragment, as in #L120-L140.
 export function parse(url: string): Route {
@@ -31,7 +35,7 @@ export function parse(url: string): Route {
       return clean<Route>({view: "build", build: at[1]!, as: as === "graph" || as === "timeline" ? as : undefined, step: q("step")})
     }
     case at.length === 3 && at[0] === "builds" && at[2] === "log" && u.searchParams.has("step"):
-      return clean<Route>({view: "log", build: at[1]!, step: q("step")!, attempt: number("attempt"), fence: number("fence"), search: q("search"), regexp: q("regexp") === "true" || undefined, lines})
+      return clean<Route>({view: "log", build: at[1]!, step: q("step")!, attempt: number("attempt"), fence: number("fence"), against: q("against") || undefined, search: q("search"), regexp: q("regexp") === "true" || undefined, lines})
     case at.length === 1 && at[0] === "projects":
       return {view: "projects"}
     case at.length === 2 && at[0] === "projects" && at[1] !== "":
@@ -58,7 +62,7 @@ export function format(r: Route): string {
     case "build":
       return `/builds/${encodeURIComponent(r.build)}` + query({view: r.as === "list" ? undefined : r.as, step: r.step})
     case "log":
-      return `/builds/${encodeURIComponent(r.build)}/log` + query({step: r.step, attempt: r.attempt, fence: r.fence, search: r.search, regexp: r.regexp}) + (r.lines ? "#" + r.lines : "")
+      return `/builds/${encodeURIComponent(r.build)}/log` + query({step: r.step, attempt: r.attempt, fence: r.fence, against: r.against, search: r.search, regexp: r.regexp}) + (r.lines ? "#" + r.lines : "")
     case "projects":
       return "/projects"
     case "project":

@@ -176,6 +176,21 @@ export interface Found {
   hits: Match[]
 }
 
+// LogDiff is what a build wrote that the base has nothing like.
+export interface LogDiff {
+  base: BuildRef
+  steps: StepDiff[]
+}
+
+export interface StepDiff {
+  step: string
+  attempt: number
+  new: number // lines, all of them
+  base: boolean // it wrote something in the base
+  capped?: boolean // so much that not all was looked at
+  hits: Match[] // the first
+}
+
 // FoundEverywhere is the answer to a search over all builds.
 export interface FoundEverywhere {
   builds: number

@@ -10,6 +10,7 @@ const there: [string, Route][] = [
   ["/builds/41?view=timeline", {view: "build", build: "41", as: "timeline"}],
   ["/builds/41/log?step=unit", {view: "log", build: "41", step: "unit"}],
   ["/builds/41/log?step=unit&attempt=2&fence=3&search=a+b&regexp=true#L120-L140", {view: "log", build: "41", step: "unit", attempt: 2, fence: 3, search: "a b", regexp: true, lines: "L120-L140"}],
+  ["/builds/41/log?step=unit&fence=3&against=last", {view: "log", build: "41", step: "unit", fence: 3, against: "last"}],
   ["/projects", {view: "projects"}],
   ["/projects/shop", {view: "project", project: "shop"}],
   ["/projects/a%2Fb%3Fc?of=refs%2Fheads%2Fx&pipeline=release", {view: "project", project: "a/b?c", of: "refs/heads/x", pipeline: "release"}],
@@ -37,6 +38,7 @@ test("what a URL says that means nothing is left out", () => {
   assert.deepEqual(parse("/builds/41?view=list"), {view: "build", build: "41"})
   assert.deepEqual(parse("/builds/41?view=<script>"), {view: "build", build: "41"})
   assert.deepEqual(parse("/builds/41/log?step=unit&attempt=x#top"), {view: "log", build: "41", step: "unit"})
+  assert.deepEqual(parse("/builds/41/log?step=unit&against="), {view: "log", build: "41", step: "unit"})
   assert.deepEqual(parse("/builds/41/log"), {view: "unknown", path: "/builds/41/log"})
   assert.deepEqual(parse("/builds/"), {view: "unknown", path: "/builds/"})
   assert.deepEqual(parse("/builds/%zz"), {view: "unknown", path: "/builds/%zz"})

@@ -1,21 +1,18 @@
 import {useEffect, useRef, useState} from "preact/hooks"
 import {ask, path} from "../api"
-import {icon} from "../icon"
 import {keep, kept} from "../kept"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
-import {State, words} from "../parts/state"
-import type {Route} from "../route"
+import {last} from "../route"
 import {ended, go} from "../state"
 import type {Build, LogGrew, Step} from "../types"
 import {unwanted} from "../views/keys"
 import {Body, count, number, type Times} from "./body"
+import {Head, type At} from "./head"
 import {format, parse, point} from "./lines"
 import {Viewed} from "./log"
 import {Pane} from "./pane"
 import type {Query} from "./search"
-
-type At = Extract<Route, {view: "log"}>
 
 // A Place is what is shown, by the address that it was opened with; named is what the
 // address says by now.
@@ -134,6 +131,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
     keep("log.wrap", wrap ? "off" : "on")
     setWrap(!wrap)
   }
+  const news: At = {view: "log", build: at.build, step: at.step, ...(at.attempt && {attempt: at.attempt}), ...(at.fence && {fence: at.fence}), against: last}
   const nextTimes = () => {
     const to = times === "off" ? "since" : times === "since" ? "clock" : "off"
     keep("log.times", to)
@@ -153,6 +151,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
     f: toggleFollow,
     w: toggleWrap,
     t: nextTimes,
+    d: () => go(news),
   }
   const pressed = useRef(keys)
   pressed.current = keys
@@ -173,22 +172,10 @@ function Attempt({place, ...at}: At & {place: Place}) {
   const begun = (step?.attempt === attempt ? step.started : undefined) ?? log.line(1)?.time
   const early = log.trouble?.type === "not-planned" && build && !ended(build.state)
   const title = `${at.step}, build ${build?.number ?? at.build}`
-  useEffect(() => {
-    document.title = `${step ? `${words(step.state)}: ` : ""}${title} · Piper`
-    icon(step?.state ?? "")
-    return () => icon("")
-  }, [title, step?.state])
 
   return (
     <main id="main" class="wide logview" tabIndex={-1}>
-      <header class="loghead">
-        <h1 tabIndex={-1}>
-          {at.step} <small>of <Link to={{view: "build", build: at.build}}>build {build?.number ?? at.build}</Link></small>
-        </h1>
-        {step && (attempt < (step.attempt ?? 1) ? <State state="failed" /> : <State state={step.state} note={step.exit ? `exit ${step.exit}` : step.signal} />)}
-        <Attempts at={at} attempt={attempt} newest={Math.max(step?.attempt ?? 1, newer?.attempt ?? 1)} />
-        <span class="size">{log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`}</span>
-      </header>
+      <Head at={at} build={build} step={step} attempt={attempt} newest={Math.max(step?.attempt ?? 1, newer?.attempt ?? 1)} about={title} size={log.opened && `${count(windows.total, "line")}, ${bytes(windows.bytes)}`} />
       {log.notice.value && <p class="banner" role="status">{`${log.notice.value}.`}</p>}
       {newer && (
         <p class="banner" role="status">
@@ -253,6 +240,9 @@ function Attempt({place, ...at}: At & {place: Place}) {
         {log.opened && !windows.ended && <Toggle on={follows} label="Follow" title="Stay at the end as it grows (f)" onClick={toggleFollow} />}
         <Toggle on={wrap} label="Wrap" title="Wrap long lines (w)" onClick={toggleWrap} />
         <Toggle on={times !== "off"} label={times === "clock" ? "Clock times" : times === "since" ? "Times since start" : "Times"} title="Times: off, since the start, of the clock (t)" onClick={nextTimes} />
+        <Link class="button" to={news} title="What is new since the pipeline last succeeded (d)">
+          What is new
+        </Link>
         <a class="button" href={log.url("raw")} download>
           Download
         </a>
@@ -268,21 +258,6 @@ function Attempt({place, ...at}: At & {place: Place}) {
       {log.opened && windows.total === 0 && <p class="empty">{nothing(step, attempt, windows.ended)}</p>}
       <Body log={log} pane={pane} label={`Log of ${title}`} times={times} wrap={wrap} start={Date.parse(begun ?? "")} picked={picked} pick={pick} />
     </main>
-  )
-}
-
-function Attempts({at, attempt, newest}: {at: At; attempt: number; newest: number}) {
-  if (newest < 2) return null
-  return (
-    <label>
-      Attempt{" "}
-      <select value={attempt} onChange={e => go({view: "log", build: at.build, step: at.step, attempt: Number(e.currentTarget.value)})}>
-        {[...Array(Math.min(newest, 1000)).keys()].map(i => (
-          <option value={i + 1}>{i + 1}</option>
-        ))}
-      </select>{" "}
-      of {newest}
-    </label>
   )
 }
 

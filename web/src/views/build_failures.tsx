@@ -5,6 +5,7 @@ import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {State} from "../parts/state"
 import {LineText} from "../log/line"
+import {last} from "../route"
 import type {Build, Found, Line, Log, PlanNode, Step} from "../types"
 import {lineOf, outcome, placeOf, type Inside} from "./build_inside"
 
@@ -71,7 +72,11 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
       )}
       <Trouble problem={lines.problem} what="What it printed cannot be shown" />
       {writes && lines.value?.length === 0 && <p class="dim">It printed nothing.</p>}
-      {writes && <Copy text={again(build, step.name)} />}
+      {writes && (
+        <p class="further">
+          <Link to={{view: "log", build: String(build.number), step: step.name, attempt, ...(build.fence && {fence: build.fence}), against: last}}>What is new since it last succeeded</Link> <Copy text={again(build, step.name)} />
+        </p>
+      )}
     </article>
   )
 }

@@ -17,6 +17,7 @@ const list: [string, string][] = [
   [":", "jump to a line"],
   ["G, f", "to the end, follow"],
   ["w, t", "wrap lines, show times"],
+  ["d", "what is new in it, and back"],
 ]
 
 // on is whether single keys do anything: who speaks to his machine, or meets them by
@@ -88,7 +89,7 @@ function typing(target: EventTarget | null): boolean {
 
 // step moves the focus to the first link of the next row.
 function step(by: number) {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tbody tr th a, main .rows > li a:first-of-type")]
+  const rows = [...document.querySelectorAll<HTMLElement>("main tbody tr th a, main .rows > li a:first-of-type, main .fresh > a")]
   const at = rows.indexOf(document.activeElement as HTMLElement)
   rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + by))]?.focus()
 }
