@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	maxLabel  = 32 // cells
+	minLabel  = 12 // cells: below a name stands what its step waits for
+	maxLabel  = 32
 	cellWidth = 8  // px of a monospaced character of 13 px
 	padding   = 20 // beside the name, with place for a mark of its state
 )
@@ -42,7 +43,7 @@ func boxWidth(name string) int {
 	for _, r := range Label(name) {
 		cells += cellsOf(r)
 	}
-	return cells*cellWidth + 2*padding
+	return max(cells, minLabel)*cellWidth + 2*padding
 }
 
 // cellsOf is how many columns r takes. Marks over another character count too:
