@@ -24,6 +24,10 @@ test("a build is asked for in the form, and goes green before one's eyes", async
   await row(page, "unit").locator(".state.running").waitFor()
   await row(page, "lint").locator(".state.success").waitFor()
   await row(page, "pack").getByText("needs unit, vet").waitFor()
+  await page.locator("main > .about > div", {hasText: "Started"}).getByText(/\d\d:\d\d:\d\d/).waitFor()
+  await page.getByRole("link", {name: "Graph"}).click()
+  await page.locator(".graph .node", {hasText: "pack"}).getByText("waits for unit", {exact: true}).waitFor() // on it, all of it
+  await page.getByRole("link", {name: "List", exact: true}).click()
   await page.waitForFunction(() => document.title.startsWith("2/4 #"))
   assert.equal(await page.locator("link[rel=icon]").getAttribute("href"), "/icon-running.svg")
   await w.let("green")
@@ -224,6 +228,24 @@ test("a build leads to those that it set off, and they back to it", async t => {
   await page.getByRole("heading", {name: /cargo \/ land/}).waitFor()
   await page.getByRole("region", {name: "What caused this build"}).getByRole("link").click()
   await page.getByRole("heading", {name: /shop \/ release/}).waitFor()
+})
+
+test("the map names what a build came of, and what came of it, as it comes", async t => {
+  const n = await w.build("cargo", "lift", {gate: "lifted"})
+  const page = await w.open(t, `/builds/${n}`)
+  const map = page.getByRole("region", {name: "What caused this build"})
+  await state(page, "running")
+  await counts(map, 0)
+  await w.let("lifted")
+  await map.getByText("comes after it").waitFor()
+  await map.locator(".state.success").waitFor()
+  await w.api("POST", `/v1/builds/${n}/rerun`, {})
+  await map.getByText("runs it again").waitFor()
+  await counts(map.locator(".state.success"), 2)
+  await map.getByRole("link", {name: /cargo \/ stow/}).click()
+  await page.getByRole("heading", {name: /cargo \/ stow/}).waitFor()
+  await map.getByRole("link", {name: `after #${n} cargo / lift`, exact: true}).waitFor()
+  await counts(map.locator(".state.success"), 1)
 })
 
 test("a build that nobody can run says why", async t => {

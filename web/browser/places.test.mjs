@@ -80,6 +80,15 @@ test("filters are in the address, and work", async t => {
   await link(landed).waitFor({state: "detached"})
 })
 
+test("a filter that nothing is like names the next command", async t => {
+  const page = await w.open(t, "/?project=cargo&pipeline=lift")
+  await page.getByText("No build is like that.").waitFor()
+  await page.getByText("piper build lift --project cargo", {exact: true}).waitFor()
+  await page.getByLabel("State").selectOption("failed")
+  await page.getByText("piper build").waitFor({state: "detached"})
+  await page.getByText("No build is like that.").waitFor()
+})
+
 test("back and forward go through builds and logs", async t => {
   const n = await w.built("shop", "broken", {}, "failed")
   const page = await w.open(t, "/")

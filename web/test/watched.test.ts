@@ -18,11 +18,11 @@ const {approvals: _, ...cancelled} = {...asks, state: "cancelled"}
 // server answers for a build what the test puts into it, and streams what the test
 // tells.
 function server(t: TestContext) {
-  const it = {builds: [] as (() => unknown)[], plan: (_: string): object => ({}), at: "", tell: (_: object) => {}}
+  const it = {builds: [] as (() => unknown)[], plan: (_: string): object => ({}), at: "", tell: (_: object, _kind?: string) => {}}
   const stream = (signal: AbortSignal) =>
     new ReadableStream({
       start(c) {
-        it.tell = b => c.enqueue(new TextEncoder().encode(`event: build\ndata: ${JSON.stringify(b)}\n\n`))
+        it.tell = (b, kind = "build") => c.enqueue(new TextEncoder().encode(`event: ${kind}\ndata: ${JSON.stringify(b)}\n\n`))
         signal.addEventListener("abort", () => c.close())
       },
     })
@@ -112,4 +112,17 @@ test("the plan is asked for again when there are more steps than in it", async t
   await until(() => it.plan.value?.nodes.length === 2)
   assert.deepEqual(asked, Array(2).fill("/v1/builds/10/plan?grown=true"))
   leave()
+})
+
+test("a failure that is allowed is none of the build", async t => {
+  const s = server(t)
+  s.at = "E.1,b7=1.4.5"
+  s.builds = [() => ({...asks, fence: 1, steps: [{name: "may", state: "failed", allowed: true}, {name: "must", state: "failed"}, {name: "next", state: "pending"}]})]
+  const it = new Watched("11")
+  t.after(it.watch())
+  await until(() => {
+    s.tell({build: "b7", fence: 1, seq: 1, kind: "attempt_started", node: "next", attempt: 1, time: "2026-03-01T12:00:00Z"}, "event")
+    return it.build.value?.progress.running === 1
+  })
+  assert.deepEqual(it.build.value?.progress, {running: 1, done: 2, failed: 1, skipped: 0})
 })

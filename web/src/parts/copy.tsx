@@ -19,3 +19,8 @@ export function Copy({text}: {text: string}) {
     </span>
   )
 }
+
+// quote makes one word of a shell's command line of text.
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'"
+}

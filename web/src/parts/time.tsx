@@ -1,3 +1,4 @@
+import {useMemo} from "preact/hooks"
 import {now} from "../state"
 
 // span is a duration for people: 40ms, 12s, 3m 05s, 2h 10m.
@@ -27,6 +28,20 @@ export function Ago({time}: {time: string | undefined}) {
     <time dateTime={time} onMouseEnter={tell}>
       {ago(now.value - Date.parse(time))}
     </time>
+  )
+}
+
+// When is a time by the clock, too.
+export function When({time}: {time: string | undefined}) {
+  const clock = useMemo(() => {
+    const at = new Date(time ?? NaN)
+    return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString() : at.toLocaleString()
+  }, [time])
+  if (!time) return null
+  return (
+    <>
+      <Ago time={time} /> <span class="dim num">{clock}</span>
+    </>
   )
 }
 

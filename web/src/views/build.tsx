@@ -4,7 +4,7 @@ import {Diagnosis} from "../parts/diagnostic"
 import {Link} from "../parts/link"
 import {Trouble} from "../parts/load"
 import {State, words} from "../parts/state"
-import {Ago} from "../parts/time"
+import {When} from "../parts/time"
 import {ended} from "../state"
 import type {Build} from "../types"
 import {Watched} from "../watched"
@@ -153,14 +153,14 @@ function About({build: b}: {build: Build}) {
       <div>
         <dt>Queued</dt>
         <dd>
-          <Ago time={b.created} />
+          <When time={b.created} />
         </dd>
       </div>
       {b.started && b.state !== "queued" && (
         <div>
           <dt>Started</dt>
           <dd>
-            <Ago time={b.started} />
+            <When time={b.started} />
           </dd>
         </div>
       )}
@@ -168,7 +168,7 @@ function About({build: b}: {build: Build}) {
         <div>
           <dt>Ended</dt>
           <dd>
-            <Ago time={b.ended} />
+            <When time={b.ended} />
           </dd>
         </div>
       )}

@@ -1,5 +1,5 @@
 import {get, path as url} from "../api"
-import {Copy} from "../parts/copy"
+import {Copy, quote} from "../parts/copy"
 import {text} from "../parts/form"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
@@ -85,9 +85,4 @@ function One({build, step, node}: {build: Build; step: Step; node: PlanNode | un
 export function again(b: Build, step: string): string {
   const params = Object.entries(b.params ?? {}).map(([name, value]) => `--param ${quote(`${name}=${text(value).replaceAll("\n", ",")}`)}`)
   return ["piper exec", ...[b.pipeline ?? "", b.environment ?? ""].filter(Boolean).map(quote), ...params, "--only", quote(step)].join(" ")
-}
-
-// quote makes one word of a shell's command line of text.
-export function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'"
 }

@@ -50,6 +50,14 @@ function line(points: [number, number][]): string {
     .join("")
 }
 
+// fit is a text in so many pixels, with a character of so many: what is cut off is
+// seen to be.
+export function fit(text: string, width: number, character: number): string {
+  const most = Math.floor(width / character)
+  const all = [...text]
+  return all.length <= most ? text : all.slice(0, Math.max(0, most - 1)).join("").trimEnd() + "…"
+}
+
 interface NodeProps {
   number: number
   node: Graph["nodes"][number]
@@ -77,7 +85,7 @@ class Node extends Component<NodeProps> {
             <text y={n.height / 2 - (took || step?.why ? 3 : -4)}>{n.name}</text>
             {(took || step?.why) && (
               <text class="note" y={n.height / 2 + 12}>
-                {waits ? step!.why : took}
+                {fit(waits ? step!.why! : took, n.width - 20, 6)}
               </text>
             )}
           </svg>

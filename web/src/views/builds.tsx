@@ -1,6 +1,6 @@
 import {useEffect, useState} from "preact/hooks"
 import {ask, path} from "../api"
-import {Copy} from "../parts/copy"
+import {Copy, quote} from "../parts/copy"
 import {Link} from "../parts/link"
 import {Trouble, useLoad, type Loaded} from "../parts/load"
 import {attempt} from "../parts/notice"
@@ -80,7 +80,7 @@ export function BuildsView({project, pipeline, state}: Filter) {
         <Filters {...{project, pipeline, state}} />
       </div>
       <Trouble problem={list.problem} what="The builds are not known" />
-      {shown && shown.builds.length === 0 && <NoBuilds filtered={!!(project || pipeline || state)} />}
+      {shown && shown.builds.length === 0 && <NoBuilds {...{project, pipeline: filter.pipeline, state}} />}
       {shown && shown.builds.length > 0 && (
         <table class="builds">
           <thead>
@@ -145,12 +145,15 @@ function Filters({project, pipeline, state}: Filter) {
   )
 }
 
-function NoBuilds({filtered}: {filtered: boolean}) {
-  if (filtered)
+function NoBuilds({project, pipeline, state}: Filter) {
+  if (project || state)
     return (
-      <p class="empty">
-        No build is like that. <Link to={{view: "builds"}}>All builds</Link>
-      </p>
+      <div class="empty">
+        <p>
+          No build is like that. <Link to={{view: "builds"}}>All builds</Link>
+        </p>
+        {project && !state && <Copy text={["piper build", ...(pipeline ? [quote(pipeline)] : []), "--project", quote(project)].join(" ")} />}
+      </div>
     )
   return (
     <div class="empty">
