@@ -130,10 +130,10 @@ type Builds interface {
 
 	// Watch hints at builds that were changed, or of which something was
 	// appended, until ctx is done. For an agent it hints at changes of builds that
-	// it runs or that name it as first choice, and at all, as something for others,
-	// when builds were made or a group has changed; for one build at its changes.
-	// It may tell more than that, tell it twice, and miss some: a hint means look.
-	// The channel is closed when hints end.
+	// it runs, or that name it or nobody as first choice, and at all, as something
+	// for others, when builds were made or a group has changed; for one build at
+	// its changes. It may tell more than that, tell it twice, and miss some: a hint
+	// means look. The channel is closed when hints end.
 	Watch(ctx context.Context, what Watched) (<-chan Hint, error)
 }
 

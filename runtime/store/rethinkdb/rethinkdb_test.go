@@ -458,7 +458,7 @@ func TestHintsForAnAgent(t *testing.T) {
 		t.Fatal("waited in vain: ", what)
 	}
 	others := store.Hint{Others: true}
-	for _, choice := range []store.AgentID{"b", "a"} {
+	for _, choice := range []store.AgentID{"b", "", "a"} {
 		number, err := s.NextNumber(ctx)
 		require.NoError(t, err)
 		next("a number was drawn", others)

@@ -183,7 +183,7 @@ func changes(of store.Watched) r.Term {
 	others := func(feed r.Term) r.Term {
 		return feed.Map(func(r.Term) any { return map[string]any{"id": "", "others": true} })
 	}
-	return indexed("owner", of.Agent).Union(indexed("choice", of.Agent),
+	return indexed("owner", of.Agent).Union(indexed("choice", of.Agent), indexed("choice", ""),
 		others(r.Table("counters").Get("builds").Changes(r.ChangesOpts{Squash: squash.Seconds()})), // a number was drawn
 		others(r.Table("groups").Changes()))
 }

@@ -381,7 +381,7 @@ func watched(s suite) {
 		happens func() error
 		agent   bool // it concerns the agent
 	}{
-		{func() error { s.enqueue("x"); return nil }, false},
+		{func() error { s.enqueue("x"); return nil }, true},
 		{changed(store.Offer{To: a}), true},
 		{changed(store.Claim{Agent: a, Nonce: "n", Max: store.MaxAttempts, At: at}), true},
 		{changed(store.RequestCancel{At: at}), true},
