@@ -20,7 +20,7 @@ func indexes(x *logstest.Index) func(*Agent) { return func(a *Agent) { a.Index =
 
 // indexedLines counts what of a build is found.
 func indexedLines(x *logstest.Index, id build.ID) int {
-	page, err := x.Search(context.Background(), logs.Wide{Query: logs.Query{Regexp: "."}, Build: id}, "", 1000)
+	page, err := x.Search(context.Background(), logs.Wide{Query: logs.Query{Regex: "."}, Build: id}, "", 1000)
 	if err != nil {
 		return -1
 	}

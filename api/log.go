@@ -45,7 +45,7 @@ type Line struct {
 // A SearchQuery says what to look for in what a build wrote.
 type SearchQuery struct {
 	Text    string
-	Regexp  string // in place of Text
+	Regex   string // in place of Text
 	Errors  bool   // in place of both: the lines that matter after a failure, as far as one can tell
 	Fold    bool   // upper and lower case are the same
 	Context int    // lines around each match, at most 20
@@ -102,7 +102,7 @@ type StepDiff struct {
 // A LogsQuery says what to look for in what builds wrote.
 type LogsQuery struct {
 	Text     string
-	Regexp   string    // in place of Text
+	Regex    string    // in place of Text
 	Fold     bool      // upper and lower case are the same
 	Project  string    // "" is every one
 	Pipeline string    // of Project, which must be set then

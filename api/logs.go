@@ -360,7 +360,7 @@ func (c *call) searchLog() (*answer, error) {
 }
 
 func (c *call) searchQuery() (q logs.Query, limit int, err error) {
-	q = logs.Query{Text: c.query.Get("text"), Regexp: c.query.Get("regexp")}
+	q = logs.Query{Text: c.query.Get("text"), Regex: c.query.Get("regex")}
 	if q.Fold, err = c.flag("fold"); err != nil {
 		return q, 0, err
 	}
@@ -379,22 +379,22 @@ func (c *call) searchQuery() (q logs.Query, limit int, err error) {
 		return q, 0, err
 	}
 	ways := 0
-	for _, given := range []bool{q.Text != "", q.Regexp != "", q.Errors} {
+	for _, given := range []bool{q.Text != "", q.Regex != "", q.Errors} {
 		if given {
 			ways++
 		}
 	}
 	switch {
 	case ways != 1:
-		return q, 0, badField("text", "regexp or errors is what to look for: give one of the three")
+		return q, 0, badField("text", "regex or errors is what to look for: give one of the three")
 	case q.From > 0 && c.query.Get("step") == "":
 		return q, 0, badField("from", "is a line of a step: give step too")
-	case len(q.Text)+len(q.Regexp) > 1000:
+	case len(q.Text)+len(q.Regex) > 1000:
 		return q, 0, badField("text", "is longer than 1000 bytes")
 	}
 	var bad *syntax.Error
-	if _, err := syntax.Parse(q.Regexp, syntax.Perl); errors.As(err, &bad) {
-		return q, 0, badField("regexp", fmt.Sprintf("%s is none: %s", quote(bad.Expr), bad.Code))
+	if _, err := syntax.Parse(q.Regex, syntax.Perl); errors.As(err, &bad) {
+		return q, 0, badField("regex", fmt.Sprintf("%s is none: %s", quote(bad.Expr), bad.Code))
 	}
 	return q, limit, nil
 }

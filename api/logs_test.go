@@ -197,7 +197,7 @@ func TestSearchLog(t *testing.T) {
 	for _, span := range hit.Spans {
 		require.Equal(t, "error", strings.ToLower(hit.Text[span[0]:span[1]]))
 	}
-	found, err = w.admin.SearchLog(ctx, ref(b), api.SearchQuery{Regexp: "[eE]rror", Step: "unit", Limit: 1})
+	found, err = w.admin.SearchLog(ctx, ref(b), api.SearchQuery{Regex: "[eE]rror", Step: "unit", Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, []any{int64(2), int64(3), 1}, []any{found.Lines, found.Matches, len(found.Hits)}, "all are counted")
 	found, err = w.admin.SearchLog(ctx, ref(b), api.SearchQuery{Text: "nothing"})
@@ -208,7 +208,7 @@ func TestSearchLog(t *testing.T) {
 	require.Equal(t, []int64{2, 2}, []int64{found.Lines, found.Matches}, "all are counted")
 	require.Len(t, found.Hits, 1)
 	require.Equal(t, int64(3), found.Hits[0].Number)
-	for _, query := range []string{"", "errors=false", "text=a&regexp=b", "text=a&errors=true", "errors=true&regexp=b", "errors=x", "text=a&from=1", "text=a&step=unit&from=0", "regexp=(", "text=" + strings.Repeat("x", 1001), "text=a&limit=0", "text=a&context=-1", "text=a&fold=x"} {
+	for _, query := range []string{"", "errors=false", "text=a&regex=b", "text=a&errors=true", "errors=true&regex=b", "errors=x", "text=a&from=1", "text=a&step=unit&from=0", "regex=(", "text=" + strings.Repeat("x", 1001), "text=a&limit=0", "text=a&context=-1", "text=a&fold=x"} {
 		require.Equal(t, 400, w.do("GET", "/v1/builds/"+ref(b)+"/log/search?"+query, "").StatusCode, query)
 	}
 }

@@ -77,12 +77,13 @@ func TestSearchLogs(t *testing.T) {
 	}{
 		"text":       {api.LogsQuery{Text: "needle"}, []string{"3 compile:1", "2 version:1", "1 version:1", "1 compile:2"}, 4, 7, 4},
 		"any case":   {api.LogsQuery{Text: "NEEDLE", Fold: true}, []string{"3 compile:1", "2 version:1", "1 version:1", "1 compile:2"}, 4, 7, 5},
-		"regexp":     {api.LogsQuery{Regexp: "^a .*needle$"}, []string{"1 compile:2"}, 4, 7, 1},
+		"regex":      {api.LogsQuery{Regex: "^a .*needle$"}, []string{"1 compile:2"}, 4, 7, 1},
 		"a project":  {api.LogsQuery{Text: "needle", Project: "other"}, []string{"2 version:1"}, 1, 1, 1},
 		"a pipeline": {api.LogsQuery{Text: "needle", Project: "shop", Pipeline: "docs"}, []string{"3 compile:1"}, 1, 2, 1},
 		"a step":     {api.LogsQuery{Text: "needle", Step: "compile"}, []string{"3 compile:1", "1 compile:2"}, 4, 3, 2},
 		"no step":    {api.LogsQuery{Text: "needle", Step: "nosuch"}, nil, 4, 0, 0},
 		"since":      {api.LogsQuery{Text: "needle", Since: at.Add(time.Minute)}, []string{"3 compile:1", "2 version:1"}, 2, 3, 2},
+		"since then": {api.LogsQuery{Text: "needle", Since: at.Add(time.Minute + time.Millisecond)}, []string{"3 compile:1"}, 1, 2, 1},
 		"nothing":    {api.LogsQuery{Text: "thread"}, nil, 4, 7, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +107,7 @@ func TestSearchLogs(t *testing.T) {
 	require.Equal(t, []int64{1, 1}, []int64{int64(sum.Builds), sum.Lines}, "what it does not cover is not counted")
 
 	odd := base64.RawURLEncoding.EncodeToString([]byte(`{"number":"x"}`))
-	for _, query := range []string{"", "errors=true", "text=a&regexp=b", "regexp=(", "text=a&limit=0", "text=a&since=yesterday", "text=a&pipeline=build", "text=a&cursor=x", "text=a&cursor=" + odd,
+	for _, query := range []string{"", "errors=true", "text=a&regex=b", "regex=(", "text=a&limit=0", "text=a&since=yesterday", "text=a&pipeline=build", "text=a&cursor=x", "text=a&cursor=" + odd,
 		"text=a&cursor=" + odd[:len(odd)-1] + "!", "text=a&fold=x", "text=" + strings.Repeat("x", 1001)} {
 		require.Equal(t, 400, w.do("GET", "/v1/logs/search?"+query, "").StatusCode, query)
 	}
@@ -114,7 +115,7 @@ func TestSearchLogs(t *testing.T) {
 		a := w.do("GET", "/v1/logs/search?text=a&cursor="+base64.RawURLEncoding.EncodeToString([]byte(forged)), "")
 		require.Equal(t, "bad-cursor", ptr(a.problem(t)).Code())
 	}
-	a := w.do("GET", "/v1/logs/search?regexp=(a&limit=1", "")
+	a := w.do("GET", "/v1/logs/search?regex=(a&limit=1", "")
 	require.Equal(t, `"(a" is none: missing closing )`, a.problem(t).Errors[0].Message)
 	a = w.do("GET", "/v1/logs/search?text=needle&project=shop&limit=1", "")
 	require.Equal(t, fmt.Sprintf(`</v1/logs/search?cursor=%s&limit=1&project=shop&text=needle>; rel="next"`, url.QueryEscape(a.Header.Get("X-Next-Cursor"))), a.Header.Get("Link"))

@@ -317,7 +317,7 @@ func (c *Client) RawLog(ctx context.Context, ref string, q api.LogQuery) (io.Rea
 
 // SearchLog looks for something in what a build wrote.
 func (c *Client) SearchLog(ctx context.Context, ref string, q api.SearchQuery) (api.Found, error) {
-	query := values("text", q.Text, "regexp", q.Regexp, "context", number(q.Context), "step", q.Step, "attempt", number(q.Attempt), "fence", number(q.Fence),
+	query := values("text", q.Text, "regex", q.Regex, "context", number(q.Context), "step", q.Step, "attempt", number(q.Attempt), "fence", number(q.Fence),
 		"from", number(q.From), "limit", number(q.Limit), "fold", flag(q.Fold), "errors", flag(q.Errors))
 	return get[api.Found](ctx, c, path("builds", ref, "log", "search"), query)
 }
@@ -325,12 +325,12 @@ func (c *Client) SearchLog(ctx context.Context, ref string, q api.SearchQuery) (
 // SearchLogs looks for something in what builds wrote, for about two seconds. It
 // returns the cursor of where to go on; "" when all was looked at.
 func (c *Client) SearchLogs(ctx context.Context, q api.LogsQuery, cursor string) (found api.FoundLogs, next string, err error) {
-	query := values("text", q.Text, "regexp", q.Regexp, "fold", flag(q.Fold), "project", q.Project, "pipeline", q.Pipeline, "step", q.Step, "limit", number(q.Limit), "cursor", cursor)
+	query := values("text", q.Text, "regex", q.Regex, "fold", flag(q.Fold), "project", q.Project, "pipeline", q.Pipeline, "step", q.Step, "limit", number(q.Limit), "cursor", cursor)
 	if !q.Since.IsZero() {
-		query.Set("since", q.Since.Format(time.RFC3339))
+		query.Set("since", q.Since.Format(time.RFC3339Nano))
 	}
 	if !q.Until.IsZero() {
-		query.Set("until", q.Until.Format(time.RFC3339))
+		query.Set("until", q.Until.Format(time.RFC3339Nano))
 	}
 	header, err := c.ask(ctx, http.MethodGet, path("logs", "search"), query, nil, &found)
 	return found, header.Get("X-Next-Cursor"), err

@@ -27,7 +27,7 @@ type reading struct {
 	errors  bool
 	diff    bool
 	against string
-	regexp  bool
+	regex   bool
 	fold    bool
 	raw     bool
 	asJSON  bool
@@ -67,7 +67,7 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.FlagSet.BoolVar(&g.diff, "diff", false, "only lines that the last build of the pipeline which succeeded has nothing like, but for times, hashes and the like")
 	c.FlagSet.StringVar(&g.against, "against", "", "have --diff look at `BUILD` in place of that")
 	c.lists["against"] = buildWords
-	c.FlagSet.BoolVar(&g.regexp, "regexp", false, "TEXT is a regular expression (RE2)")
+	c.FlagSet.BoolVar(&g.regex, "regex", false, "TEXT is a regular expression (RE2)")
 	c.FlagSet.BoolVar(&g.fold, "ignore-case", false, "of TEXT, upper and lower case are the same")
 	c.letter("i", "ignore-case")
 	c.FlagSet.StringVar(&g.project, "project", "", "without BUILD: only builds of `PROJECT`")
@@ -119,8 +119,8 @@ func (g *reading) check() (from, to int64, err error) {
 	switch {
 	case g.step == "" && (g.raw || g.lines != "" || g.attempt != 0):
 		return 0, 0, usagef("--raw, --lines and --attempt are about one step: --step names it")
-	case g.search == "" && (g.regexp || g.fold):
-		return 0, 0, usagef("--regexp and --ignore-case are about --search")
+	case g.search == "" && (g.regex || g.fold):
+		return 0, 0, usagef("--regex and --ignore-case are about --search")
 	case g.search != "" && g.errors:
 		return 0, 0, usagef("--errors and --search do not go together")
 	case g.diff && (g.search != "" || g.errors || g.raw || g.follow || g.lines != "" || g.tail != 0):
@@ -271,8 +271,8 @@ func (g *reading) copy(ctx context.Context, s *client.Client, ref string) (err e
 // find shows the lines that match, and says how many there are.
 func (g *reading) find(ctx context.Context, s *client.Client, ref string) error {
 	q := api.SearchQuery{Text: g.search, Errors: g.errors, Fold: g.fold, Step: g.step, Attempt: g.attempt, Limit: 1000}
-	if g.regexp {
-		q.Text, q.Regexp = "", g.search
+	if g.regex {
+		q.Text, q.Regex = "", g.search
 	}
 	found, err := s.SearchLog(ctx, ref, q)
 	if err != nil {
@@ -283,10 +283,13 @@ func (g *reading) find(ctx context.Context, s *client.Client, ref string) error 
 			return err
 		}
 	}
-	if g.errors {
+	switch {
+	case !g.errors:
+		fmt.Fprintf(g.stderr, "piper: %s in %s", counted(int(found.Matches), "match"), counted(int(found.Lines), "line"))
+	case found.Lines == 1:
+		fmt.Fprint(g.stderr, "piper: 1 line looks like an error")
+	default:
 		fmt.Fprintf(g.stderr, "piper: %d lines look like errors", found.Lines)
-	} else {
-		fmt.Fprintf(g.stderr, "piper: %d matches in %d lines", found.Matches, found.Lines)
 	}
 	if int64(len(found.Hits)) < found.Lines {
 		fmt.Fprintf(g.stderr, ", the first %d shown", len(found.Hits))
@@ -351,8 +354,8 @@ func (g *reading) overBuilds() (q api.LogsQuery, err error) {
 		return q, usagef("--pipeline is one of a project: --project names it")
 	}
 	q = api.LogsQuery{Text: g.search, Fold: g.fold, Project: g.project, Pipeline: g.pipeline, Step: g.step}
-	if g.regexp {
-		q.Text, q.Regexp = "", g.search
+	if g.regex {
+		q.Text, q.Regex = "", g.search
 	}
 	if g.since != "" {
 		q.Since, err = moment(g.since, time.Now())
@@ -400,6 +403,8 @@ func (g *reading) findAll(ctx context.Context, s *client.Client, q api.LogsQuery
 		fmt.Fprintf(g.stderr, "piper: the store was read: %s\n", sum.FellBack)
 	}
 	switch {
+	case sum.Total != nil && *sum.Total == 1:
+		fmt.Fprintf(g.stderr, "piper: 1 line matches in all, as %s knows", sum.Index)
 	case sum.Total != nil:
 		fmt.Fprintf(g.stderr, "piper: %d lines match in all, as %s knows", *sum.Total, sum.Index)
 		if more := *sum.Total - int64(shown); more > 0 {
@@ -407,9 +412,9 @@ func (g *reading) findAll(ctx context.Context, s *client.Client, q api.LogsQuery
 		}
 		cursor = ""
 	case sum.Index != "":
-		fmt.Fprintf(g.stderr, "piper: %d matches, as %s knows", sum.Matches, sum.Index)
+		fmt.Fprintf(g.stderr, "piper: %s, as %s knows", counted(int(sum.Matches), "match"), sum.Index)
 	default:
-		fmt.Fprintf(g.stderr, "piper: %d matches in %d lines that were looked at", sum.Matches, sum.Lines)
+		fmt.Fprintf(g.stderr, "piper: %s in %s looked at", counted(int(sum.Matches), "match"), counted(int(sum.Lines), "line"))
 	}
 	if cursor != "" {
 		fmt.Fprint(g.stderr, "; there is more to look at: --project, --step or --since narrow it")

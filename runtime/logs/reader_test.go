@@ -471,8 +471,8 @@ func TestSearch(t *testing.T) {
 		{Query{Text: "gamma"}, Count{1, 1}, []string{"3[[0 5]]"}},
 		{Query{Text: "a", Context: 1}, Count{6, 9}, nil},
 		{Query{Text: "beta", Context: 2}, Count{3, 3}, []string{"1-2[[5 9]]+3+4", "5-6[[0 4]]", "7[[7 11]]+8+9"}},
-		{Query{Regexp: "^(end|x)"}, Count{2, 2}, []string{"7[[0 3]]", "8[[0 1]]"}},
-		{Query{Regexp: "^END", Fold: true}, Count{1, 1}, []string{"7[[0 3]]"}},
+		{Query{Regex: "^(end|x)"}, Count{2, 2}, []string{"7[[0 3]]", "8[[0 1]]"}},
+		{Query{Regex: "^END", Fold: true}, Count{1, 1}, []string{"7[[0 3]]"}},
 		{Query{Text: "left out"}, Count{}, []string{}},
 		{Query{Text: ".*"}, Count{}, []string{}},
 		{Query{Text: ".", Fold: true}, Count{}, []string{}},
@@ -488,10 +488,10 @@ func TestSearch(t *testing.T) {
 	require.Len(t, found, 2)
 
 	for q, want := range map[Query]string{
-		{}:                        "nothing to search for",
-		{Text: "a", Regexp: "a"}:  "for one of",
-		{Regexp: "("}:             "missing closing )",
-		{Regexp: "(", Fold: true}: "missing closing )",
+		{}:                       "nothing to search for",
+		{Text: "a", Regex: "a"}:  "for one of",
+		{Regex: "("}:             "missing closing )",
+		{Regex: "(", Fold: true}: "missing closing )",
 	} {
 		_, err := k.reader().Search(t.Context(), "n", 1, q, nil)
 		require.ErrorContains(t, err, want)

@@ -15,7 +15,7 @@ import (
 
 // A Wide query is one over the outputs of all builds. Zero fields pick all.
 type Wide struct {
-	Query    // Text or Regexp, and Fold; the rest is not looked at
+	Query    // Text or Regex, and Fold; the rest is not looked at
 	Project  string
 	Pipeline string // of Project, which must be set then
 	Step     string

@@ -11,7 +11,7 @@ import (
 // A Query is what to search an attempt's output for.
 type Query struct {
 	Text    string // to be found as it stands
-	Regexp  string // in place of Text; its syntax is that of Go's regexp, and finding takes linear time
+	Regex   string // in place of Text; its syntax is that of Go's regexp, and finding takes linear time
 	Errors  bool   // in place of both: the lines that matter after a failure, as far as one can tell
 	Fold    bool   // upper and lower case are the same
 	From    int64  // the first line of which a Match is given; all are counted
@@ -71,9 +71,9 @@ func (r *Reader) Search(ctx context.Context, node string, attempt int, q Query, 
 // the lines of one output in order.
 func (q Query) Compile() (func(line []byte) [][2]int, error) {
 	switch {
-	case q.Text == "" && q.Regexp == "" && !q.Errors:
+	case q.Text == "" && q.Regex == "" && !q.Errors:
 		return nil, fmt.Errorf("search output: nothing to search for")
-	case q.Text != "" && q.Regexp != "", q.Errors && q.Text+q.Regexp != "":
+	case q.Text != "" && q.Regex != "", q.Errors && q.Text+q.Regex != "":
 		return nil, fmt.Errorf("search output: for one of a text, a regular expression and errors")
 	case q.Errors:
 		var f errorFinder
@@ -96,7 +96,7 @@ func (q Query) Compile() (func(line []byte) [][2]int, error) {
 			}
 		}, nil
 	}
-	expr := q.Regexp
+	expr := q.Regex
 	if expr == "" {
 		expr = regexp.QuoteMeta(q.Text)
 	}

@@ -153,8 +153,8 @@ test("a PIPER.star that is at fault says where", async t => {
 })
 
 test("an expression that is none", async t => {
-  const page = await w.open(t, "/search?text=(a&regexp=true", {but: refused(400)})
-  await page.getByRole("alert").getByText(`regexp "(a" is none: missing closing )`).waitFor()
+  const page = await w.open(t, "/search?text=(a&regex=true", {but: refused(400)})
+  await page.getByRole("alert").getByText(`regex "(a" is none: missing closing )`).waitFor()
 })
 
 test("what all logs say is found, and leads to the line", async t => {

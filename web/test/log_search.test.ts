@@ -5,7 +5,7 @@ import {occurrences, parameters, Search, spansOf, unitsOf} from "../src/log/sear
 import {entries} from "../src/log/window"
 import type {Match} from "../src/types"
 
-const query = {text: "x", regexp: false, exact: false, errors: false}
+const query = {text: "x", regex: false, exact: false, errors: false}
 
 // search is one in a log with hits in such lines; asked is where the server looked.
 function search(hits: number[]) {
@@ -89,7 +89,7 @@ test("hits are marked in a line, in whatever it is written", async () => {
   const bytes = (upto: string) => Buffer.byteLength(upto)
   const at = bytes("é日🙂")
   const second = bytes("é日🙂needle \ufffd")
-  const s = new Search({...query, regexp: true}, async () => ({
+  const s = new Search({...query, regex: true}, async () => ({
     lines: 2,
     matches: 3,
     hits: [
@@ -121,7 +121,7 @@ test("bytes are counted as UTF-8", () => {
 
 test("what is asked for is as the API has it", () => {
   assert.deepEqual(parameters(query), {text: "x", fold: true})
-  assert.deepEqual(parameters({...query, regexp: true, exact: true}), {regexp: "x", fold: false})
+  assert.deepEqual(parameters({...query, regex: true, exact: true}), {regex: "x", fold: false})
   assert.deepEqual(parameters({...query, errors: true}), {errors: true})
 })
 

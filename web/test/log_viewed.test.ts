@@ -17,7 +17,7 @@ function serve(lines: string[], how: {ended?: boolean; attempt?: number} = {}): 
     const to = Number(u.searchParams.get("to") ?? Infinity)
     const all = lines.map((text, i) => ({step: "s", attempt: 1, number: i + 1, text})).filter(l => l.number >= from && l.number <= to)
     if (u.pathname.endsWith("/search")) {
-      const pattern = new RegExp(u.searchParams.get("regexp") ?? u.searchParams.get("text")!)
+      const pattern = new RegExp(u.searchParams.get("regex") ?? u.searchParams.get("text")!)
       const hits = all.filter(l => pattern.test(l.text))
       return Response.json({lines: hits.length, matches: hits.length, hits: hits.slice(0, Number(u.searchParams.get("limit"))).map(l => ({...l, spans: [[0, 1]]}))})
     }
@@ -115,7 +115,7 @@ test("without a mark after it, a fold goes on to the end", async () => {
 
 test("one thing is looked for at a time, and a new one in place of the old", async () => {
   const {log} = await open(["a", "b", "a", "ab"])
-  const query = {text: "a", regexp: false, exact: true, errors: false}
+  const query = {text: "a", regex: false, exact: true, errors: false}
   const old = log.find(query, 1)
   assert.equal(await log.find({...query, text: "b"}, 3), 4)
   assert.equal(await old, undefined)
@@ -129,7 +129,7 @@ test("one thing is looked for at a time, and a new one in place of the old", asy
 test("a search that fails says why", async () => {
   const {log} = await open(["a"])
   globalThis.fetch = async () => Response.json({detail: "missing closing ]"}, {status: 400})
-  assert.equal(await log.find({text: "[", regexp: true, exact: false, errors: false}, 1), undefined)
+  assert.equal(await log.find({text: "[", regex: true, exact: false, errors: false}, 1), undefined)
   assert.match(String(log.problem), /missing closing/)
   assert.ok(!log.searching)
   log.close()

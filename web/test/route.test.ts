@@ -9,7 +9,7 @@ const there: [string, Route][] = [
   ["/builds/41?view=graph&step=build%2Flinux", {view: "build", build: "41", as: "graph", step: "build/linux"}],
   ["/builds/41?view=timeline", {view: "build", build: "41", as: "timeline"}],
   ["/builds/41/log?step=unit", {view: "log", build: "41", step: "unit"}],
-  ["/builds/41/log?step=unit&attempt=2&fence=3&search=a+b&regexp=true#L120-L140", {view: "log", build: "41", step: "unit", attempt: 2, fence: 3, search: "a b", regexp: true, lines: "L120-L140"}],
+  ["/builds/41/log?step=unit&attempt=2&fence=3&search=a+b&regex=true#L120-L140", {view: "log", build: "41", step: "unit", attempt: 2, fence: 3, search: "a b", regex: true, lines: "L120-L140"}],
   ["/builds/41/log?step=unit&fence=3&against=last", {view: "log", build: "41", step: "unit", fence: 3, against: "last"}],
   ["/projects", {view: "projects"}],
   ["/projects/shop", {view: "project", project: "shop"}],
@@ -17,7 +17,7 @@ const there: [string, Route][] = [
   ["/agents", {view: "agents"}],
   ["/agents?agent=a1", {view: "agents", agent: "a1"}],
   ["/search", {view: "search"}],
-  ["/search?text=%3Cimg%3E&regexp=true&project=shop&pipeline=p&step=s", {view: "search", text: "<img>", regexp: true, project: "shop", pipeline: "p", step: "s"}],
+  ["/search?text=%3Cimg%3E&regex=true&project=shop&pipeline=p&step=s", {view: "search", text: "<img>", regex: true, project: "shop", pipeline: "p", step: "s"}],
   ["/signin", {view: "signin"}],
   ["/signin?to=%2Fbuilds%2F41%2Flog%3Fstep%3Dunit%23L3", {view: "signin", to: "/builds/41/log?step=unit#L3"}],
   ["/nothing/here", {view: "unknown", path: "/nothing/here"}],
@@ -42,7 +42,7 @@ test("what a URL says that means nothing is left out", () => {
   assert.deepEqual(parse("/builds/41/log"), {view: "unknown", path: "/builds/41/log"})
   assert.deepEqual(parse("/builds/"), {view: "unknown", path: "/builds/"})
   assert.deepEqual(parse("/builds/%zz"), {view: "unknown", path: "/builds/%zz"})
-  assert.deepEqual(parse("/search?regexp=false"), {view: "search"})
+  assert.deepEqual(parse("/search?regex=false"), {view: "search"})
 })
 
 test("format leaves out the view that is the usual one", () => {

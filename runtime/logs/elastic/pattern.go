@@ -18,7 +18,7 @@ const mostWord = 200
 // find more: Elasticsearch knows no word boundaries, and no line ends amid an
 // expression.
 func pattern(q logs.Query) (query object, exact bool, err error) {
-	expr := q.Regexp
+	expr := q.Regex
 	switch {
 	case q.Text != "" && !q.Fold:
 		text := q.Text[:runeStart([]byte(q.Text), min(len(q.Text), mostWord))]

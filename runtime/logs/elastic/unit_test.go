@@ -181,16 +181,16 @@ func TestPattern(t *testing.T) {
 		"\\.\\*":      `.*\.\*.*`,
 		"(?:a(b|cd))": ".*a(((b)|(cd))).*",
 	} {
-		query, exact, err := pattern(logs.Query{Regexp: expr})
+		query, exact, err := pattern(logs.Query{Regex: expr})
 		require.NoError(t, err)
 		require.Equal(t, !strings.Contains(expr, `\b`), exact)
 		if want != "" {
 			require.Equal(t, want, query["regexp"].(object)["text"].(object)["value"], expr)
 		}
 	}
-	_, _, err := pattern(logs.Query{Regexp: strings.Repeat("[a-z]", 300)})
+	_, _, err := pattern(logs.Query{Regex: strings.Repeat("[a-z]", 300)})
 	require.ErrorIs(t, err, logs.ErrQuery)
-	_, _, err = pattern(logs.Query{Regexp: `[^\x00-\x{10FFFF}]`})
+	_, _, err = pattern(logs.Query{Regex: `[^\x00-\x{10FFFF}]`})
 	require.ErrorIs(t, err, logs.ErrQuery)
 	query, exact, err := pattern(logs.Query{Text: strings.Repeat("ü", 300)})
 	require.NoError(t, err)

@@ -302,7 +302,7 @@ func finds(s *suite) {
 	s.many()
 	text := func(text string) logs.Wide { return logs.Wide{Query: logs.Query{Text: text}} }
 	fold := func(text string) logs.Wide { return logs.Wide{Query: logs.Query{Text: text, Fold: true}} }
-	expr := func(expr string) logs.Wide { return logs.Wide{Query: logs.Query{Regexp: expr}} }
+	expr := func(expr string) logs.Wide { return logs.Wide{Query: logs.Query{Regex: expr}} }
 	with := func(q logs.Wide, change func(q *logs.Wide)) logs.Wide { change(&q); return q }
 	needles := []string{"3 unit.2:1", "2 unit.1:1", "1 unit.1:1", "1 lint.1:2"}
 	for name, test := range map[string]struct {
@@ -349,7 +349,7 @@ func finds(s *suite) {
 	require.Equal(s, []any{build.ID("build-3"), int64(3), "shop", "docs", "unit", 2, int64(1), "needle", [][2]int{{0, 6}}, false},
 		[]any{h.Output.Build, h.Output.Number, h.Project, h.Pipeline, h.Node, h.Attempt, h.Line.Number, string(h.Text), h.Spans, h.Newline})
 	require.True(s, h.Created.Equal(at.Add(time.Hour)) && h.Arrival.Equal(at))
-	for _, wrong := range []logs.Query{{}, {Text: "a", Regexp: "b"}, {Regexp: "("}} {
+	for _, wrong := range []logs.Query{{}, {Text: "a", Regex: "b"}, {Regex: "("}} {
 		_, err := s.Search.Search(s.Context(), logs.Wide{Query: wrong}, "", 10)
 		require.Error(s, err)
 	}
@@ -357,7 +357,7 @@ func finds(s *suite) {
 
 func pages(s *suite) {
 	s.many()
-	q := logs.Wide{Query: logs.Query{Regexp: "needle|hay|code"}}
+	q := logs.Wide{Query: logs.Query{Regex: "needle|hay|code"}}
 	want, matches := s.all(q, 100)
 	require.Len(s, want, 9)
 	for limit := 1; limit < 10; limit++ {
@@ -402,7 +402,7 @@ func odd(s *suite) {
 			require.Equal(s, lines[want-1], string(page.Hits[0].Text), "byte for byte")
 		}
 	}
-	page := s.search(logs.Wide{Query: logs.Query{Regexp: "^$"}}, "", 10)
+	page := s.search(logs.Wide{Query: logs.Query{Regex: "^$"}}, "", 10)
 	require.Len(s, page.Hits, 1)
 	require.Equal(s, int64(1), page.Hits[0].Line.Number)
 }

@@ -127,7 +127,7 @@ export class Viewed {
   // endOf asks for the last line of a fold.
   private async endOf(line: number, group: boolean): Promise<number | undefined> {
     for (let from = line + 1; ; ) {
-      const {hits} = await get<Found>(this.url("search", {regexp: pattern, from, limit: 100}))
+      const {hits} = await get<Found>(this.url("search", {regex: pattern, from, limit: 100}))
       const mark = marks(hits)[0]
       if (mark) return mark.kind === "end" && group ? mark.line : mark.line - 1
       if (hits.length < 100) return this.windows.total

@@ -10,7 +10,7 @@ const page = 500
 
 export interface Query {
   text: string
-  regexp: boolean
+  regex: boolean
   exact: boolean // upper and lower case differ
   errors: boolean // in place of text: the lines that matter after a failure
 }
@@ -18,7 +18,7 @@ export interface Query {
 // parameters are those of the API.
 export function parameters(q: Query): Record<string, string | boolean | undefined> {
   if (q.errors) return {errors: true}
-  return {[q.regexp ? "regexp" : "text"]: q.text, fold: !q.exact}
+  return {[q.regex ? "regex" : "text"]: q.text, fold: !q.exact}
 }
 
 export type Ask = (from: number, limit: number) => Promise<Found>
@@ -103,7 +103,7 @@ export class Search {
     }
     const hit = this.hits[low]
     if (hit?.line === e.number) return spansIn(e, hit)
-    if (this.query.regexp || (e.number >= this.from && e.number <= this.to)) return []
+    if (this.query.regex || (e.number >= this.from && e.number <= this.to)) return []
     return occurrences(e.text, this.query.text, this.query.exact)
   }
 

@@ -36,7 +36,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
   const [pane] = useState(() => new Pane(log))
   const [wrap, setWrap] = useState(() => kept("log.wrap") !== "off")
   const [times, setTimes] = useState(() => (kept("log.times") ?? "off") as Times)
-  const [query, setQuery] = useState<Query>({text: at.search ?? "", regexp: !!at.regexp, exact: false, errors: false})
+  const [query, setQuery] = useState<Query>({text: at.search ?? "", regex: !!at.regex, exact: false, errors: false})
   const own = useRef(at.lines) // what the fragment says because of this view
   const box = useRef<HTMLInputElement>(null)
   const jump = useRef<HTMLInputElement>(null)
@@ -84,7 +84,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
     }
     if (state.current === "open" && step) {
       state.current = "placed"
-      if (step.state !== "success" && windows.total > 0 && !log.search) void find({text: "", regexp: false, exact: false, errors: true}, true)
+      if (step.state !== "success" && windows.total > 0 && !log.search) void find({text: "", regex: false, exact: false, errors: true}, true)
     }
   })
 
@@ -120,7 +120,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
   }
   const next = async () => show(await log.next())
   const previous = async () => show(await log.previous())
-  const nextError = () => (log.search?.query.errors ? next() : find({text: "", regexp: false, exact: false, errors: true}))
+  const nextError = () => (log.search?.query.errors ? next() : find({text: "", regex: false, exact: false, errors: true}))
   const jumpTo = (line: number) => {
     pane.touched = true
     pane.go(line, 0)
@@ -212,7 +212,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
             }}
           />
           <Toggle on={query.exact} label="Aa" title="Match upper and lower case" onClick={() => find({...query, exact: !query.exact, errors: false})} />
-          <Toggle on={query.regexp} label=".*" title="Regular expression (RE2)" onClick={() => find({...query, regexp: !query.regexp, errors: false})} />
+          <Toggle on={query.regex} label=".*" title="Regular expression (RE2)" onClick={() => find({...query, regex: !query.regex, errors: false})} />
         </form>
         <span class="found" role="status">
           {found(log)}

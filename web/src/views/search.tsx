@@ -13,7 +13,7 @@ import type {FoundEverywhere} from "../types"
 
 interface Props {
   text?: string
-  regexp?: boolean
+  regex?: boolean
   project?: string
   pipeline?: string
   step?: string
@@ -21,13 +21,13 @@ interface Props {
 
 type Found = FoundEverywhere & {next: string; of: string}
 
-export function SearchView({text, regexp, project, pipeline, step}: Props) {
-  const of = [text, regexp, project, pipeline, step].join("\n")
+export function SearchView({text, regex, project, pipeline, step}: Props) {
+  const of = [text, regex, project, pipeline, step].join("\n")
   const look = async (cursor?: string): Promise<Found> => {
-    const answer = await send("GET", path(["logs", "search"], {...(regexp ? {regexp: text} : {text, fold: true}), project, pipeline, step, cursor}))
+    const answer = await send("GET", path(["logs", "search"], {...(regex ? {regex: text} : {text, fold: true}), project, pipeline, step, cursor}))
     return {...((await answer.json()) as FoundEverywhere), next: answer.headers.get("X-Next-Cursor") ?? "", of}
   }
-  const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [text, regexp, project, pipeline, step])
+  const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [text, regex, project, pipeline, step])
   useEffect(() => {
     document.title = text ? `“${text}” · Piper` : "Search · Piper"
   }, [text])
@@ -44,7 +44,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
     e.preventDefault()
     const data = new FormData(e.currentTarget as HTMLFormElement)
     const word = (name: string) => String(data.get(name) ?? "").trim() || undefined
-    const to = {text: word("text"), regexp: data.get("regexp") === "on" || undefined, project: word("project"), pipeline: word("pipeline"), step: word("step")}
+    const to = {text: word("text"), regex: data.get("regex") === "on" || undefined, project: word("project"), pipeline: word("pipeline"), step: word("step")}
     go({view: "search", ...(Object.fromEntries(Object.entries(to).filter(([, v]) => v !== undefined)) as Props)})
   }
   const f = found.value?.of === of ? found.value : undefined // and not what was looked for before
@@ -56,7 +56,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
       <form class="filters" role="search" onSubmit={submit} key={of}>
         <input name="text" type="search" aria-label="What to look for in all logs" placeholder="what a step wrote" defaultValue={text ?? ""} required size={32} autofocus />
         <label class="inline">
-          <input name="regexp" type="checkbox" defaultChecked={regexp ?? false} /> regular expression
+          <input name="regex" type="checkbox" defaultChecked={regex ?? false} /> regular expression
         </label>
         <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
         <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
@@ -75,7 +75,7 @@ export function SearchView({text, regexp, project, pipeline, step}: Props) {
           <ol class="hits">
             {f.hits.map(h => (
               <li key={`${h.build} ${h.fence} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
-                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, fence: h.fence, ...(text && {search: text}), ...(regexp && {regexp}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
+                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, fence: h.fence, ...(text && {search: text}), ...(regex && {regex}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
                 <Marked text={h.text} spans={h.spans} />
               </li>
             ))}
