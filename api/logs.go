@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/logs/archive"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -306,16 +308,48 @@ func (c *call) rawLog() (*answer, error) {
 	header := c.w.Header()
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%d-%s.log"`, b.Number, name))
-	out := io.Writer(&steady{c.w, http.NewResponseController(c.w)})
-	if c.r.Method == http.MethodHead {
-		out = io.Discard
+	c.sends(b, func(to io.Writer) error {
+		err := o.Raw(c.ctx, o.step, o.attempt, 0, 0, to)
+		if errors.Is(err, logs.ErrNoOutput) {
+			return nil
+		}
+		return err
+	})
+	return nil, nil
+}
+
+// exportLog sends all that a build wrote, as package archive has it.
+func (c *call) exportLog() (*answer, error) {
+	b, err := c.build()
+	switch {
+	case err != nil:
+		return nil, err
+	case !b.Terminal():
+		return nil, problem(http.StatusConflict, "not-ended", fmt.Sprintf("build %d has not ended: what it writes can be exported once it has", b.Number))
+	case b.Plan == "":
+		return nil, notPlanned(&b)
 	}
-	if err := o.Raw(c.ctx, o.step, o.attempt, 0, 0, out); err != nil && !errors.Is(err, logs.ErrNoOutput) {
-		// It has begun: all that can be done is to break it off.
+	header := c.w.Header()
+	header.Set("Content-Type", "application/jsonl")
+	header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%d.jsonl"`, b.Number))
+	c.sends(b, func(to io.Writer) error {
+		buffered := bufio.NewWriterSize(to, store.MaxChunk)
+		return cmp.Or(archive.Write(c.ctx, &c.past, &b, c.Version, buffered), buffered.Flush())
+	})
+	return nil, nil
+}
+
+// sends sends what write writes. Once that has begun all that can be done about an
+// error is to break it off.
+func (c *call) sends(b store.Build, write func(to io.Writer) error) {
+	to := io.Writer(&steady{c.w, http.NewResponseController(c.w)})
+	if c.r.Method == http.MethodHead {
+		to = io.Discard
+	}
+	if err := write(to); err != nil {
 		c.log().Warn("log is not sent whole", "build", b.ID, "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	return nil, nil
 }
 
 // steady gives each write its own time to be taken.

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs/archive"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -320,4 +323,62 @@ func TestLogEndsWithItsToken(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, p.Status)
 	require.ErrorAs(t, <-ended, &p)
 	require.Equal(t, http.StatusUnauthorized, p.Status)
+}
+
+// chunksLost is a store that loses what steps wrote.
+type chunksLost struct {
+	store.Store
+	err error
+}
+
+func (s *chunksLost) Chunks(ctx context.Context, key store.ChunkKey, limit int) ([]store.Chunk, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.Store.Chunks(ctx, key, limit)
+}
+
+// All of a build is exported once it has ended, and nothing before.
+func TestExportLog(t *testing.T) {
+	var chunks chunksLost
+	w := newWorld(t, func(s *api.Server) {
+		chunks.Store = s.Store
+		s.Store = &chunks
+	})
+	b := w.spoke("shop", "build", at, "one\ntwo\n", "\xff")
+	a := w.do("GET", "/v1/builds/1/log/export", "")
+	require.Equal(t, http.StatusConflict, a.StatusCode)
+	require.Equal(t, "not-ended", ptr(a.problem(t)).Code())
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	in, err := w.admin.ExportLog(t.Context(), "1")
+	require.NoError(t, err)
+	defer in.Close()
+	h, sum, err := archive.Check(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, []any{b.ID, build.Failed}, []any{h.Build.ID, h.Build.State})
+	require.Equal(t, []int64{3, 9, 2}, []int64{sum.Lines, sum.Bytes, sum.Outputs})
+	a = w.do("GET", "/v1/builds/1/log/export", "")
+	require.Equal(t, `attachment; filename="1.jsonl"`, a.Header.Get("Content-Disposition"))
+	require.Empty(t, w.do("HEAD", "/v1/builds/1/log/export", "").text)
+
+	scoped := w.as(w.token(store.Token{Name: "scoped", Role: store.Read, Projects: []string{"other"}}))
+	_, err = scoped.ExportLog(t.Context(), "1")
+	var p *api.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, http.StatusNotFound, p.Status)
+
+	// It is broken off where the store fails, so that nobody takes it for all.
+	chunks.err = errors.New("no disk")
+	in, err = w.admin.ExportLog(t.Context(), "1")
+	if err == nil {
+		_, _, err = archive.Check(t.Context(), in)
+	}
+	require.Error(t, err)
+
+	n, err := w.NextNumber(t.Context())
+	require.NoError(t, err)
+	never, err := w.Enqueue(t.Context(), store.NewBuild("never", n, store.Request{Project: "shop"}, at))
+	require.NoError(t, err)
+	w.change(never.ID, store.Expire{State: build.Rejected, At: at})
+	require.Equal(t, "not-planned", ptr(w.do("GET", "/v1/builds/never/log/export", "").problem(t)).Code())
 }

@@ -64,6 +64,7 @@ var routes = []route{
 	{"GET", "/v1/builds/{build}/events", store.Read, false, noBody, (*call).listEvents},
 	{"GET", "/v1/builds/{build}/log", store.Read, false, noBody, (*call).showLog},
 	{"GET", "/v1/builds/{build}/log/raw", store.Read, false, noBody, (*call).rawLog},
+	{"GET", "/v1/builds/{build}/log/export", store.Read, false, noBody, (*call).exportLog},
 	{"GET", "/v1/builds/{build}/log/search", store.Read, false, noBody, (*call).searchLog},
 	{"GET", "/v1/builds/{build}/log/diff", store.Read, false, noBody, (*call).diffLog},
 	{"GET", "/v1/logs/search", store.Read, false, noBody, (*call).searchLogs},

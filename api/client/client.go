@@ -315,6 +315,16 @@ func (c *Client) RawLog(ctx context.Context, ref string, q api.LogQuery) (io.Rea
 	return res.Body, nil
 }
 
+// ExportLog returns all that a build wrote which has ended, as package archive has
+// it. It must be closed.
+func (c *Client) ExportLog(ctx context.Context, ref string) (io.ReadCloser, error) {
+	res, err := c.send(ctx, http.MethodGet, path("builds", ref, "log", "export"), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
 // SearchLog looks for something in what a build wrote.
 func (c *Client) SearchLog(ctx context.Context, ref string, q api.SearchQuery) (api.Found, error) {
 	query := values("text", q.Text, "regex", q.Regex, "context", number(q.Context), "step", q.Step, "attempt", number(q.Attempt), "fence", number(q.Fence),

@@ -8,7 +8,7 @@ import (
 )
 
 func (a *app) dbCommand() *command {
-	c := a.newCommand("db", "init | migrate | check | copy FROM TO [flags]")
+	c := a.newCommand("db", "init | migrate | check | copy FROM TO | import FILE [flags]")
 	c.ShortHelp = "Make, update, check and fill a database that machines share."
 	c.LongHelp = `init makes the database, its tables and indexes as far as they are not there; it
 moves no tables that are there, but says when they lie otherwise than it was told.
@@ -19,29 +19,37 @@ needs none of this.
 copy takes all that the store FROM keeps into the store TO, and then reads both to
 see whether they are the same. Each is a file or a database. TO has to be empty, or
 what a copy of FROM left that did not come to its end: then it goes on. Agents must
-not be at work meanwhile.`
+not be at work meanwhile.
+
+import brings into a store, a file or a database, what piper logs --export wrote of
+a build: the build under its own number, which has to be free there, and pinned. A
+file that is not whole, or not as it was written, is refused.`
 	c.examples = `
 piper db init --store rethinkdb://127.0.0.1/piper
 piper db init --store rethinkdb://db1,db2,db3/piper --shards 3 --replicas 3
 piper db check --store rethinkdb://db1,db2,db3/piper --store-password-file db.password
 piper db copy sqlite:/srv/piper.db rethinkdb://127.0.0.1/piper
+piper db import 41.jsonl --store sqlite:/tmp/41/piper.db
 `
 	where := c.stores()
 	var l rethinkdb.Layout
 	c.number(&l.Shards, "shards", 0, "spread each table that init makes over `N` servers; 1, unless given")
 	c.number(&l.Replicas, "replicas", 0, "keep each table that init makes on `N` servers; 1, unless given")
-	asJSON := c.FlagSet.Bool("json", false, "print what check finds, or copy compared, as JSON")
+	asJSON := c.FlagSet.Bool("json", false, "print what check finds, copy compared, or import brought, as JSON")
 	force := c.FlagSet.Bool("force", false, "copy although agents or builds are there")
-	c.max, c.args = 3, words("init", "migrate", "check", "copy")
+	c.max, c.args = 3, words("init", "migrate", "check", "copy", "import")
 	c.Exec = func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
 			return &usageError{message: "piper db needs to be told what to do", hint: "usage: piper db " + c.ShortUsage}
 		}
-		if err := oneOf("init", "migrate", "check", "copy")(args[0]); err != nil {
+		if err := oneOf("init", "migrate", "check", "copy", "import")(args[0]); err != nil {
 			return usagef("piper db %s: %w", args[0], err)
 		}
-		if args[0] == "copy" {
+		switch args[0] {
+		case "copy":
 			return a.copyStore(ctx, where, args[1:], *force, *asJSON)
+		case "import":
+			return a.importLogs(ctx, where, args[1:], *asJSON)
 		}
 		if len(args) > 1 {
 			return usagef("unexpected argument %q", args[1])

@@ -67,7 +67,8 @@
 // which build may have them, [github.com/piper-build/piper/runtime/logs] masks
 // them in what steps write, and finds lines in what is kept of it; a second place
 // to find them is [github.com/piper-build/piper/runtime/logs/elastic], and all such
-// places pass [github.com/piper-build/piper/runtime/logs/logstest].
+// places pass [github.com/piper-build/piper/runtime/logs/logstest]. What a build
+// wrote as a file is [github.com/piper-build/piper/runtime/logs/archive]'s.
 //
 // [github.com/piper-build/piper/runtime/runner] puts all of these together to
 // run one build in one process. Begin with Run, in

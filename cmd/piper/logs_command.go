@@ -13,6 +13,7 @@ import (
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/logs/archive"
 )
 
 // A reading is one call of piper logs.
@@ -30,6 +31,7 @@ type reading struct {
 	regex   bool
 	fold    bool
 	raw     bool
+	export  bool
 	asJSON  bool
 	told    bool // noticed
 
@@ -52,6 +54,7 @@ piper logs 41 --errors                     # what matters of the steps that fail
 piper logs 41 --diff                       # what is new since the pipeline last succeeded
 piper logs --search 'connection refused' --project shop --since 72h
 piper logs 41 --step unit --raw > unit.log # byte for byte
+piper logs 41 --export > 41.jsonl          # all of it, for piper db import and other programs
 `
 	r := c.asksServer()
 	g := &reading{app: a}
@@ -76,6 +79,7 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 	c.lists["pipeline"] = builtWords(func(b api.Build) string { return b.Pipeline })
 	c.FlagSet.StringVar(&g.since, "since", "", "without BUILD: only builds that were made since `WHEN`, such as 72h (ago) or 2026-03-01")
 	c.FlagSet.BoolVar(&g.raw, "raw", false, "byte for byte, as it was written")
+	c.FlagSet.BoolVar(&g.export, "export", false, "all that a build wrote which has ended, as JSON objects, one a line, with digests")
 	c.FlagSet.BoolVar(&g.asJSON, "json", false, "print JSON objects, one a line")
 	c.max, c.args = 1, buildWords
 	c.Exec = func(ctx context.Context, args []string) error {
@@ -99,6 +103,8 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 		}
 		return a.ask(ctx, r, func(s *client.Client) error {
 			switch {
+			case g.export:
+				return g.exports(ctx, s, ref)
 			case g.search != "" || g.errors:
 				return g.find(ctx, s, ref)
 			case g.diff:
@@ -117,6 +123,8 @@ piper logs 41 --step unit --raw > unit.log # byte for byte
 // check looks at what goes with what, and reads --lines.
 func (g *reading) check() (from, to int64, err error) {
 	switch {
+	case g.export && (g.step != "" || g.tail != 0 || g.search != "" || g.errors || g.diff || g.follow || g.asJSON):
+		return 0, 0, usagef("--export is all of a build: it goes with none of --step, --tail, --search, --errors, --diff, --follow and --json")
 	case g.step == "" && (g.raw || g.lines != "" || g.attempt != 0):
 		return 0, 0, usagef("--raw, --lines and --attempt are about one step: --step names it")
 	case g.search == "" && (g.regex || g.fold):
@@ -266,6 +274,21 @@ func (g *reading) copy(ctx context.Context, s *client.Client, ref string) (err e
 	defer in.Close()
 	_, err = io.Copy(g.stdout, in)
 	return err
+}
+
+// exports writes all that a build wrote, and sees that it came whole.
+func (g *reading) exports(ctx context.Context, s *client.Client, ref string) error {
+	in, err := s.ExportLog(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	h, sum, err := archive.Check(ctx, io.TeeReader(in, g.stdout))
+	if err != nil {
+		return fmt.Errorf("export build %s: %w", ref, err)
+	}
+	fmt.Fprintf(g.stderr, "piper: build %d wrote %s\n", h.Build.Number, sum)
+	return nil
 }
 
 // find shows the lines that match, and says how many there are.
