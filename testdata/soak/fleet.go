@@ -53,14 +53,15 @@ type agent struct {
 	over chan struct{} // closed once cmd has ended
 }
 
-// newFleet begins a fleet of n agents on a file, or on a database.
-func newFleet(piper, dir string, n int, lease time.Duration, d *database) (*fleet, error) {
+// newFleet begins a fleet of n agents on a file, or on a database. common are flags
+// that all of them have.
+func newFleet(piper, dir string, n int, lease time.Duration, d *database, common ...string) (*fleet, error) {
 	f := &fleet{piper: piper, store: "sqlite:" + filepath.Join(dir, "store", "piper.db"), lease: lease, database: d}
 	if d != nil {
 		f.store = d.address.String()
 	}
 	hire := func(name string, flags ...string) (*agent, error) {
-		a := &agent{name: name, piper: piper, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log"), store: f.store, flags: flags}
+		a := &agent{name: name, piper: piper, dir: filepath.Join(dir, name), log: filepath.Join(dir, name+".log"), store: f.store, flags: append(flags, common...)}
 		if d == nil {
 			return a, nil
 		}

@@ -8,6 +8,7 @@
 //
 //	fleet.go    the agents, and what is done to them
 //	database.go the database, and what is done to it
+//	index.go    Elasticsearch, and what is done to it
 //	disk.go     file systems that are full
 //	commit.go   the piper of an earlier commit
 //	work.go     the project that is built, and asking for builds
@@ -57,6 +58,7 @@ type soak struct {
 	fleet   *fleet
 	work    *work
 	readers *readers
+	index   *index // nil is that there is none
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -73,6 +75,7 @@ func run(ctx context.Context, args []string) (err error) {
 	binary := flags.String("piper", "", "try this `FILE` instead of building one")
 	before := flags.String("before", "", "have every other agent be of an earlier `COMMIT`, such as HEAD~1")
 	servers := flags.Int("servers", 1, "the database has `N` servers of its own, and a replica on each")
+	elasticsearch := flags.Duration("elasticsearch", 0, "bring logs to an Elasticsearch, which is killed and started again every `TIME`; 0 is to none")
 	disks := flags.Bool("disks", false, "give each agent a small file system of its own, and fill it now and then; for root on Linux")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -121,7 +124,16 @@ func run(ctx context.Context, args []string) (err error) {
 			return err
 		}
 	}
-	if s.fleet, err = newFleet(s.piper, s.dir, *agents, *lease, database); err != nil {
+	var flagsOfAll []string
+	if *elasticsearch > 0 {
+		s.index, err = newIndex()
+		defer s.index.end()
+		if err != nil {
+			return err
+		}
+		flagsOfAll = []string{"--logs", s.index.address.String()}
+	}
+	if s.fleet, err = newFleet(s.piper, s.dir, *agents, *lease, database, flagsOfAll...); err != nil {
 		return err
 	}
 	defer s.fleet.end()
@@ -152,11 +164,16 @@ func run(ctx context.Context, args []string) (err error) {
 	var harm sync.WaitGroup
 	defer harm.Wait()
 	defer relief()
-	var unbearable error
+	var unbearable, gone error
 	turns, share := make(chan struct{}, len(s.fleet.harms())), *builds
 	if !*calm {
 		share = max(1, *builds/cap(turns))
 		harm.Go(func() { unbearable = s.fleet.suffer(suffering, rand.New(rand.NewPCG(*seed, 2)), *pause, turns) })
+	}
+	if s.index != nil {
+		harm.Go(func() {
+			gone = s.index.suffer(suffering, rand.New(rand.NewPCG(*seed, 3)), *elasticsearch)
+		})
 	}
 	for i := range *builds {
 		if !*calm && i%share == 0 && i/share < cap(turns) {
@@ -176,6 +193,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if unbearable != nil {
 		fmt.Println("soak: BROKEN:", unbearable)
 		return errBroken
+	}
+	if gone != nil {
+		return gone
 	}
 	fmt.Println("soak: no more harm is done")
 	if err := s.fleet.start(ctx); err != nil { // all of them, as they should be

@@ -50,6 +50,11 @@ func (s *soak) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.index != nil {
+		if err := s.index.judge(ctx, s.fleet, all, promised("each line is in Elasticsearch once, in order")); err != nil {
+			return err
+		}
+	}
 	byID := map[string]*seen{}
 	numbers := map[int64]string{}
 	children := map[string][]*seen{}

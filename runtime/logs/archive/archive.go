@@ -95,8 +95,8 @@ type Line struct {
 	CutLines int64     `json:"cut_lines,omitempty"` // how many lines end in them
 }
 
-// bytes are what stands for the line in the output.
-func (l *Line) bytes() []byte {
+// Bytes are what stands for the line in the output.
+func (l *Line) Bytes() []byte {
 	if l.Text != nil {
 		return []byte(*l.Text)
 	}

@@ -127,7 +127,7 @@ func (l *loader) line(line *Line) error {
 		l.cut = line.Time
 		return nil
 	}
-	text := line.bytes()
+	text := line.Bytes()
 	if !line.Partial {
 		text = append(text, '\n')
 	}

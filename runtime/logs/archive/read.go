@@ -231,7 +231,7 @@ func (r *reader) line(text []byte) error {
 	case l.Cut > 0:
 		r.next, r.offset = r.next+l.CutLines, 0
 	case l.Partial:
-		r.offset += int64(len(l.bytes()))
+		r.offset += int64(len(l.Bytes()))
 	default:
 		r.next, r.offset = r.next+1, 0
 	}

@@ -131,7 +131,7 @@ func keep(kept hash.Hash, l *Line) int64 {
 	if l.Cut > 0 {
 		return 0
 	}
-	text := l.bytes()
+	text := l.Bytes()
 	kept.Write(text)
 	if l.Partial {
 		return int64(len(text))

@@ -43,15 +43,19 @@ var ErrNone = errors.New("neither " + Variable + " nor " + HomeVariable + ", and
 // Main runs the tests of a package, and ends the server that they used. It is for
 // TestMain.
 func Main(m interface{ Run() int }) int {
-	defer func() {
-		if shared.server != nil {
-			shared.server.End()
-		}
-		if shared.unpacked != "" {
-			os.RemoveAll(shared.unpacked)
-		}
-	}()
+	defer Clean()
 	return m.Run()
+}
+
+// Clean ends the server that tests share, and removes what was unpacked to start
+// servers.
+func Clean() {
+	if shared.server != nil {
+		shared.server.End()
+	}
+	if shared.unpacked != "" {
+		os.RemoveAll(shared.unpacked)
+	}
 }
 
 var shared struct {

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
+	"github.com/piper-build/piper/runtime/logs/archive"
+	"github.com/piper-build/piper/runtime/logs/elastic"
+	"github.com/piper-build/piper/runtime/logs/elastic/elastictest"
+)
+
+// An index is the Elasticsearch to which all agents bring what builds write.
+type index struct {
+	address elastic.Address
+	server  *elastictest.Server
+	dir     string
+	kills   int
+}
+
+// newIndex starts a server. It is not below the directory of the soak: it is none of
+// the processes that have to end.
+func newIndex() (x *index, err error) {
+	x = &index{}
+	if x.dir, err = os.MkdirTemp("", "piper-index-"); err != nil {
+		return x, err
+	}
+	if x.server, err = elastictest.Start(x.dir, nil); err != nil {
+		return x, err
+	}
+	x.address, err = elastic.ParseURL(elastic.Scheme + x.server.URL() + "/soak")
+	return x, err
+}
+
+// end ends the server, and removes all that it had.
+func (x *index) end() {
+	if x.server != nil {
+		x.server.End()
+	}
+	os.RemoveAll(x.dir)
+	elastictest.Clean()
+}
+
+// suffer has the server be killed and started again, every so often, until ctx is
+// done, and once at least. It runs then.
+func (x *index) suffer(ctx context.Context, random *rand.Rand, every time.Duration) error {
+	for {
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			if x.kills > 0 {
+				return nil
+			}
+		}
+		x.server.Kill()
+		x.kills++
+		select {
+		case <-time.After(time.Duration(random.Int64N(int64(every / 3)))):
+		case <-ctx.Done():
+		}
+		if err := x.server.Start(); err != nil {
+			return err
+		}
+	}
+}
+
+// indexPatience is how long agents may take to bring what was left. Now and then they
+// look at all builds; at the newest they do all the time.
+const indexPatience = 12 * time.Minute
+
+// judge looks whether the index has each line that the store has, once and in order.
+func (x *index) judge(ctx context.Context, f *fleet, all []seen, p *promise) error {
+	at, err := elastic.Open(x.address, elastic.Options{})
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	var ids []build.ID
+	want := map[build.ID][]string{}
+	for i := range all {
+		lines, planned, err := storedLines(ctx, f, all[i].ID)
+		if err != nil {
+			return err
+		}
+		if id := build.ID(all[i].ID); planned {
+			ids = append(ids, id)
+			want[id] = lines
+		}
+	}
+	began := time.Now()
+	for {
+		there, err := finished(ctx, at, ids)
+		if err == nil && len(there) == len(ids) {
+			break
+		}
+		if time.Since(began) > indexPatience {
+			p.breach("of %d builds the index has all of %d after %s (%v)", len(ids), len(there), indexPatience, err)
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	fmt.Printf("soak: Elasticsearch was killed %d times, and had all after %s\n", x.kills, time.Since(began).Round(time.Second))
+	if err := at.Refresh(ctx); err != nil {
+		return err
+	}
+	for i := range all {
+		id := build.ID(all[i].ID)
+		got, err := indexedLines(ctx, at, id)
+		if err != nil {
+			return err
+		}
+		p.looked += len(want[id])
+		for j := range max(len(got), len(want[id])) {
+			if j >= len(got) || j >= len(want[id]) || got[j] != want[id][j] {
+				p.breach("of build %d the store has %d lines, the index %d, and they differ in number %d", all[i].Number, len(want[id]), len(got), j+1)
+				break
+			}
+		}
+	}
+	_, dead, err := at.DeadLetters(ctx, 1)
+	if dead > 0 {
+		p.breach("the index refused %d lines", dead)
+	}
+	return err
+}
+
+// finished asks for some builds at a time which of them the index has all of.
+func finished(ctx context.Context, x *elastic.Index, ids []build.ID) (map[build.ID]bool, error) {
+	all := map[build.ID]bool{}
+	for len(ids) > 0 {
+		n := min(len(ids), 100)
+		some, err := x.Finished(ctx, ids[:n])
+		if err != nil {
+			return all, err
+		}
+		for id := range some {
+			all[id] = true
+		}
+		ids = ids[n:]
+	}
+	return all, nil
+}
+
+func lineWords(step string, attempt int, line int64, text string) string {
+	return fmt.Sprintf("%s %d %d %s", step, attempt, line, text)
+}
+
+// storedLines are those that the store has of a build, if that was planned.
+func storedLines(ctx context.Context, f *fleet, id string) (lines []string, planned bool, err error) {
+	var text []byte
+	_, err = f.call(ctx, http.MethodGet, "/v1/builds/"+id+"/log/export", "", nil, &text)
+	if errors.Is(err, errRefused) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if _, _, err := archive.Check(ctx, bytes.NewReader(text)); err != nil {
+		return nil, true, err
+	}
+	for record := range bytes.Lines(text) {
+		var l archive.Line
+		if err := json.Unmarshal(record, &l); err != nil {
+			return nil, true, err
+		}
+		if l.Kind == "line" {
+			lines = append(lines, lineWords(l.Step, l.Attempt, l.Line, string(l.Bytes())))
+		}
+	}
+	return lines, true, nil
+}
+
+// indexedLines are those that the index has of a build, in its order. None of what
+// is built here prints an empty one.
+func indexedLines(ctx context.Context, x *elastic.Index, id build.ID) (lines []string, err error) {
+	for cursor := ""; ; {
+		page, err := x.Search(ctx, logs.Wide{Query: logs.Query{Regex: "."}, Build: id}, cursor, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range page.Hits {
+			lines = append(lines, lineWords(h.Node, h.Attempt, h.Line.Number, string(h.Text)))
+		}
+		if cursor = page.Next; cursor == "" {
+			return lines, nil
+		}
+	}
+}
