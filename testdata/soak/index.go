@@ -72,8 +72,8 @@ func (x *index) suffer(ctx context.Context, random *rand.Rand, every time.Durati
 	}
 }
 
-// indexPatience is how long agents may take to bring what was left. Now and then they
-// look at all builds; at the newest they do all the time.
+// indexPatience is how long agents may take to bring something of what was left. They
+// look at all builds now and then, but at the newest all the time.
 const indexPatience = 12 * time.Minute
 
 // judge looks whether the index has each line that the store has, once and in order.
@@ -96,16 +96,18 @@ func (x *index) judge(ctx context.Context, f *fleet, all []seen, p *promise) err
 		}
 	}
 	began := time.Now()
-	for {
+	for last, most := began, 0; ; time.Sleep(time.Second) {
 		there, err := finished(ctx, at, ids)
 		if err == nil && len(there) == len(ids) {
 			break
 		}
-		if time.Since(began) > indexPatience {
-			p.breach("of %d builds the index has all of %d after %s (%v)", len(ids), len(there), indexPatience, err)
+		if len(there) > most {
+			last, most = time.Now(), len(there)
+		}
+		if time.Since(last) > indexPatience {
+			p.breach("of %d builds the index has all of %d, and nothing comes for %s (%v)", len(ids), most, indexPatience, err)
 			break
 		}
-		time.Sleep(time.Second)
 	}
 	fmt.Printf("soak: Elasticsearch was killed %d times, and had all after %s\n", x.kills, time.Since(began).Round(time.Second))
 	if err := at.Refresh(ctx); err != nil {
