@@ -109,7 +109,7 @@ func (x *index) judge(ctx context.Context, f *fleet, all []seen, p *promise) err
 			break
 		}
 	}
-	fmt.Printf("soak: Elasticsearch was killed %d times, and had all after %s\n", x.kills, time.Since(began).Round(time.Second))
+	fmt.Printf("soak: Elasticsearch was killed %d times, and was waited for for %s\n", x.kills, time.Since(began).Round(time.Second))
 	if err := at.Refresh(ctx); err != nil {
 		return err
 	}
