@@ -231,7 +231,7 @@ test("a build leads to those that it set off, and they back to it", async t => {
 })
 
 test("the map names what a build came of, and what came of it, as it comes", async t => {
-  const n = await w.build("cargo", "lift", {gate: "lifted"})
+  const n = await w.build("shop", "lift", {gate: "lifted"})
   const page = await w.open(t, `/builds/${n}`)
   const map = page.getByRole("region", {name: "What caused this build"})
   await state(page, "running")
@@ -242,9 +242,9 @@ test("the map names what a build came of, and what came of it, as it comes", asy
   await w.api("POST", `/v1/builds/${n}/rerun`, {})
   await map.getByText("runs it again").waitFor()
   await counts(map.locator(".state.success"), 2)
-  await map.getByRole("link", {name: /cargo \/ stow/}).click()
-  await page.getByRole("heading", {name: /cargo \/ stow/}).waitFor()
-  await map.getByRole("link", {name: `after #${n} cargo / lift`, exact: true}).waitFor()
+  await map.getByRole("link", {name: /shop \/ stow/}).click()
+  await page.getByRole("heading", {name: /shop \/ stow/}).waitFor()
+  await map.getByRole("link", {name: `after #${n} shop / lift`, exact: true}).waitFor()
   await counts(map.locator(".state.success"), 1)
 })
 

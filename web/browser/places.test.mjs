@@ -81,9 +81,9 @@ test("filters are in the address, and work", async t => {
 })
 
 test("a filter that nothing is like names the next command", async t => {
-  const page = await w.open(t, "/?project=cargo&pipeline=lift")
+  const page = await w.open(t, "/?project=shop&pipeline=lift")
   await page.getByText("No build is like that.").waitFor()
-  await page.getByText("piper build lift --project cargo", {exact: true}).waitFor()
+  await page.getByText("piper build lift --project shop", {exact: true}).waitFor()
   await page.getByLabel("State").selectOption("failed")
   await page.getByText("piper build").waitFor({state: "detached"})
   await page.getByText("No build is like that.").waitFor()
