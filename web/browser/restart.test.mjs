@@ -79,6 +79,17 @@ test("each view says that nobody answers, and recovers", async t => {
   }
 })
 
+test("a server that keeps silent is told of", async t => {
+  const page = await w.open(t, "/")
+  const waiting = page.getByText("waiting for the server…")
+  w.agent.kill("SIGSTOP")
+  await page.getByRole("link", {name: "Projects"}).click()
+  await waiting.waitFor()
+  w.agent.kill("SIGCONT")
+  await page.getByRole("link", {name: "cargo", exact: true}).waitFor()
+  await waiting.waitFor({state: "detached"})
+})
+
 test("what is asked for while nobody answers says so, and can be asked again", async t => {
   const page = await w.open(t, "/projects/cargo", {but: cut})
   const button = page.getByRole("button", {name: "Build land"})

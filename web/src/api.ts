@@ -1,5 +1,6 @@
 // The one door to the server.
 
+import {signal} from "@preact/signals"
 import {query, type Query} from "./route"
 import type {Diagnostic} from "./types"
 
@@ -50,13 +51,23 @@ export function path(segments: (string | number)[], values: Query = {}): string 
   return "/v1/" + segments.map(s => encodeURIComponent(String(s))).join("/") + query(values)
 }
 
+const patience = 3000
+
+// overdue counts the answers that somebody has waited for longer than patience.
+export const overdue = signal(0)
+
 export async function send(method: string, url: string, init: RequestInit = {}): Promise<Response> {
   let answer: Response
+  let late = 0
+  const timer = setTimeout(() => (overdue.value += late = 1), patience)
   try {
     answer = await fetch(url, {method, credentials: "same-origin", ...init})
   } catch (err) {
     if (init.signal?.aborted) throw err
     throw new Problem(0, {detail: "the server does not answer"})
+  } finally {
+    clearTimeout(timer)
+    overdue.value -= late
   }
   setClock(answer.headers.get("Date"))
   if (answer.ok) return answer

@@ -1,6 +1,6 @@
 import {render} from "preact"
 import {useEffect} from "preact/hooks"
-import {send} from "./api"
+import {overdue, send} from "./api"
 import {Link} from "./parts/link"
 import {attempt, Notices} from "./parts/notice"
 import {format, type Route} from "./route"
@@ -93,7 +93,9 @@ function Frame() {
           ))}
         </nav>
         <span class="grow" />
-        <span role="status">{contact.value === "lost" && <span class="chip lost">reconnecting…</span>}</span>
+        <span role="status">
+          {contact.value === "lost" ? <span class="chip lost">reconnecting…</span> : overdue.value > 0 && <span class="chip lost">waiting for the server…</span>}
+        </span>
         <Keys />
         {who && (
           <>
