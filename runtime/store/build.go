@@ -32,11 +32,11 @@ type Build struct {
 	Diagnostics plan.Diagnostics `json:"diagnostics,omitempty"` // why it was rejected, when its PIPER.star is at fault
 
 	Fence       int64   `json:"fence,omitempty"`
-	Attempt     int     `json:"attempt,omitempty"`      // how often it was claimed, hand-overs not counted
-	Owner       AgentID `json:"owner,omitempty"`        // while it runs
-	Last        AgentID `json:"last,omitempty"`         // who had it when it ended; "" for one that ran where it was asked for
-	Nonce       string  `json:"nonce,omitempty"`        // of the change that claimed it or gave it back
-	FirstChoice AgentID `json:"first_choice"` // a hint: who should claim it
+	Attempt     int     `json:"attempt,omitempty"` // how often it was claimed, hand-overs not counted
+	Owner       AgentID `json:"owner,omitempty"`   // while it runs
+	Last        AgentID `json:"last,omitempty"`    // who had it when it ended; "" for one that ran where it was asked for
+	Nonce       string  `json:"nonce,omitempty"`   // of the change that claimed it or gave it back
+	FirstChoice AgentID `json:"first_choice"`      // a hint: who should claim it
 
 	Commit   string             `json:"commit,omitempty"` // that is built: pinned when it is planned
 	Plan     string             `json:"plan,omitempty"`   // its digest; "" until it was planned
