@@ -46,6 +46,8 @@ type life struct {
 	draining bool
 	runs     map[build.ID]*run
 	catalogs catalogs
+
+	unshipped []build.ID // that ended, and may not be whole in the index of logs
 }
 
 func newLife(a *Agent, dir *directory) *life {

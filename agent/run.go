@@ -103,6 +103,7 @@ func (r *run) work() {
 	r.giveSlot()
 	r.clean(b.State)
 	if b.Terminal() {
+		r.shipLater(b.ID)
 		r.settle(r.life.ctx, b)
 	}
 	r.look()

@@ -17,8 +17,9 @@ import (
 const shipPage = 100
 
 // ships brings what builds wrote from the store to the index: what this agent's
-// builds write, as they do; of the newest builds those that have ended; and now and
-// then of all others, what was left of them. Whose a build is follows from who is
+// builds write, as they do, and those that have ended, as soon as the index takes
+// it; of the newest builds those of agents that are gone; and now and then of all
+// others, what was left of them. Whose a build is follows from who is
 // there, so agents need not agree on it; where two of them do the same, the index
 // drops what it has.
 func (l *life) ships(ctx context.Context) {
@@ -30,6 +31,7 @@ func (l *life) ships(ctx context.Context) {
 		at := map[outputKey]logs.Position{}
 		l.every(ctx, "ship running", l.Timings.Ship, func(ctx context.Context) { at = l.shipRunning(ctx, at) })
 	})
+	all.Go(func() { l.every(ctx, "ship ended", l.Timings.Ship, l.shipEnded) })
 	all.Go(func() {
 		whole := map[build.ID]bool{}
 		l.every(ctx, "ship newest", l.Timings.Ship, func(ctx context.Context) { whole, _, _ = l.shipPage(ctx, "", whole) })
@@ -74,6 +76,38 @@ func (l *life) shipRunning(ctx context.Context, at map[outputKey]logs.Position) 
 	return now
 }
 
+// shipLater notes that a build of this agent has ended.
+func (l *life) shipLater(id build.ID) {
+	if l.Index == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unshipped = append(l.unshipped, id)
+}
+
+// shipEnded ships what was left of this agent's builds when they ended. One that the
+// index does not take is tried again after the others.
+func (l *life) shipEnded(ctx context.Context) {
+	l.mu.Lock()
+	ended := l.unshipped
+	l.unshipped = nil
+	l.mu.Unlock()
+	for i, id := range ended {
+		b, err := l.Store.Build(ctx, id)
+		if err == nil {
+			err = logs.ShipBuild(ctx, l.Store, l.Index, b)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			l.shipFailed(ctx, b, err)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.unshipped = slices.Concat(ended[i+1:], l.unshipped, []build.ID{id})
+			return
+		}
+	}
+}
+
 // shipFailed says why something is not in the index yet; it is tried again.
 func (l *life) shipFailed(ctx context.Context, b store.Build, err error) {
 	if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
@@ -92,9 +126,10 @@ func (l *life) shipAll(ctx context.Context) {
 	}
 }
 
-// shipPage ships what is this agent's to ship of a page of builds, but for those
-// that are known to be whole in the index. It returns which are by then, and the
-// cursor of the next page that has any builds which the index would keep.
+// shipPage ships what is this agent's to ship of a page of builds, but, unless known
+// is nil, for those that it ran itself and those that are known to be whole in the
+// index. It returns which are by then, and the cursor of the next page that has any
+// builds which the index would keep.
 func (l *life) shipPage(ctx context.Context, cursor string, known map[build.ID]bool) (whole map[build.ID]bool, next string, err error) {
 	page, next, err := l.Store.List(ctx, store.Filter{}, cursor, shipPage)
 	if err != nil {
@@ -113,7 +148,7 @@ func (l *life) shipPage(ctx context.Context, cursor string, known map[build.ID]b
 		switch {
 		case known[b.ID]:
 			whole[b.ID] = true
-		case b.Terminal() && b.Plan != "":
+		case b.Terminal() && b.Plan != "" && (known == nil || b.Last != l.id):
 			left, ids = append(left, b), append(ids, b.ID)
 		}
 	}

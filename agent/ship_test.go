@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,6 +83,24 @@ func TestAnotherAgentShipsWhatWasLeft(t *testing.T) {
 			w.wait(time.Hour, "all of each build is found", w.whole(x, b.ID))
 			require.Equal(t, 1, indexedLines(x, b.ID))
 		}
+	}, pipeline("unit", step("test")))
+}
+
+// However many builds end while the index is away, and however many are asked for
+// after them, it has them soon after it is back.
+func TestAllIsShippedOnceTheIndexIsBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		x := &logstest.Index{}
+		x.Away("it is unplugged")
+		w.host("one", indexes(x)).start()
+		var ended []store.Build
+		for i := range 150 { // more than are listed at once
+			ended = append(ended, w.ended(time.Minute, w.ask(fmt.Sprint(i), store.Request{Pipeline: "unit"}).ID))
+		}
+		x.Away("")
+		w.wait(15*time.Second, "all of each build is found", func() bool {
+			return !slices.ContainsFunc(ended, func(b store.Build) bool { return !w.whole(x, b.ID)() })
+		})
 	}, pipeline("unit", step("test")))
 }
 
