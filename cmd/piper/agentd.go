@@ -14,6 +14,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/piper-build/piper/agent"
@@ -300,6 +301,9 @@ func (d *daemon) open() (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", d.listen)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, &usageError{message: fmt.Sprintf("--listen %s: somebody listens there already", d.listen), hint: "another agent, perhaps: --listen HOST:PORT takes another port"}
+		}
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	if d.cert == "" {

@@ -203,6 +203,9 @@ func showBuild(to io.Writer, b api.Build) error {
 	fact("started", stamp(b.Started))
 	fact("ended", stamp(b.Ended))
 	fact("took", lasted(b))
+	if b.Pinned {
+		fact("pinned", "kept until piper pin --remove lets it go")
+	}
 	if len(b.Steps) > 0 {
 		row(w, "")
 		row(w, "STEP", "STATE", "TOOK", "")

@@ -13,6 +13,7 @@ import (
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/cmd/piper/progress"
+	"github.com/piper-build/piper/runtime/build"
 )
 
 func (a *app) cancelCommand() *command {
@@ -28,7 +29,15 @@ piper cancel 41 --force
 	var q api.CancelRequest
 	c.FlagSet.StringVar(&q.Reason, "reason", "", "why: `TEXT` for those who look at it later")
 	c.FlagSet.BoolVar(&q.Force, "force", false, "also without the steps that clean up")
-	a.changes(c, r, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
+	a.changes(c, r, func(b api.Build) string {
+		switch {
+		case !ended(b.State):
+			return "is being cancelled"
+		case b.State == build.Cancelled:
+			return "is cancelled"
+		}
+		return "had ended before: " + string(b.State)
+	}, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
 		return s.Cancel(ctx, ref, q)
 	})
 	return c
@@ -47,7 +56,7 @@ piper approve 41 --refuse --reason "not on a Friday"
 	var q api.ApproveRequest
 	c.FlagSet.BoolVar(&q.Refuse, "refuse", false, "say no")
 	c.FlagSet.StringVar(&q.Reason, "reason", "", "why: `TEXT` for those who look at it later")
-	a.changes(c, r, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
+	a.changes(c, r, func(b api.Build) string { return "is " + string(b.State) }, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) {
 		if q.Node != "" {
 			return s.Approve(ctx, ref, q)
 		}
@@ -82,8 +91,9 @@ piper approve 41 --refuse --reason "not on a Friday"
 	return c
 }
 
-// changes makes c a command that changes one build, and prints it.
-func (a *app) changes(c *command, r *remote, do func(ctx context.Context, s *client.Client, ref string) (api.Build, error)) {
+// changes makes c a command that changes one build, and prints it, or says what
+// became of it.
+func (a *app) changes(c *command, r *remote, became func(b api.Build) string, do func(ctx context.Context, s *client.Client, ref string) (api.Build, error)) {
 	asJSON := c.FlagSet.Bool("json", false, "print the build as a JSON object")
 	c.max, c.args = 1, buildWords
 	c.Exec = func(ctx context.Context, args []string) error {
@@ -99,12 +109,7 @@ func (a *app) changes(c *command, r *remote, do func(ctx context.Context, s *cli
 			if *asJSON {
 				return a.printJSON(b)
 			}
-			switch {
-			case b.Cancel != nil && !ended(b.State):
-				fmt.Fprintf(a.stderr, "piper: build %d is being cancelled\n", b.Number)
-			default:
-				fmt.Fprintf(a.stderr, "piper: build %d is %s\n", b.Number, b.State)
-			}
+			fmt.Fprintf(a.stderr, "piper: build %d %s\n", b.Number, became(b))
 			return nil
 		})
 	}

@@ -93,6 +93,11 @@ piper pin 41 --remove                      # let it go again
 	r := c.asksServer()
 	var q api.PinRequest
 	c.FlagSet.BoolVar(&q.Remove, "remove", false, "let it go again")
-	a.changes(c, r, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) { return s.Pin(ctx, ref, q) })
+	a.changes(c, r, func(b api.Build) string {
+		if b.Pinned {
+			return "is pinned"
+		}
+		return "is let go"
+	}, func(ctx context.Context, s *client.Client, ref string) (api.Build, error) { return s.Pin(ctx, ref, q) })
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/api/client"
@@ -90,6 +91,7 @@ piper project remove shop
 
 // putProject adds a project, or changes what was said of it.
 func (a *app) putProject(ctx context.Context, s *client.Client, p api.Project, asJSON bool) error {
+	before, missing := s.Project(ctx, p.Name)
 	p, err := s.PutProject(ctx, p)
 	if err != nil {
 		return err
@@ -101,9 +103,22 @@ func (a *app) putProject(ctx context.Context, s *client.Client, p api.Project, a
 	if p.Rev == 1 {
 		verb = "added"
 	}
-	fmt.Fprintf(a.stderr, "piper: project %s is %s\nhint: piper build --project %[1]s has a pipeline of it run\n", p.Name, verb)
+	fmt.Fprintf(a.stderr, "piper: project %s is %s\n", p.Name, verb)
+	if missing == nil && before.Repo != p.Repo {
+		fmt.Fprintf(a.stderr, "piper: its repository was %s\n", before.Repo)
+	}
+	looking, enough := context.WithTimeout(ctx, firstLook)
+	defer enough()
+	if _, err := s.Pipelines(looking, p.Name, ""); err != nil && looking.Err() == nil {
+		fmt.Fprintf(a.stderr, "warning: nothing can be built of it yet: %v\n", err)
+		return nil
+	}
+	fmt.Fprintf(a.stderr, "hint: piper build --project %s has a pipeline of it run\n", p.Name)
 	return nil
 }
+
+// firstLook is how long it may take to find out what a project can build.
+const firstLook = 20 * time.Second
 
 func (a *app) listProjects(ctx context.Context, s *client.Client, asJSON bool) error {
 	projects, err := s.Projects(ctx)

@@ -199,6 +199,9 @@ func (a *app) configure(c *command) error {
 		if given[name] || choice.source == "default" || c.FlagSet.Lookup(name) == nil {
 			continue
 		}
+		if name == "server" && c.remotely && given["store"] {
+			continue // a flag comes first, and says where to look
+		}
 		for _, value := range choice.values {
 			if err := c.FlagSet.Set(name, value); err != nil {
 				return usagef("%s: %s: %w", choice.source, choice.name, err)
