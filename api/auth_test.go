@@ -60,7 +60,7 @@ func TestRouteMatrix(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 42*5, tried)
+	require.Equal(t, 43*5, tried)
 }
 
 func TestBadTokens(t *testing.T) {
