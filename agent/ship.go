@@ -90,22 +90,33 @@ func (l *life) shipLater(id build.ID) {
 // index does not take is tried again after the others.
 func (l *life) shipEnded(ctx context.Context) {
 	l.mu.Lock()
-	ended := l.unshipped
-	l.unshipped = nil
+	ids := slices.Clone(l.unshipped[:min(len(l.unshipped), shipPage)])
 	l.mu.Unlock()
-	for i, id := range ended {
+	if len(ids) == 0 {
+		return
+	}
+	there, err := l.Index.Finished(ctx, ids)
+	if err != nil {
+		return // the index is away, which its Health tells
+	}
+	var left []build.ID
+	for i, id := range ids {
+		if there[id] {
+			continue
+		}
 		b, err := l.Store.Build(ctx, id)
 		if err == nil {
 			err = logs.ShipBuild(ctx, l.Store, l.Index, b)
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			l.shipFailed(ctx, b, err)
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.unshipped = slices.Concat(ended[i+1:], l.unshipped, []build.ID{id})
-			return
+			left = append(ids[i+1:], id)
+			break
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unshipped = append(l.unshipped[len(ids):], left...)
 }
 
 // shipFailed says why something is not in the index yet; it is tried again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,37 @@ func TestAllIsShippedOnceTheIndexIsBack(t *testing.T) {
 		w.wait(15*time.Second, "all of each build is found", func() bool {
 			return !slices.ContainsFunc(ended, func(b store.Build) bool { return !w.whole(x, b.ID)() })
 		})
+	}, pipeline("unit", step("test")))
+}
+
+// A choosy index does not take one build.
+type choosy struct {
+	*logstest.Index
+	not atomic.Value // build.ID
+}
+
+func (x *choosy) Finish(ctx context.Context, b store.Build, fence int64) error {
+	if x.not.Load() == b.ID {
+		return errBroken
+	}
+	return x.Index.Finish(ctx, b, fence)
+}
+
+// A build that the index does not take keeps none of the others from it, and is tried
+// again.
+func TestOneBuildIsNotTakenByTheIndex(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		x := &choosy{Index: &logstest.Index{}}
+		x.Away("it is unplugged")
+		w.host("one", func(a *Agent) { a.Index = x }).start()
+		bad := w.ended(time.Minute, w.ask("bad", store.Request{Pipeline: "unit"}).ID)
+		good := w.ended(time.Minute, w.ask("good", store.Request{Pipeline: "unit"}).ID)
+		x.not.Store(bad.ID)
+		x.Away("")
+		w.wait(5*time.Second, "the other one is found", w.whole(x.Index, good.ID))
+		require.False(t, w.whole(x.Index, bad.ID)())
+		x.not.Store(build.ID(""))
+		w.wait(5*time.Second, "it is found, too", w.whole(x.Index, bad.ID))
 	}, pipeline("unit", step("test")))
 }
 
