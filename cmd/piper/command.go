@@ -98,7 +98,6 @@ type command struct {
 	args     lister            // what it offers as an argument
 	max      int               // arguments it takes; -1 is any number
 	app      *app              // that it belongs to
-	remotely bool              // it asks a server, or the store in its place
 	settings bool              // flags left out take their values from the configuration
 	prepares bool              // what will evaluate may be started before Exec
 	raw      bool              // arguments are handed over unparsed

@@ -31,7 +31,6 @@ func (c *command) asksServer() *remote {
 	c.FlagSet.StringVar(&r.server, "server", "", "ask the Piper at `URL` instead of the store of this machine")
 	c.FlagSet.StringVar(&r.tokenFile, "token-file", "", "read the token for the server from `FILE`")
 	c.lists["token-file"] = files
-	c.remotely = true
 	return r
 }
 

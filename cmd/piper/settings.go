@@ -199,7 +199,7 @@ func (a *app) configure(c *command) error {
 		if given[name] || choice.source == "default" || c.FlagSet.Lookup(name) == nil {
 			continue
 		}
-		if name == "server" && c.remotely && given["store"] {
+		if name == "server" && given["store"] {
 			continue // a flag comes first, and says where to look
 		}
 		for _, value := range choice.values {

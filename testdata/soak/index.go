@@ -72,8 +72,8 @@ func (x *index) suffer(ctx context.Context, random *rand.Rand, every time.Durati
 	}
 }
 
-// indexPatience is how long agents may take to bring something of what was left. They
-// look at all builds now and then, but at the newest all the time.
+// indexPatience is how long agents may take to bring something of what was left: that
+// of an agent that died they look for every ten minutes.
 const indexPatience = 12 * time.Minute
 
 // judge looks whether the index has each line that the store has, once and in order.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
@@ -138,11 +139,7 @@ func (r *reader) take(text []byte) error {
 			return fmt.Errorf("it is of schema %d, and this piper reads those up to %d: %w", what.Schema, Schema, ErrSchema)
 		}
 	}
-	comes := false
-	for _, kind := range after[r.kind] {
-		comes = comes || kind == what.Kind
-	}
-	if !comes {
+	if !slices.Contains(after[r.kind], what.Kind) {
 		return broken("no %q comes after %q", what.Kind, r.kind)
 	}
 	r.kind = what.Kind

@@ -166,7 +166,7 @@ func (s *Store) ping(ctx context.Context, conn *r.Connection) {
 // squash is how long hints at what was queued for others are gathered.
 const squash = 500 * time.Millisecond
 
-// changes are hints at what w is of. Those for an agent are found by index: a
+// changes are hints at what is watched. Those for an agent are found by index: a
 // condition that is worked out for every agent at each change of each build keeps a
 // server of many agents busy.
 func changes(of store.Watched) r.Term {
