@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,22 @@ var dist embed.FS
 
 // policy lets the page use what comes with it, and nothing else.
 const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+// aBuild is the page's path of one.
+var aBuild = regexp.MustCompile(`^/builds/[0-9]+$`)
+
+// early is what the page asks the API for before all else, at the addresses where
+// most come to it: a browser can ask while it reads the script. It is used only if
+// src asks for just that.
+func early(address string) []string {
+	switch {
+	case address == "/":
+		return []string{"/v1/session", "/v1/builds?limit=50"}
+	case aBuild.MatchString(address):
+		return []string{"/v1/session", "/v1" + address}
+	}
+	return nil
+}
 
 // A file is one of dist, ready to be sent.
 type file struct {
@@ -87,6 +104,9 @@ func Handler() http.Handler {
 		header.Set("Cache-Control", "no-cache") // ask whether it is still this one
 		header.Set("Content-Type", f.kind)
 		header.Set("Vary", "Accept-Encoding")
+		for _, ask := range early(r.URL.String()) {
+			header.Add("Link", "<"+ask+">; rel=preload; as=fetch; crossorigin")
+		}
 		body, tag := f.plain, f.tag
 		if accepts(r.Header.Get("Accept-Encoding")) {
 			header.Set("Content-Encoding", "gzip")

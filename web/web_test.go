@@ -86,6 +86,21 @@ func TestHandlerServesThePageAnywhere(t *testing.T) {
 	}
 }
 
+func TestHandlerSaysWhatThePageAsksForFirst(t *testing.T) {
+	const how = "; rel=preload; as=fetch; crossorigin"
+	for address, want := range map[string][]string{
+		"/":                  {"</v1/session>" + how, "</v1/builds?limit=50>" + how},
+		"/builds/41":         {"</v1/session>" + how, "</v1/builds/41>" + how},
+		"/?project=shop":     nil,
+		"/builds/41?v=graph": nil,
+		"/builds/4>1":        nil,
+		"/builds/41/log":     nil,
+		"/app.js":            nil,
+	} {
+		require.Equal(t, want, ask("GET", address).Header()["Link"], address)
+	}
+}
+
 func TestHandlerLetsThePageLoadOnlyItsOwn(t *testing.T) {
 	for _, path := range []string{"/", "/app.js", "/builds/1"} {
 		header := ask("GET", path).Header()

@@ -18,6 +18,18 @@ test("a store with nothing in it names the next command", async t => {
   await page.getByText(/^Nothing in 0 lines of 0 builds/).waitFor()
 })
 
+test("what it needs first is asked for once, before the script has run", async t => {
+  const n = await w.built("cargo", "land")
+  const page = await w.open(t, "/")
+  for (const [address, first, shows] of [["/", "/v1/builds?limit=50", "table"], [`/builds/${n}`, `/v1/builds/${n}`, ".rows"]]) {
+    await page.goto(address)
+    await page.locator(shows).waitFor()
+    await page.getByRole("button", {name: "Sign out"}).waitFor()
+    const asked = await page.evaluate(() => performance.getEntriesByType("resource").map(r => [r.name.replace(location.origin, ""), r.initiatorType]))
+    for (const want of ["/v1/session", first]) assert.deepEqual(asked.filter(([name]) => name === want), [[want, "link"]])
+  }
+})
+
 test("without a project it says how to add one", async t => {
   for (const name of ["shop", "cargo"]) await w.piper("project", "remove", name)
   const page = await w.open(t, "/projects")
