@@ -28,6 +28,7 @@ export function List({build, plan, steps, names, path, chosen}: Inside) {
   const rerunnable = ended(build.state) && may("trigger")
   const nodes = new Map(plan?.nodes.map(n => [n.name, n]))
   const waits = useMemo(() => plan && needs(plan), [plan])
+  const beside = names.some(name => steps.get(name)?.started && !path.has(name)) // else all would be called critical
   return (
     <>
       <div class="filters" role="group" aria-label="Which steps">
@@ -40,7 +41,7 @@ export function List({build, plan, steps, names, path, chosen}: Inside) {
       </div>
       <ol class="rows">
         {shown.slice(0, room).map(name => (
-          <Row key={name} number={build.number} step={steps.get(name)} name={name} node={nodes.get(name)} needs={waits?.get(name)} critical={path.has(name)} chosen={name === chosen} rerunnable={rerunnable} />
+          <Row key={name} number={build.number} step={steps.get(name)} name={name} node={nodes.get(name)} needs={waits?.get(name)} critical={beside && path.has(name)} chosen={name === chosen} rerunnable={rerunnable} />
         ))}
       </ol>
       {shown.length === 0 && <p class="empty">No step is like that.</p>}

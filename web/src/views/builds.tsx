@@ -230,7 +230,7 @@ export function Took({build: b}: {build: Build}) {
   const took = elapsed(b.started, b.ended)
   if (Number.isNaN(took) || b.state === "queued") return null // it began, and was put back
   const usual = b.usual_ms
-  const slow = usual !== undefined && took > usual * 1.25
+  const slow = usual !== undefined && took > usual * 1.25 && took > usual + 1000 // as much as somebody would notice
   return (
     <span class="num" title={usual ? `usually ${span(usual)}` : undefined}>
       {span(took)}
