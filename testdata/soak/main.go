@@ -64,12 +64,13 @@ type soak struct {
 func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	builds := flags.Int("builds", 1000, "ask for `N` builds; what they trigger comes on top")
+	during := flags.Duration("for", 0, "go on for `TIME`: ask for more builds as others end")
 	kind := flags.String("store", "sqlite", "keep builds in `STORE`: sqlite, or rethinkdb, with a server of its own unless "+serverVariable+" names one")
 	agents := flags.Int("agents", 0, "share the store among `N` agents; 0 is 3 for a file and 6 for a database")
 	lease := flags.Duration("lease", 6*time.Second, "agents take each other for dead after `TIME`")
 	calm := flags.Bool("calm", false, "do no harm")
 	pause := flags.Duration("pause", 3*time.Second, "do harm every `TIME`, more or less")
-	timeout := flags.Duration("timeout", 30*time.Minute, "give up after `TIME`")
+	timeout := flags.Duration("timeout", 30*time.Minute, "give up after `TIME`, and what -for is")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "draw what is done from `SEED`")
 	keep := flags.Bool("keep", false, "leave the directory with the store and the agents behind")
 	binary := flags.String("piper", "", "try this `FILE` instead of building one")
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if *agents == 0 {
 		*agents = map[string]int{"sqlite": 3, "rethinkdb": 6}[*kind]
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("it is not over after %s", *timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, *during+*timeout, fmt.Errorf("it is not over after %s", *during+*timeout))
 	defer cancel()
 	fmt.Printf("soak: %d builds, %d agents on %s, -seed %d\n", *builds, *agents, *kind, *seed)
 
@@ -175,7 +176,13 @@ func run(ctx context.Context, args []string) (err error) {
 			gone = s.index.suffer(suffering, rand.New(rand.NewPCG(*seed, 3)), *elasticsearch)
 		})
 	}
-	for i := range *builds {
+	began := time.Now()
+	for i := 0; i < *builds || time.Since(began) < *during; i++ {
+		if wave := max(1, *builds/4); i >= *builds && i%wave == 0 {
+			if err := s.work.wait(ctx, *builds-wave); err != nil {
+				return err
+			}
+		}
 		if !*calm && i%share == 0 && i/share < cap(turns) {
 			<-turns
 		}
@@ -184,7 +191,7 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		s.readers.follow(ctx, s.work.asked[i])
 	}
-	fmt.Printf("soak: asked for %d builds\n", *builds)
+	fmt.Printf("soak: asked for %d builds\n", len(s.work.asked))
 	if err := s.work.wait(ctx, len(s.work.asked)/2); err != nil { // some of what they do goes wrong while it is waited for
 		return err
 	}
