@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -187,6 +188,34 @@ func queueFinding(b api.Build, why api.Why, alive map[store.AgentID]bool, now ti
 	}
 	return warning("queue", fmt.Sprintf(`"piper why %d" says more, "piper cancel %[1]d" ends it`, b.Number), "build %d of %s has waited for %s: %s",
 		b.Number, b.Project, now.Sub(b.Created).Round(time.Second), reason), true
+}
+
+// projects looks whether the server can read the repositories. What stands in a
+// PIPER.star is for those who write it: a wrong one rejects builds, and says why.
+func (d *doctor) projects(ctx context.Context, c *client.Client) {
+	all, err := c.Projects(ctx)
+	if err != nil {
+		d.tell(broken("projects", "", "%v", err))
+		return
+	}
+	sound := true
+	for _, p := range all {
+		limited, cancel := context.WithTimeout(ctx, answerTime)
+		_, err := c.Pipelines(limited, p.Name, "")
+		cancel()
+		var problem *api.Problem
+		switch {
+		case err == nil, ctx.Err() != nil, errors.As(err, &problem) && len(problem.Diagnostics) > 0:
+			continue
+		case problem != nil && problem.Status == http.StatusNotImplemented:
+			return // it looks into none
+		}
+		sound = false
+		d.tell(broken("projects", fmt.Sprintf(`"piper project show %s" says where it is; agent.yaml has what it takes to read it`, p.Name), "%s: %v", p.Name, err))
+	}
+	if sound {
+		d.tell(fine("projects", "the server can read %s", counted(len(all), "project")))
+	}
 }
 
 // leftovers looks for what agents should have done long ago.
