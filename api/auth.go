@@ -196,7 +196,10 @@ func (c *call) createToken() (*answer, error) {
 	secret, t := NewToken(store.Token{Name: r.Name, Role: r.Role, Projects: r.Projects, Created: c.now(), Expires: r.Expires.UTC()})
 	// Only its maker knows the secret, so an answer that was lost is a token to
 	// be revoked, not one to be made again.
-	if err := store.Insist(c.ctx, func() error { return c.Store.AddToken(c.ctx, t) }); err != nil {
+	switch err := store.Insist(c.ctx, func() error { return c.Store.AddToken(c.ctx, t) }); {
+	case errors.Is(err, store.ErrConflict):
+		return nil, problem(http.StatusConflict, "conflict", "there is a token "+quote(t.Name)+": revoke it, or take another name")
+	case err != nil:
 		return nil, err
 	}
 	told := tokenOf(t)

@@ -127,7 +127,18 @@ func TestCreateBuildOfAFileAtFault(t *testing.T) {
 	p = w.do("POST", "/v1/builds", `{"project":"shop"}`).problem(t)
 	require.Equal(t, http.StatusUnprocessableEntity, p.Status)
 	require.Equal(t, "project", p.Errors[0].Field)
+	require.Empty(t, p.Errors[0].Hint)
+
+	w.sources.err = advised{fmt.Errorf("the host is not allowed: %w", api.ErrProject)}
+	p = w.do("POST", "/v1/builds", `{"project":"shop"}`).problem(t)
+	require.Equal(t, "the operator can allow it", p.Errors[0].Hint)
 }
+
+// An advised error knows what to do about it.
+type advised struct{ error }
+
+func (advised) Hint() string    { return "the operator can allow it" }
+func (a advised) Unwrap() error { return a.error }
 
 func ptr[T any](v T) *T { return &v }
 

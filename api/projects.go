@@ -233,7 +233,7 @@ func (c *call) catalog(p store.Project, ref, commit string) (string, plan.Catalo
 		case errors.Is(err, store.ErrNotFound):
 			return "", plan.Catalog{}, invalid("", FieldError{Field: "ref", Message: "there is no " + quote(ref) + " in " + p.Name})
 		case errors.Is(err, ErrProject):
-			return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error()})
+			return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error(), Hint: advice(err)})
 		case err != nil:
 			return "", plan.Catalog{}, c.away(p, err)
 		}
@@ -248,11 +248,20 @@ func (c *call) catalog(p store.Project, ref, commit string) (string, plan.Catalo
 	case errors.Is(err, store.ErrNotFound):
 		return "", plan.Catalog{}, invalid("", FieldError{Field: "commit", Message: "there is no " + quote(commit) + " in " + p.Name})
 	case errors.Is(err, ErrProject):
-		return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error()})
+		return "", plan.Catalog{}, invalid("", FieldError{Field: "project", Message: err.Error(), Hint: advice(err)})
 	case err != nil:
 		return "", plan.Catalog{}, c.away(p, err)
 	}
 	return commit, catalog, nil
+}
+
+// advice is what an error knows to do about it.
+func advice(err error) string {
+	var advised interface{ Hint() string }
+	if errors.As(err, &advised) {
+		return advised.Hint()
+	}
+	return ""
 }
 
 // away is a repository that cannot be looked into now.

@@ -97,7 +97,7 @@ func (h *handler) admit(r *http.Request) error {
 		return problem(http.StatusMethodNotAllowed, "method-not-allowed", "")
 	}
 	if !plainPath(r.URL, h.ofPage(r)) {
-		return problem(http.StatusNotFound, "not-found", "")
+		return problem(http.StatusNotFound, "not-found", "there is nothing at "+quote(r.URL.EscapedPath()))
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil && !h.ofPage(r) { // a person may have typed that

@@ -82,6 +82,9 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // without the address, which is said anyway
 		}
+		if errors.Is(err, http.ErrSchemeMismatch) {
+			err = fmt.Errorf("it does not speak TLS: is http:// meant? (%w)", err)
+		}
 		return nil, fmt.Errorf("ask %s: %w", c.URL, err)
 	}
 	if res.StatusCode < 300 {

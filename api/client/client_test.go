@@ -154,6 +154,8 @@ func TestErrors(t *testing.T) {
 	defer other.Close()
 	_, err = (&client.Client{URL: other.URL}).Version(t.Context())
 	require.ErrorContains(t, err, "it is no piper")
+	_, err = (&client.Client{URL: strings.Replace(other.URL, "http", "https", 1)}).Version(t.Context())
+	require.ErrorContains(t, err, "it does not speak TLS: is http:// meant?")
 	other.Close()
 	_, err = (&client.Client{URL: other.URL}).Version(t.Context())
 	require.ErrorContains(t, err, "refused")

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -218,6 +219,9 @@ func (d *directory) Set(s string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		err = errors.New("not a directory")
+	}
+	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
+		return wrong.Err // which flag has which path is said anyway
 	}
 	if err != nil {
 		return err
