@@ -95,7 +95,7 @@ func (f *fleet) judgeDiary(rescue, result func(format string, args ...any)) (res
 			continue
 		}
 		rescues++
-		if !f.excused(who, e.at) {
+		if !f.excused(who, e.at, say == "build given back") {
 			rescue("at %s %s says: %s %s, of %s, to which nothing was done", e.at.Format(clock), e.by.name, say, e.fields["why"], who)
 		}
 	}
@@ -104,10 +104,11 @@ func (f *fleet) judgeDiary(rescue, result func(format string, args ...any)) (res
 
 // excused reports whether something was done to an agent that others may take for
 // its death. One that is stopped amid a write to a file holds up all who share it.
-func (f *fleet) excused(name string, at time.Time) bool {
+// One that is drained gives back what does not end in time.
+func (f *fleet) excused(name string, at time.Time, givesBack bool) bool {
 	return slices.ContainsFunc(f.deeds, func(d deed) bool {
 		begin := d.begin.Truncate(time.Millisecond) // as diaries do
 		held := f.database == nil && d.name == stopped
-		return d.fatal && (d.agent.name == name || held) && !at.Before(begin) && at.Before(d.end.Add(3*f.lease))
+		return (d.fatal || givesBack && d.name == drained) && (d.agent.name == name || held) && !at.Before(begin) && at.Before(d.end.Add(3*f.lease))
 	})
 }

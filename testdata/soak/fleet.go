@@ -113,7 +113,14 @@ type deed struct {
 	begin, end time.Time
 }
 
-const stopped = "agent stopped past its lease"
+const (
+	stopped = "agent stopped past its lease"
+	drained = "agent drained"
+)
+
+// drainTime is how long a drained agent has for its builds: those that wait for
+// others may need the whole queue to be built.
+const drainTime = 30 * time.Second
 
 // agentHarms are those that any store's agents suffer.
 var agentHarms = []harm{
@@ -125,7 +132,7 @@ var agentHarms = []harm{
 		v.signal(syscall.SIGSTOP)
 		v.sleep(v.lease * 3 / 2)
 	}},
-	{name: "agent drained", often: 1, do: func(v victim) { v.signal(syscall.SIGTERM) }},
+	{name: drained, often: 1, do: func(v victim) { v.signal(syscall.SIGTERM) }},
 	{name: "runners killed", often: 1, fatal: true, do: func(v victim) { v.signalRunners(syscall.SIGKILL) }},
 }
 
@@ -160,7 +167,7 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 		return err
 	}
 	cmd := exec.Command(a.piper, append([]string{"agentd", "--listen", "127.0.0.1:0", "--store", a.store, "--data-dir", a.dir, "--name", a.name,
-		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String()}, a.flags...)...)
+		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String(), "--drain-timeout", drainTime.String()}, a.flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
