@@ -304,7 +304,8 @@ func (c *call) putPatch() (*answer, error) {
 func (c *call) change(b store.Build, change store.Change) (store.Build, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, doubt)
 	defer cancel()
-	err := store.Insist(ctx, func() (err error) { b, err = c.Store.Change(ctx, b.ID, change); return err })
+	id := b.ID // an error comes without a build
+	err := store.Insist(ctx, func() (err error) { b, err = c.Store.Change(ctx, id, change); return err })
 	return b, err
 }
 

@@ -265,6 +265,19 @@ func TestStoreIsAway(t *testing.T) {
 	require.Len(t, list, 1)
 }
 
+// A build whose store loses answers is cancelled once, and is still known.
+func TestCancelInDoubt(t *testing.T) {
+	broken := &brokenStore{}
+	w := newWorld(t, func(s *api.Server) { broken.Store, s.Store = s.Store, broken })
+	b := w.started(example())
+	broken.lost = 2
+	got, err := w.admin.Cancel(t.Context(), ref(b), api.CancelRequest{Reason: "enough"})
+	require.NoError(t, err)
+	require.Equal(t, b.ID, got.ID)
+	require.Equal(t, "enough", got.Cancel.Reason)
+	require.Zero(t, broken.lost)
+}
+
 // brokenStore refuses to enqueue, or loses answers.
 type brokenStore struct {
 	store.Store
@@ -280,6 +293,15 @@ func (s *brokenStore) Enqueue(ctx context.Context, b store.Build) (store.Build, 
 	if s.lost > 0 {
 		s.lost--
 		return store.Build{}, fmt.Errorf("enqueue: %w", store.ErrInDoubt)
+	}
+	return got, err
+}
+
+func (s *brokenStore) Change(ctx context.Context, id build.ID, c store.Change) (store.Build, error) {
+	got, err := s.Store.Change(ctx, id, c)
+	if s.lost > 0 {
+		s.lost--
+		return store.Build{}, fmt.Errorf("change: %w", store.ErrInDoubt)
 	}
 	return got, err
 }
