@@ -96,6 +96,8 @@ type Agent struct {
 	Timings     Timings
 	Log         *slog.Logger // nil is silence
 
+	Now func() time.Time // what is written down as the time; nil is the real clock
+
 	draw func(what string) uint64                     // random numbers; a test's are the same for the same what
 	held func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
 }
@@ -253,6 +255,15 @@ func (a Agent) Run(ctx context.Context) error {
 // id draws an AgentID, which also serves as a nonce.
 func (a *Agent) id() store.AgentID {
 	return store.AgentID(fmt.Sprintf("%016x%016x", a.draw("id"), a.draw("id")))
+}
+
+// clock is what time it is, as it is written down. How long something took is
+// measured otherwise, as clocks are set.
+func (a *Agent) clock() time.Time {
+	if a.Now != nil {
+		return a.Now().UTC().Truncate(time.Millisecond)
+	}
+	return time.Now().UTC().Truncate(time.Millisecond)
 }
 
 // about is d, give or take a fifth: agents that started together drift apart. what

@@ -197,7 +197,7 @@ func (c *claimer) claim(ctx context.Context, b *store.Build) {
 		return
 	}
 	// From here on verify knows that it may be ours.
-	got, err := c.change(r.ctx, b.ID, store.Claim{Agent: c.id, Fence: b.Fence, Nonce: string(c.Agent.id()), Max: c.MaxAttempts, At: now()})
+	got, err := c.change(r.ctx, b.ID, store.Claim{Agent: c.id, Fence: b.Fence, Nonce: string(c.Agent.id()), Max: c.MaxAttempts, At: c.clock()})
 	if err != nil {
 		c.log.Debug("somebody was faster", "build", b.ID, "error", err)
 		c.slots.give()

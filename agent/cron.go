@@ -29,7 +29,7 @@ func (l *life) schedules(ctx context.Context) {
 			return
 		}
 		for _, p := range projects {
-			if err := l.schedule(ctx, p, now()); err != nil && ctx.Err() == nil {
+			if err := l.schedule(ctx, p, l.clock()); err != nil && ctx.Err() == nil {
 				l.log.Warn("follow the schedules of a project", "project", p.Name, "error", err)
 			}
 		}
@@ -156,7 +156,7 @@ func (l *life) overlap(ctx context.Context, policy string, r store.Request) (ski
 				if policy != "cancel" {
 					return true, nil
 				}
-				_, err := l.Store.Change(ctx, b.ID, store.RequestCancel{Cancel: store.Cancel{By: "cron", Reason: "the next one is due"}, At: now()})
+				_, err := l.Store.Change(ctx, b.ID, store.RequestCancel{Cancel: store.Cancel{By: "cron", Reason: "the next one is due"}, At: l.clock()})
 				if err != nil {
 					return false, err
 				}

@@ -45,7 +45,7 @@ func (l *life) heartbeats(ctx context.Context) {
 
 // heartbeat is T2.
 func (l *life) heartbeat(ctx context.Context) error {
-	self, err := l.Store.Heartbeat(ctx, l.id, l.occupied(), now())
+	self, err := l.Store.Heartbeat(ctx, l.id, l.occupied(), l.clock())
 	if err != nil {
 		return err
 	}

@@ -122,8 +122,8 @@ func (l *life) begin(ctx context.Context) error {
 	if err := l.dir.remember(l.id); err != nil {
 		return fmt.Errorf("keep the agent's id: %w", err)
 	}
-	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: now(), Slots: l.Slots,
-		Labels: maps.Clone(l.Labels), Seen: now()}
+	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: l.clock(), Slots: l.Slots,
+		Labels: maps.Clone(l.Labels), Seen: l.clock()}
 	asked := false
 	err = persist(ctx, func() error {
 		err := l.Store.Join(ctx, l.self)
@@ -147,9 +147,6 @@ func (l *life) warn(what string, err error) error {
 	}
 	return err
 }
-
-// now is a time as the store keeps it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // drain waits for the builds, and gives back those that take too long.
 func (l *life) drain() {
@@ -273,7 +270,7 @@ func (l *life) enqueue(ctx context.Context, id build.ID, r store.Request) error 
 	if err != nil {
 		return fmt.Errorf("draw a number: %w", err)
 	}
-	b := store.NewBuild(id, number, r, now())
+	b := store.NewBuild(id, number, r, l.clock())
 	b.FirstChoice = placement.FirstChoice(&b, l.everybody())
 	switch got, err := l.Store.Enqueue(ctx, b); {
 	case errors.Is(err, store.ErrConflict):

@@ -85,7 +85,7 @@ func (l *life) waitsForGroup(ctx context.Context, b *store.Build) (bool, error) 
 // overdue is T11 for a build in the queue: how it ends if it has waited too long.
 // Else there is no Reason.
 func (l *life) overdue(b *store.Build, agents []store.Agent, able bool, w waiter) store.Expire {
-	end := store.Expire{Fence: b.Fence, State: build.Rejected, At: now()}
+	end := store.Expire{Fence: b.Fence, State: build.Rejected, At: l.clock()}
 	switch patience := time.Duration(b.Patience); {
 	case patience > 0 && able && time.Since(w.since) >= patience:
 		end.State, end.Reason = build.TimedOut, fmt.Sprintf("no agent had a free slot for it within %s", b.Patience)
@@ -93,7 +93,7 @@ func (l *life) overdue(b *store.Build, agents []store.Agent, able bool, w waiter
 	case b.Request.Here != "":
 		end.Reason = "the process that was to run it never did"
 	default:
-		why := placement.Explain(b, placement.View{Agents: agents, Now: now(), Lease: l.Timings.Lease})
+		why := placement.Explain(b, placement.View{Agents: agents, Now: l.clock(), Lease: l.Timings.Lease})
 		if end.Reason = why.Summary; why.Nearest != "" {
 			end.Reason += ": " + why.Nearest
 		}

@@ -65,7 +65,7 @@ func (l *life) takeFromTheDead(ctx context.Context, dead, agents []store.Agent, 
 
 // rescue is T8.
 func (l *life) rescue(ctx context.Context, b store.Build, why string) error {
-	got, err := l.Store.Change(ctx, b.ID, store.Rescue{Owner: b.Owner, Fence: b.Fence, Max: l.MaxAttempts, At: now(), Why: why})
+	got, err := l.Store.Change(ctx, b.ID, store.Rescue{Owner: b.Owner, Fence: b.Fence, Max: l.MaxAttempts, At: l.clock(), Why: why})
 	switch {
 	case refused(err):
 		return nil // it is somebody else's by now
@@ -134,7 +134,7 @@ func (d *doomed) due(at time.Time, running []store.Build) (due []store.Build) {
 
 // force is T10.
 func (l *life) force(ctx context.Context, b store.Build) {
-	got, err := l.Store.Change(ctx, b.ID, store.ForceCancel{Fence: b.Fence, At: now()})
+	got, err := l.Store.Change(ctx, b.ID, store.ForceCancel{Fence: b.Fence, At: l.clock()})
 	switch {
 	case refused(err):
 	case err != nil:

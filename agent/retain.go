@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"time"
 
 	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/store"
@@ -21,7 +20,7 @@ func (l *life) retention(ctx context.Context) {
 			return
 		}
 		for _, p := range projects {
-			if n, err := store.Retain(ctx, s, p.Name, p.Retention, time.Now()); err != nil && ctx.Err() == nil {
+			if n, err := store.Retain(ctx, s, p.Name, p.Retention, l.clock()); err != nil && ctx.Err() == nil {
 				l.log.Warn("delete builds", "project", p.Name, "error", err)
 			} else if n > 0 {
 				l.log.Info("builds deleted", "project", p.Name, "count", n)

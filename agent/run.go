@@ -304,19 +304,19 @@ func (r *run) change(ctx context.Context, c store.Change) (store.Build, error) {
 
 // complete is T7.
 func (r *run) complete(state build.State, reason string) store.Complete {
-	return store.Complete{Agent: r.id, Fence: r.fence(), State: state, Reason: reason, At: now()}
+	return store.Complete{Agent: r.id, Fence: r.fence(), State: state, Reason: reason, At: r.clock()}
 }
 
 // giveBack is T8 for a build of this agent's own: another attempt may go better.
 func (r *run) giveBack(why string) store.Change {
 	r.log.Warn("build given back", "why", why)
-	return store.Rescue{Owner: r.id, Fence: r.fence(), Max: r.MaxAttempts, At: now(), Why: why}
+	return store.Rescue{Owner: r.id, Fence: r.fence(), Max: r.MaxAttempts, At: r.clock(), Why: why}
 }
 
 // handOver gives the build to one who can run it.
 func (r *run) handOver(to store.AgentID) store.Change {
 	r.log.Info("build handed over", "to", to)
-	return store.HandOver{Agent: r.id, Fence: r.fence(), Nonce: string(r.Agent.id()), To: to, At: now()}
+	return store.HandOver{Agent: r.id, Fence: r.fence(), Nonce: string(r.Agent.id()), To: to, At: r.clock()}
 }
 
 // failed is what becomes of the build when err ended what was done under ctx.

@@ -96,6 +96,11 @@ func played(t *testing.T, s scenario) (wrong, told []string) {
 				a.Labels = map[string]string{"gpu": "yes"}
 			}
 			a.Timings.Drain = time.Minute
+			a.Now = func() time.Time { // its clock is set each minute, and never right
+				at := time.Now()
+				off := dice(s.seed, build.ID(name), at.Truncate(time.Minute).String()).Int64N(int64(20 * time.Minute))
+				return at.Add(time.Duration(off) - 10*time.Minute)
+			}
 			if !s.record {
 				a.Record = func(b store.Build) (Record, error) { return newDiary(a.Store, b), nil }
 			}

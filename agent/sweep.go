@@ -72,6 +72,6 @@ func (l *life) do(ctx context.Context, b store.Build, chore store.Chore) (err er
 
 // cancelChild cancels a build whose parent does not wait for it any more.
 func (l *life) cancelChild(ctx context.Context, child, parent build.ID) error {
-	_, err := l.Store.Change(ctx, child, store.RequestCancel{Cancel: store.Cancel{By: "build " + string(parent), Reason: "the build that waited for it has ended"}, At: now()})
+	_, err := l.Store.Change(ctx, child, store.RequestCancel{Cancel: store.Cancel{By: "build " + string(parent), Reason: "the build that waited for it has ended"}, At: l.clock()})
 	return err // not found: it is yet to be made, and cancelled then
 }

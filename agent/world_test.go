@@ -97,6 +97,9 @@ func pipeline(name string, nodes ...plan.Node) *plan.Plan {
 	return &plan.Plan{Pipeline: name, Nodes: nodes}
 }
 
+// now is a time as the store keeps it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
 // ask makes a build, as the API does.
 func (w *world) ask(word string, r store.Request) store.Build {
 	w.t.Helper()

@@ -54,6 +54,8 @@ type daemon struct {
 	heartbeat  time.Duration
 	lease      time.Duration
 	debug      bool
+
+	clockOffset time.Duration
 }
 
 func (a *app) agentdCommand() *command {
@@ -92,6 +94,7 @@ piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 	c.FlagSet.DurationVar(&d.drain, "drain-timeout", 10*time.Minute, "how long builds may go on once the agent is to end")
 	c.FlagSet.DurationVar(&d.heartbeat, "heartbeat", 5*time.Second, "tell the others every `TIME` that this agent lives")
 	c.FlagSet.DurationVar(&d.lease, "lease", 30*time.Second, "take another agent for dead that was silent for a `TIME`; the same for all of a store")
+	c.FlagSet.DurationVar(&d.clockOffset, "clock-offset", 0, "write times down as if the clock were wrong by a `TIME`, to try what that does")
 	c.FlagSet.BoolVar(&d.debug, "debug", false, "log more")
 	c.lists["data-dir"], c.lists["tls-cert"], c.lists["tls-key"] = directories, files, files
 	c.Exec = func(ctx context.Context, _ []string) error { return d.run(ctx) }
@@ -182,7 +185,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		if err := d.mintToken(ctx, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		server := &api.Server{Store: s, Sources: src, Live: live, Index: found, Webhook: webhooks(file, log), Page: web.Handler(), Hosts: d.hosts, Version: piperVersion(), Log: log}
+		server := &api.Server{Store: s, Sources: src, Live: live, Index: found, Webhook: webhooks(file, log), Page: web.Handler(), Hosts: d.hosts, Version: piperVersion(), Log: log, Now: d.now}
 		fmt.Fprintf(d.stderr, "piper: listening on %s\n", d.url(listener))
 		parts++
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
@@ -376,7 +379,7 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 		Sources: src,
 		Live:    live,
 		Plan:    src.Plan,
-		Runner:  runners{command: command, parallel: goruntime.NumCPU(), log: log},
+		Runner:  runners{command: command, parallel: goruntime.NumCPU(), log: log, clockOffset: d.clockOffset},
 		Record: func(b store.Build) (agent.Record, error) {
 			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir, Limit: int64(d.maxLog) << 20}), nil
 		},
@@ -387,9 +390,12 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 			return factsOf(ctx, machine, keys)
 		},
 		Dir: d.dir, Name: name, Host: host, Version: piperVersion(), Labels: labels, Slots: d.slots,
-		KeepFailed: d.keepFailed, Timings: agent.Timings{Drain: d.drain, Heartbeat: d.heartbeat, Lease: d.lease}, Log: log,
+		KeepFailed: d.keepFailed, Timings: agent.Timings{Drain: d.drain, Heartbeat: d.heartbeat, Lease: d.lease}, Log: log, Now: d.now,
 	}
 }
+
+// now is what time it is, as it is written down.
+func (d *daemon) now() time.Time { return time.Now().Add(d.clockOffset) }
 
 // allowed is what of this process's environment a step may be let have: what
 // every step gets, and what the operator lets through.

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/piper-build/piper/agent"
 	"github.com/piper-build/piper/runtime"
+	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/runner"
 )
@@ -13,9 +15,10 @@ import (
 // runners run the builds of an agent, each in a process of its own. It is an
 // agent.Runner.
 type runners struct {
-	command  *runner.Command
-	parallel int
-	log      *slog.Logger
+	command     *runner.Command
+	parallel    int
+	log         *slog.Logger
+	clockOffset time.Duration
 }
 
 // Run implements agent.Runner.
@@ -48,8 +51,23 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: j.Facts, Files: repo.Files,
 		Report:  func(message string) { r.log.Info(message, "build", j.Build.ID) },
 		Cancels: cancels,
-	}, h)
+	}, shifted{h, r.clockOffset})
 	return err
+}
+
+// A shifted is a Handler that is told other times than the runner tells.
+type shifted struct {
+	agent.Handler
+	by time.Duration
+}
+
+func (s shifted) Event(ev build.Event) error {
+	ev.Time = ev.Time.Add(s.by)
+	return s.Handler.Event(ev)
+}
+
+func (s shifted) Output(node string, attempt int, at time.Time, p []byte) error {
+	return s.Handler.Output(node, attempt, at.Add(s.by), p)
 }
 
 var _ agent.Runner = runners{}

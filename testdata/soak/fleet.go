@@ -46,6 +46,7 @@ type agent struct {
 	flags []string
 	link  *server.Proxy // to the store; nil: the store is a file
 	disk  bool          // dir is a file system of its own
+	clock time.Duration // how wrong its clock is; an earlier piper has no such flag, and 0
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd // nil when it is not to run
@@ -132,6 +133,12 @@ var agentHarms = []harm{
 		v.signal(syscall.SIGSTOP)
 		v.sleep(v.lease * 3 / 2)
 	}},
+	{name: "agent killed, and its clock set", often: 1, fatal: true, do: func(v victim) {
+		v.signal(syscall.SIGKILL)
+		if v.agent.piper == v.fleet.piper {
+			v.clock = time.Duration(v.random.Int64N(int64(20*time.Minute))) - 10*time.Minute
+		}
+	}},
 	{name: drained, often: 1, do: func(v victim) { v.signal(syscall.SIGTERM) }},
 	{name: "runners killed", often: 1, fatal: true, do: func(v victim) { v.signalRunners(syscall.SIGKILL) }},
 }
@@ -167,7 +174,7 @@ func (a *agent) start(ctx context.Context, f *fleet) error {
 		return err
 	}
 	cmd := exec.Command(a.piper, append([]string{"agentd", "--listen", "127.0.0.1:0", "--store", a.store, "--data-dir", a.dir, "--name", a.name,
-		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String(), "--drain-timeout", drainTime.String()}, a.flags...)...)
+		"--lease", f.lease.String(), "--heartbeat", (f.lease / 6).String(), "--drain-timeout", drainTime.String()}, append(a.clockFlags(), a.flags...)...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -221,6 +228,13 @@ func (a *agent) signal(sig syscall.Signal) {
 		<-a.over
 		a.cmd = nil
 	}
+}
+
+func (a *agent) clockFlags() []string {
+	if a.clock == 0 {
+		return nil
+	}
+	return []string{"--clock-offset", a.clock.String()}
 }
 
 // signalRunners sends a signal to the processes that run an agent's builds.
