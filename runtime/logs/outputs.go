@@ -37,23 +37,31 @@ type History interface {
 // Outputs returns what there is of a build, in the order in which the attempts
 // began: none of one that was not planned.
 func Outputs(ctx context.Context, s History, b *store.Build) (list []Output, err error) {
+	list, _, err = outputsOf(ctx, s, b)
+	return list, err
+}
+
+// outputsOf is Outputs. whole says that there will be no others, nor more in these:
+// the build has ended, and who ran it recorded that last, under the fence that it
+// has still.
+func outputsOf(ctx context.Context, s History, b *store.Build) (list []Output, whole bool, err error) {
 	if b.Plan == "" {
-		return nil, nil
+		return nil, false, nil
 	}
 	all := Output{Build: b.ID, Number: b.Number, Project: b.Request.Project, Pipeline: b.Request.Pipeline, Created: b.Created}
 	if all.Pipeline == "" {
 		blob, err := s.Blob(ctx, b.Plan)
 		if err != nil {
-			return nil, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
+			return nil, false, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
 		}
 		p, err := store.DecodePlan(blob)
 		if err != nil {
-			return nil, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
+			return nil, false, fmt.Errorf("read the plan of build %s: %w", b.ID, err)
 		}
 		all.Pipeline = p.Pipeline
 	}
 	if all.Fence, err = Fence(ctx, s, b); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	type attempt struct {
 		node   string
@@ -64,11 +72,12 @@ func Outputs(ctx context.Context, s History, b *store.Build) (list []Output, err
 	for seq := int64(1); ; seq += batch {
 		events, err := s.Events(ctx, b.ID, all.Fence, seq, batch)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, ev := range events {
 			key := attempt{ev.Node, ev.Attempt}
 			i, known := at[key]
+			whole = ev.Kind == build.BuildEnded && b.Terminal() && all.Fence == b.Fence
 			switch {
 			case ev.Kind == build.AttemptStarted && !known:
 				o := all
@@ -80,7 +89,7 @@ func Outputs(ctx context.Context, s History, b *store.Build) (list []Output, err
 			}
 		}
 		if len(events) < batch {
-			return list, nil
+			return list, whole, nil
 		}
 	}
 }

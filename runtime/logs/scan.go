@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -75,7 +76,9 @@ const (
 )
 
 // A Scan is a Searcher that reads the outputs, build by build. A page of it is
-// bounded in time and in bytes, and says what was looked at.
+// bounded in time and in bytes, and says what was looked at. What the signature of a
+// build rules out is not read, and counts as looked at; where one is missing it is
+// made of what is read whole.
 type Scan struct {
 	Builds  store.Builds
 	History History
@@ -121,6 +124,7 @@ type scanning struct {
 	ctx   context.Context
 	q     Wide
 	find  func([]byte) [][2]int
+	grams []gram // that are in every line in which it is found
 	limit int
 	page  Page
 
@@ -141,6 +145,7 @@ func (s Scan) Search(ctx context.Context, q Wide, cursor string, limit int) (Pag
 	if r.find, err = q.Compile(); err != nil {
 		return Page{}, err
 	}
+	r.grams = q.grams()
 	more, err := r.run(&at)
 	if more {
 		r.page.Next = at.String()
@@ -209,9 +214,20 @@ func (s *scanning) build(b *store.Build, at *place) (more bool, err error) {
 		s.page.Builds++
 	}
 	s.looks = 0
-	outputs, err := Outputs(s.ctx, s.History, b)
+	if len(s.grams) > 0 {
+		if done, more, err := s.sift(b, at); done {
+			return more, err
+		}
+	}
+	outputs, whole, err := outputsOf(s.ctx, s.History, b)
 	if err != nil {
 		return false, gone(err)
+	}
+	var sign *signing // of what is read anyway
+	if whole && at.Order == 0 && at.Line == 0 && len(outputs) > 0 && s.q.Step == "" && len(s.grams) > 0 {
+		if sign, err = newSigning(s.ctx, s.Logs, outputs[0]); err == nil {
+			defer sign.close()
+		}
 	}
 	for _, o := range outputs {
 		if o.Order < at.Order || s.q.Step != "" && s.q.Step != o.Node {
@@ -219,23 +235,102 @@ func (s *scanning) build(b *store.Build, at *place) (more bool, err error) {
 		}
 		from := at.Line
 		at.Order, at.Line = 0, 0
-		s.looks = 0
-		for line, err := range o.reader(s.Logs).Lines(s.ctx, o.Node, o.Attempt, from, 0) {
-			if err != nil {
-				return false, err
-			}
-			if line.Offset == 0 && line.Cut == 0 && s.full() { // between lines
-				at.Order, at.Line = o.Order, line.Number
-				return true, nil
-			}
-			if spans := s.look(line); len(spans) > 0 && len(s.page.Hits) < s.limit {
-				line.Text = bytes.Clone(line.Text)
-				s.page.Hits = append(s.page.Hits, Hit{o, Match{Line: line, Spans: spans}})
-				s.text -= len(line.Text)
-			}
+		if sign != nil {
+			sign.output(o)
+		}
+		if more, err := s.lines(o, from, 0, at, sign); more || err != nil {
+			return more, err
+		}
+	}
+	if sign != nil {
+		_ = sign.keep() // who searches need not know that it could not be kept
+	}
+	return false, nil
+}
+
+// lines searches the lines of an output numbered from up to and including to, which
+// sign is given too unless it is nil.
+func (s *scanning) lines(o Output, from, to int64, at *place, sign *signing) (more bool, err error) {
+	s.looks = 0
+	for line, err := range o.reader(s.Logs).Lines(s.ctx, o.Node, o.Attempt, from, to) {
+		if err != nil {
+			return false, err
+		}
+		if line.Offset == 0 && line.Cut == 0 && s.full() { // between lines
+			at.Order, at.Line = o.Order, line.Number
+			return true, nil
+		}
+		if sign != nil {
+			sign.line(line)
+		}
+		if spans := s.look(line); len(spans) > 0 && len(s.page.Hits) < s.limit {
+			line.Text = bytes.Clone(line.Text)
+			s.page.Hits = append(s.page.Hits, Hit{o, Match{Line: line, Spans: spans}})
+			s.text -= len(line.Text)
 		}
 	}
 	return false, nil
+}
+
+// siftRun is how many blocks that follow on each other are read at once.
+const siftRun = 16
+
+// sift searches what one build wrote by its signature: it reads the blocks that may
+// have what is looked for, and counts the lines of the others. Unless it is done, the
+// place is where the output has to be read from.
+func (s *scanning) sift(b *store.Build, at *place) (done, more bool, err error) {
+	r, ok := openSigned(s.ctx, s.Logs, b)
+	if !ok {
+		return false, false, nil
+	}
+	defer r.close()
+	start := *at
+	o := Output{Build: b.ID, Number: b.Number, Project: b.Request.Project, Pipeline: r.pipeline, Created: b.Created, Fence: b.Fence, Ended: true}
+	var run block  // those to read
+	var blocks int // in run
+	for {
+		next, err := r.next()
+		may := err == nil && next.may(s.grams)
+		if blocks > 0 && (!may || blocks == siftRun || r.output.Order != o.Order) {
+			blocks = 0
+			at.Order, at.Line = o.Order, run.last+1
+			if more, err := s.lines(o, run.first, run.last, at, nil); more || err != nil {
+				return true, more, err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			*at = place{Page: at.Page, Number: at.Number}
+			return true, false, nil
+		case err != nil:
+			forget(s.ctx, s.Logs, b)
+			return false, false, nil
+		}
+		o.Order, o.Node, o.Attempt = r.output.Order, r.output.Node, r.output.Attempt
+		if o.Order < start.Order || s.q.Step != "" && s.q.Step != o.Node {
+			continue
+		}
+		if o.Order == start.Order && next.first < start.Line {
+			if next.last < start.Line {
+				continue
+			}
+			next.first, may = start.Line, true // how many lines are left of it is not known
+		}
+		switch {
+		case may && blocks > 0:
+			run.last = next.last
+			blocks++
+		case may:
+			run, blocks = next, 1
+		case s.full():
+			at.Order, at.Line = o.Order, next.first
+			return true, true, nil
+		default:
+			s.page.Lines += next.lines
+			s.looks -= len(next.bits)
+			at.Order, at.Line = o.Order, next.last+1
+		}
+	}
 }
 
 // look finds what is looked for in a line, or a piece of one, and counts.

@@ -96,14 +96,7 @@ func (q Query) Compile() (func(line []byte) [][2]int, error) {
 			}
 		}, nil
 	}
-	expr := q.Regex
-	if expr == "" {
-		expr = regexp.QuoteMeta(q.Text)
-	}
-	if q.Fold {
-		expr = "(?i:" + expr + ")"
-	}
-	re, err := regexp.Compile(expr)
+	re, err := regexp.Compile(q.expr())
 	if err != nil {
 		return nil, fmt.Errorf("search output: %w", err)
 	}
@@ -113,6 +106,18 @@ func (q Query) Compile() (func(line []byte) [][2]int, error) {
 		}
 		return spans
 	}, nil
+}
+
+// expr is the expression that q is, or its Text is as one.
+func (q Query) expr() string {
+	expr := q.Regex
+	if expr == "" {
+		expr = regexp.QuoteMeta(q.Text)
+	}
+	if q.Fold {
+		expr = "(?i:" + expr + ")"
+	}
+	return expr
 }
 
 // A search gathers what belongs to a match.

@@ -222,3 +222,29 @@ type Logs interface {
 	// be when no chunk does.
 	ChunkAt(ctx context.Context, key ChunkKey, line int64) (seq int64, err error)
 }
+
+// Signatures is what a Store implements that can keep, beside what a build wrote
+// under a fence, a signature: bytes that are made of that, by which who looks for
+// something knows what he need not read. They can be made again: they are neither
+// backed up nor copied, and Purge deletes them.
+type Signatures interface {
+	// Signature reads a signature. It is ErrNotFound when there is none, or chunks
+	// were appended since Sign was called for it. What the disk made of it meanwhile
+	// is for its reader to find out.
+	Signature(ctx context.Context, id build.ID, fence int64) (io.ReadCloser, error)
+
+	// Sign begins a signature, which is to be made of chunks that are read after
+	// that. It is ErrNotFound when there are none.
+	Sign(ctx context.Context, id build.ID, fence int64) (Signature, error)
+}
+
+// A Signature is one in the making.
+type Signature interface {
+	io.Writer
+
+	// Keep has what was written be the signature, in place of the one that there is.
+	Keep() error
+
+	// Close is to be called in the end. What Keep was not called for is gone.
+	io.Closer
+}

@@ -104,7 +104,8 @@ func copyLogs(ctx context.Context, db *sql.DB, from, to string) error {
 	return nil
 }
 
-// copyDir copies the files of a directory that has no directories.
+// copyDir copies the files of a directory that has no directories, but for
+// signatures.
 func copyDir(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -114,6 +115,9 @@ func copyDir(from, to string) error {
 		return err
 	}
 	for _, e := range entries {
+		if isSignature(e.Name()) {
+			continue
+		}
 		if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return err
 		}

@@ -55,7 +55,8 @@ type Options struct {
 // an answer.
 const defaultBusy = 5 * time.Second
 
-// A Store is an open database. It implements store.Store and store.Portable.
+// A Store is an open database. It implements store.Store, store.Portable and
+// store.Signatures.
 type Store struct {
 	path   string
 	dir    string // of the log files
@@ -69,8 +70,9 @@ type Store struct {
 }
 
 var (
-	_ store.Store    = (*Store)(nil)
-	_ store.Portable = (*Store)(nil)
+	_ store.Store      = (*Store)(nil)
+	_ store.Portable   = (*Store)(nil)
+	_ store.Signatures = (*Store)(nil)
 )
 
 // Open opens the database at path, and makes it if there is none, with all the
