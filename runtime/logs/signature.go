@@ -57,9 +57,12 @@ type block struct {
 	bits        []byte
 }
 
+// blockSize is how many bytes of lines a block has at least, but for the last one of
+// an output.
+var blockSize = 64 << 10
+
 const (
-	blockSize   = 64 << 10 // bytes of lines
-	mostBits    = 1 << 16  // as many as there are grams
+	mostBits    = 1 << 16 // as many as there are grams
 	blockHead   = 3 * 8
 	maxRecord   = 64 << 10
 	recordFrame = 1 + 4 + 4 // kind, length and checksum
