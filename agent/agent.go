@@ -98,8 +98,9 @@ type Agent struct {
 
 	Now func() time.Time // what is written down as the time; nil is the real clock
 
-	draw func(what string) uint64                     // random numbers; a test's are the same for the same what
-	held func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
+	unbounded store.Store                                  // Store as it was given
+	draw      func(what string) uint64                     // random numbers; a test's are the same for the same what
+	held      func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
 }
 
 // Sources are the repositories of projects. An error that wraps ErrRejected, or
@@ -236,6 +237,7 @@ func (a Agent) Run(ctx context.Context) error {
 		a.held = diskHeld
 	}
 	a.Timings = a.Timings.withDefaults()
+	a.unbounded = a.Store
 	a.Store = bounded{a.Store, a.Timings.Answer}
 	a.Slots = max(a.Slots, 1)
 	a.MaxAttempts = cmp.Or(a.MaxAttempts, store.MaxAttempts)

@@ -37,7 +37,8 @@ type life struct {
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
 
-	working sync.WaitGroup // the builds
+	working  sync.WaitGroup   // the builds
+	unsigned chan store.Build // that have ended
 
 	mu       sync.Mutex // guards what follows
 	self     store.Agent
@@ -51,7 +52,7 @@ type life struct {
 }
 
 func newLife(a *Agent, dir *directory) *life {
-	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), runs: map[build.ID]*run{}}
+	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, freed: l.look}
 	return l
@@ -90,7 +91,7 @@ func (l *life) live(ctx context.Context) error {
 	loops, stop := context.WithCancel(l.ctx)
 	defer stop()
 	var looping sync.WaitGroup
-	for _, loop := range []func(context.Context){l.heartbeats, l.feed, l.claims, l.spills, l.vigil, l.sweeps, l.schedules, l.retention, l.ships, l.factfinding} {
+	for _, loop := range []func(context.Context){l.heartbeats, l.feed, l.claims, l.spills, l.vigil, l.sweeps, l.schedules, l.retention, l.ships, l.signs, l.factfinding} {
 		looping.Go(func() { loop(loops) })
 	}
 	select {

@@ -104,6 +104,7 @@ func (r *run) work() {
 	r.clean(b.State)
 	if b.Terminal() {
 		r.shipLater(b.ID)
+		r.signLater(b)
 		r.settle(r.life.ctx, b)
 	}
 	r.look()

@@ -10,7 +10,8 @@
 // The Redactor masks secrets and therefore stands before everything that
 // shows or keeps. Tee hands on to several. Package record brings output into a
 // store, and a Reader gives its lines back from there. Dir keeps a file per step
-// for a person.
+// for a person. A Scan searches what all builds wrote, and reads little of it where
+// Sign made signatures of them.
 //
 // What is kept is never changed but for the masking. What is shown goes
 // through a Sanitizer, so that no step can drive the terminal.

@@ -9,7 +9,10 @@
 //
 // Of the output of steps the database holds only where it lies: the bytes go to
 // logs/<build>/<fence> beside it before the transaction that tells of them
-// commits.
+// commits. Beside such a file may lie its signature (see store.Signatures), a
+// sixteenth to an eighth of its size, which may be deleted at any time. A full-text
+// index of SQLite itself (FTS5, of trigrams) takes in some 3 MB/s, which is less than
+// steps write.
 package sqlite
 
 import (

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -140,6 +141,77 @@ func purged(s suite) {
 			require.NoError(s.t, err)
 			require.Len(s.t, chunks, want)
 		}
+	}
+}
+
+func signed(s suite) {
+	p, ok := s.Store.(store.Signatures)
+	if !ok {
+		return // it is optional
+	}
+	has := func(word string, fence int64, want string) {
+		r, err := p.Signature(s.ctx, id(word), fence)
+		if want == "" {
+			require.ErrorIs(s.t, err, store.ErrNotFound)
+			return
+		}
+		require.NoError(s.t, err)
+		data, err := io.ReadAll(r)
+		require.NoError(s.t, err)
+		require.Equal(s.t, want, string(data))
+		require.NoError(s.t, r.Close())
+	}
+	begin := func(word string, fence int64) store.Signature {
+		to, err := p.Sign(s.ctx, id(word), fence)
+		require.NoError(s.t, err)
+		_, err = io.WriteString(to, word)
+		require.NoError(s.t, err)
+		return to
+	}
+	seq := int64(0)
+	write := func(word string, fence int64, node string) {
+		require.NoError(s.t, s.AppendChunks(s.ctx, []store.Chunk{{Key: store.ChunkKey{Build: id(word), Fence: fence, Node: node, Attempt: 1, Seq: seq}, Line: seq, Lines: 1, Offset: 2 * seq, Data: []byte("x\n")}}))
+	}
+	has("x", 1, "")
+	_, err := p.Sign(s.ctx, id("x"), 1)
+	require.ErrorIs(s.t, err, store.ErrNotFound, "nothing was written")
+	for _, word := range []string{"x", "y"} {
+		for fence := int64(1); fence <= 2; fence++ {
+			write(word, fence, "n")
+			to := begin(word, fence)
+			has(word, fence, "")
+			require.NoError(s.t, to.Keep())
+			require.NoError(s.t, to.Close())
+			has(word, fence, word)
+		}
+	}
+
+	to, err := p.Sign(s.ctx, id("x"), 1)
+	require.NoError(s.t, err)
+	_, err = io.WriteString(to, "given up")
+	require.NoError(s.t, err)
+	require.NoError(s.t, to.Close())
+	has("x", 1, "x")
+
+	to = begin("x", 1)
+	write("x", 1, "m")
+	has("x", 1, "")
+	require.NoError(s.t, to.Keep())
+	require.NoError(s.t, to.Close())
+	has("x", 1, "")
+	has("x", 2, "x")
+	to = begin("x", 1)
+	require.NoError(s.t, to.Keep())
+	require.NoError(s.t, to.Close())
+	has("x", 1, "x")
+
+	to = begin("x", 1)
+	require.NoError(s.t, s.Purge(s.ctx, id("x")))
+	require.Error(s.t, to.Keep())
+	require.NoError(s.t, to.Close())
+	for fence := int64(1); fence <= 2; fence++ {
+		has("x", fence, "")
+		has("y", fence, "y")
 	}
 }
 

@@ -86,6 +86,7 @@ var themes = []theme{
 	{"blobs come back as they were put", blobs},
 	{"events are appended once and read in order", events},
 	{"chunks are appended once and found by line", chunks},
+	{"a signature is of what is there", signed},
 	{"what is purged is gone, and nothing else", purged},
 	{"all there is can be found", portable},
 	{"a group is served in order", groups},
