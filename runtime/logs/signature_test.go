@@ -366,3 +366,14 @@ func TestSignaturesChangeNothing(t *testing.T) {
 	require.NotZero(t, sifted)
 	require.NotZero(t, found)
 }
+
+// Where something is left out, and no line ended in it, two lines have one number.
+func TestLinesOfOneNumberAreInOneBlock(t *testing.T) {
+	defer logs.SetBlockSize(1)()
+	s := newSigning()
+	b := s.keeps(t, true, attempt{step: "unit", chunks: []store.Chunk{{Data: []byte("hay")}, {Offset: 1003, Cut: 1000, Lines: 1, Data: []byte("needle\n")}}})
+	require.NoError(t, logs.Sign(t.Context(), s, b))
+	want := pages(t, bare(s), text("needle"), 10)
+	require.Equal(t, int64(2), want[0].Lines)
+	require.Equal(t, want, pages(t, s, text("needle"), 10))
+}
