@@ -14,6 +14,7 @@
 //	cron.go       makes the builds of schedules
 //	retain.go     deletes what nobody wants to keep
 //	ship.go       brings what builds wrote to an index
+//	sign.go       notes, for searches, what cannot be in that
 //
 // Whatever two agents do at once, they do under the guards of package store, and
 // what must be made once has an ID that is derived from why it is made. So none
