@@ -131,6 +131,10 @@ func (g *reading) check() (from, to int64, err error) {
 		return 0, 0, usagef("--regex and --ignore-case are about --search")
 	case g.search != "" && g.errors:
 		return 0, 0, usagef("--errors and --search do not go together")
+	case (g.search != "" || g.errors) && (g.raw || g.lines != "" || g.tail != 0):
+		return 0, 0, usagef("--search and --errors are about all lines: they go with none of --raw, --lines and --tail")
+	case g.raw && (g.lines != "" || g.tail != 0):
+		return 0, 0, usagef("--raw is all that a step wrote: it goes with neither --lines nor --tail")
 	case g.diff && (g.search != "" || g.errors || g.raw || g.follow || g.lines != "" || g.tail != 0):
 		return 0, 0, usagef("--diff goes with neither --search, --errors, --raw, --follow, --lines nor --tail")
 	case g.against != "" && !g.diff:

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"regexp/syntax"
 	"slices"
 	"unicode"
@@ -93,22 +94,41 @@ func (n *needles) walk(re *syntax.Regexp) {
 }
 
 // alike returns the bytes, but for the case of ASCII, of all that a rune of an
-// expression matches, if those are the same. Those of 'k' are not when case is
-// folded: it matches the sign of Kelvin too. Nor are those of what stands for
-// bytes that are no UTF-8.
+// expression matches, if those are the same. Where case is folded, a signature has
+// the letters of asASCII as those. What stands for bytes that are no UTF-8 has none.
 func alike(r rune, fold bool) (text []byte, ok bool) {
 	if r == utf8.RuneError {
 		return nil, false
 	}
 	text = lowered(r)
 	if fold {
+		text = asASCII.apply(text)
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-			if !slices.Equal(lowered(f), text) {
+			if !slices.Equal(asASCII.apply(lowered(f)), text) {
 				return nil, false
 			}
 		}
 	}
 	return text, true
+}
+
+// asASCII are the letters that are ones of ASCII in another case: the long s, and the
+// sign of Kelvin.
+var asASCII = letters{{"\u017f", "s"}, {"\u212a", "k"}}
+
+type letters [][2]string
+
+// in reports whether one of them is in a text.
+func (l letters) in(text []byte) bool {
+	return slices.ContainsFunc(l, func(letter [2]string) bool { return bytes.Contains(text, []byte(letter[0])) })
+}
+
+// apply puts the others in their place.
+func (l letters) apply(text []byte) []byte {
+	for _, letter := range l {
+		text = bytes.ReplaceAll(text, []byte(letter[0]), []byte(letter[1]))
+	}
+	return text
 }
 
 func lowered(r rune) []byte {

@@ -123,11 +123,19 @@ func (g *signing) line(l Line) {
 		g.block.lines++
 	}
 	g.size += len(l.Text) + 1
-	if len(l.Text) < 3 {
+	g.text(l.Text)
+	if asASCII.in(l.Text) {
+		g.text(asASCII.apply(l.Text))
+	}
+}
+
+// text sets the bits of the grams of a text.
+func (g *signing) text(text []byte) {
+	if len(text) < 3 {
 		return
 	}
-	at := uint32(lower[l.Text[0]])<<8 | uint32(lower[l.Text[1]])
-	for _, c := range l.Text[2:] {
+	at := uint32(lower[text[0]])<<8 | uint32(lower[text[1]])
+	for _, c := range text[2:] {
 		at = at<<8 | uint32(lower[c])
 		h := gramOf(at)
 		g.bits[h/64] |= 1 << (h % 64)
