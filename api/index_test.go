@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -97,6 +98,25 @@ func TestALogSaysThatTheIndexIsAway(t *testing.T) {
 	require.Contains(t, log.Notice, "Memory is away")
 	require.Equal(t, "ok\nthe index of logs is away\n", body("/healthz"))
 	require.Contains(t, body("/metrics"), "piper_log_index_up 0\n")
+}
+
+// What cannot be deleted from the index stays in the store, and who asks hears why.
+func TestCollectWhileTheIndexIsAway(t *testing.T) {
+	w, x, builds := indexed(t)
+	newer := w.spoke("shop", "build", at, "hay\n", "hay\n")
+	w.change(newer.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	for _, id := range []build.ID{builds[0].ID, newer.ID} {
+		w.change(id, store.Settle{Chore: store.Chore{Verb: store.StartAfter}})
+	}
+	x.Away("it is unplugged")
+	_, err := w.admin.Collect(t.Context(), api.CollectRequest{Project: "shop", Keep: store.Retention{Count: 1}})
+	var p *api.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, []any{http.StatusServiceUnavailable, "index-away"}, []any{p.Status, p.Code()})
+	require.Contains(t, p.Detail, "it is unplugged")
+	b, err := w.Build(t.Context(), builds[0].ID)
+	require.NoError(t, err)
+	require.False(t, b.Collected)
 }
 
 func TestLogIndex(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/store"
 )
 
@@ -348,6 +349,9 @@ func (h *handler) explain(r *http.Request, err error) *Problem {
 	case errors.Is(err, store.ErrFull):
 		h.log().Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		return problem(http.StatusInsufficientStorage, "store-full", "the disk of the store is full: nothing was kept, and what is there can be read")
+	case errors.Is(err, logs.ErrAway):
+		h.log().Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		return problem(http.StatusServiceUnavailable, "index-away", err.Error()).with("Retry-After", "10")
 	case errors.Is(err, store.ErrCursor):
 		return problem(http.StatusBadRequest, "bad-cursor", err.Error())
 	}

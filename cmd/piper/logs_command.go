@@ -446,6 +446,9 @@ func (g *reading) findAll(ctx context.Context, s *client.Client, q api.LogsQuery
 	if cursor != "" {
 		fmt.Fprint(g.stderr, "; there is more to look at: --project, --step or --since narrow it")
 	}
+	if sum.Index != "" && sum.Matches == 0 {
+		fmt.Fprint(g.stderr, "; what was written in the last seconds may not be there yet")
+	}
 	fmt.Fprintln(g.stderr)
 	if sum.Matches == 0 {
 		return exitStatus(exitFailed)
