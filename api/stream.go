@@ -357,8 +357,8 @@ func (f *follower) catchUp(id build.ID) error {
 		return nil
 	}
 	at.rev = b.Rev
-	f.at.builds[id] = at
 	if f.notes["builds"] {
+		f.at.builds[id] = at
 		return nil // that tells of it
 	}
 	names, err := f.agentNames()
@@ -369,6 +369,7 @@ func (f *follower) catchUp(id build.ID) error {
 	if err := f.usuals.tell(f.ctx, &s); err != nil {
 		return err
 	}
+	f.at.builds[id] = at // from here on it is told
 	if !f.out.send(MessageBuild, f.at.String(), s) {
 		return errGone
 	}

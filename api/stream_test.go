@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,6 +98,49 @@ func TestStreamOfABuild(t *testing.T) {
 }
 
 // What an agent lost is told to its end, and then what runs again.
+// A build that ends while the store fails is told of once that has passed.
+func TestStreamTellsWhatItCouldNot(t *testing.T) {
+	s := &agentless{}
+	failed := make(chan string, 10_000)
+	w := newWorld(t, func(server *api.Server) {
+		s.Store, server.Store = server.Store, s
+		server.Log = slog.New(slog.NewTextHandler(lines(failed), nil))
+	})
+	b := w.started(example())
+	got := w.watch(w.admin, "", "build:"+string(b.ID))
+	var now api.Build
+	got.next(api.MessageBuild, &now)
+	require.Equal(t, build.Running, now.State)
+	s.away.Store(true)
+	w.change(b.ID, store.Complete{Agent: agent, Fence: 1, State: build.Failed, At: at})
+	for !strings.Contains(<-failed, "build is not followed") {
+	}
+	s.away.Store(false)
+	got.next(api.MessageBuild, &now)
+	require.Equal(t, build.Failed, now.State)
+}
+
+// An agentless is a store that at times does not know the agents.
+type agentless struct {
+	store.Store
+	away atomic.Bool
+}
+
+func (s *agentless) Agents(ctx context.Context) ([]store.Agent, error) {
+	if s.away.Load() {
+		return nil, store.ErrInDoubt
+	}
+	return s.Store.Agents(ctx)
+}
+
+// lines are what is logged.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
 func TestStreamAcrossFences(t *testing.T) {
 	w := newWorld(t)
 	b := w.started(example())
