@@ -110,8 +110,8 @@ var features = map[string]feature{
 		s.Env = plan.Env{{Name: "V", Value: text(plan.Part{Output: &plan.Output{Step: "a", Key: "v"}})}}
 	})), output: "version ü 1.2\n"},
 	"timeout": {nodes: nodes(with(step("a", "exec sleep 1000"), func(s *plan.Step) { s.Timeout = plan.Duration(300 * time.Millisecond) })), state: build.Failed},
-	"grace": {nodes: nodes(with(step("a", `trap 'echo asked' TERM; echo begun; while :; do sleep 0.05; done`), func(s *plan.Step) {
-		s.Timeout, s.Grace = plan.Duration(2*time.Second), plan.Duration(200*time.Millisecond)
+	"grace": {nodes: nodes(with(step("a", `trap 'echo asked' TERM; echo begun; while :; do :; done`), func(s *plan.Step) { // a child would be asked, too
+		s.Timeout, s.Grace = plan.Duration(2*time.Second), plan.Duration(time.Second)
 	})), state: build.Failed, output: "asked\n"},
 	"retry": {nodes: nodes(with(step("a", `echo "attempt $PIPER_ATTEMPT"; test "$PIPER_ATTEMPT" = 3 || exit 9`), func(s *plan.Step) {
 		s.Retry = &plan.Retry{Attempts: 3, Backoff: plan.Duration(time.Millisecond), On: []string{"9"}}
