@@ -70,8 +70,9 @@ func (a *app) doctorCommand() *command {
 	c := a.newCommand("doctor", "[flags]")
 	c.ShortHelp = "Look whether what runs builds here is in order, and say what to mend."
 	c.LongHelp = `It looks at this machine, at an agent's directory, at the store, the index of logs
-if one is named, and at what the store says of agents and of builds that wait, and at the server, if one is named, which
-is asked whether it can read each project's repository. It changes nothing, but that a file of an older piper is brought up to date as by
+if one is named, and at what the store says of agents and of builds that wait. A
+server, if one is named, is asked whether it can read each project's repository.
+It changes nothing, but that a file of an older piper is brought up to date as by
 every command. It exits with 1 when something is wrong, and warns of what may be
 as it is meant to be. Run it as the user of the agent.`
 	c.examples = `
