@@ -20,6 +20,11 @@ interface News {
   refused?: Problem
 }
 
+// standing is how far a step is, as far as it changes what is new.
+function standing(fence = 0, attempt = 1, over = false): string {
+  return `${fence} ${attempt} ${over}`
+}
+
 // NewsView shows what a step wrote that it did not in another build.
 export function NewsView(at: At & {against: string}) {
   const [limit, setLimit] = useState(few)
@@ -28,6 +33,8 @@ export function NewsView(at: At & {against: string}) {
     async from => {
       const {value: build, at: since} = await ask<Build>(path(["builds", at.build]))
       from(since)
+      const step = build.steps?.find(s => s.name === at.step)
+      told.current = standing(build.fence, step?.attempt, ended(step?.state ?? ""))
       try {
         const against = at.against === last ? undefined : at.against
         return {build, diff: await get<LogDiff>(path(["builds", at.build, "log", "diff"], {step: at.step, attempt: at.attempt, fence: at.fence, against, limit}))}
@@ -41,8 +48,8 @@ export function NewsView(at: At & {against: string}) {
     (m, {reload}) => {
       if (m.kind !== "log") return
       const grew: LogGrew = m.data
-      const now = `${grew.fence} ${grew.attempt} ${grew.ended}`
-      if (told.current && told.current !== now) reload()
+      const now = standing(grew.fence, grew.attempt, grew.ended)
+      if (told.current !== now) reload()
       told.current = now
     },
   )
