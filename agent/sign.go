@@ -2,28 +2,46 @@ package agent
 
 import (
 	"context"
+	"sync"
 
 	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// maxUnsigned bounds how many builds wait for a signature. Of others a search makes
-// it.
-const maxUnsigned = 100
+const (
+	// maxUnsigned bounds how many builds of this agent wait for a signature. Others
+	// get it when all are looked at.
+	maxUnsigned = 100
 
-// signs makes the signatures of what this agent's builds wrote, one after the other,
-// once they have ended. Nothing waits for that, so the store may take its time.
+	signPage = 100 // builds that are looked at at once
+)
+
+// signs makes the signatures of what builds wrote: of this agent's builds one after
+// the other, once they have ended; of others, which `piper exec` recorded, or which
+// were imported or restored, when it starts and now and then. Nothing waits for
+// that, so the store may take its time.
 func (l *life) signs(ctx context.Context) {
-	for {
-		select {
-		case b := <-l.unsigned:
-			if err := logs.Sign(ctx, l.unbounded, b); err != nil && ctx.Err() == nil {
-				l.log.Warn("a search has to read what a build wrote", "build", b.ID, "error", err)
-			}
-		case <-ctx.Done():
-			return
-		}
+	if _, ok := l.unbounded.(store.Signatures); !ok {
+		return
 	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			select {
+			case b := <-l.unsigned:
+				l.sign(ctx, b)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	all.Go(func() {
+		for next := l.signPage(ctx, ""); next != ""; {
+			next = l.signPage(ctx, next)
+		}
+		l.every(ctx, "sign newest", l.Timings.Retain, func(ctx context.Context) { l.signPage(ctx, "") })
+	})
+	all.Wait()
 }
 
 // signLater notes that a build of this agent has ended.
@@ -31,5 +49,28 @@ func (l *life) signLater(b store.Build) {
 	select {
 	case l.unsigned <- b:
 	default:
+	}
+}
+
+// signPage signs what builds of a page wrote that have ended, and have no signature.
+// It returns the cursor of the next page.
+func (l *life) signPage(ctx context.Context, cursor string) (next string) {
+	page, next, err := l.Store.List(ctx, store.Filter{}, cursor, signPage)
+	if err != nil {
+		l.log.Warn("look for builds to sign", "error", err)
+		return ""
+	}
+	for _, b := range page {
+		if ctx.Err() == nil && b.Terminal() && !logs.Signed(ctx, l.unbounded, &b) {
+			l.sign(ctx, b)
+		}
+	}
+	return next
+}
+
+// sign signs what a build wrote.
+func (l *life) sign(ctx context.Context, b store.Build) {
+	if err := logs.Sign(ctx, l.unbounded, b); err != nil && ctx.Err() == nil {
+		l.log.Warn("a search has to read what a build wrote", "build", b.ID, "error", err)
 	}
 }

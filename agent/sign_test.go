@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -13,55 +15,86 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// signatures are a store's that counts those that are kept.
+// signatures are a store's, and how often one was made.
 type signatures struct {
 	store.Store
-	*signatureCount
+	*made
 }
 
-type signatureCount struct {
-	mu   sync.Mutex
-	kept map[build.ID]int
+type made struct {
+	mu    sync.Mutex
+	times map[build.ID]int
+	last  map[build.ID][]byte
 }
 
-func (s signatures) Signature(context.Context, build.ID, int64) (io.ReadCloser, error) {
-	return nil, store.ErrNotFound
+func newMade() *made { return &made{times: map[build.ID]int{}, last: map[build.ID][]byte{}} }
+
+func (m *made) of(id build.ID) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.times[id]
 }
 
-func (s signatures) Sign(_ context.Context, id build.ID, _ int64) (store.Signature, error) {
-	return signature{s, id}, nil
+func (m *made) Signature(_ context.Context, id build.ID, _ int64) (io.ReadCloser, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.times[id] == 0 {
+		return nil, store.ErrNotFound
+	}
+	return io.NopCloser(bytes.NewReader(m.last[id])), nil
 }
 
-func (s *signatureCount) of(id build.ID) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kept[id]
+func (m *made) Sign(_ context.Context, id build.ID, _ int64) (store.Signature, error) {
+	return &signature{made: m, id: id}, nil
 }
 
 type signature struct {
-	s  signatures
-	id build.ID
+	bytes.Buffer
+	made *made
+	id   build.ID
 }
 
-func (signature) Write(p []byte) (int, error) { return len(p), nil }
-func (signature) Close() error                { return nil }
-func (g signature) Keep() error {
-	g.s.mu.Lock()
-	defer g.s.mu.Unlock()
-	g.s.kept[g.id]++
+func (*signature) Close() error { return nil }
+func (g *signature) Keep() error {
+	g.made.mu.Lock()
+	defer g.made.mu.Unlock()
+	g.made.times[g.id]++
+	g.made.last[g.id] = g.Bytes()
 	return nil
+}
+
+// Builds of others are signed when an agent starts, and a while after they end.
+func TestWhatOthersWroteIsSigned(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.host("one", func(a *Agent) { a.Labels = map[string]string{"gpu": "yes"} }).start()
+		var ended []store.Build
+		for i := range signPage + 50 {
+			ended = append(ended, w.ended(time.Minute, w.ask(fmt.Sprint(i), store.Request{Pipeline: "unit"}).ID))
+		}
+		made := newMade()
+		w.host("two", func(a *Agent) { a.Store = signatures{a.Store, made} }).start()
+		for _, b := range ended {
+			w.wait(time.Minute, "what is old is signed", func() bool { return made.of(b.ID) == 1 })
+		}
+		b := w.ended(time.Minute, w.ask("late", store.Request{Pipeline: "unit"}).ID)
+		w.wait(time.Hour, "what is new is signed", func() bool { return made.of(b.ID) > 0 })
+		time.Sleep(time.Hour)
+		for _, b := range append(ended, b) {
+			require.Equal(t, 1, made.of(b.ID))
+		}
+	}, pipeline("unit", step("test", requireLabel("gpu"))))
 }
 
 func TestWhatABuildWroteIsSignedWhenItHasEnded(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		count := &signatureCount{kept: map[build.ID]int{}}
-		w.host("one", func(a *Agent) { a.Store = signatures{a.Store, count} }).start()
+		made := newMade()
+		w.host("one", func(a *Agent) { a.Store = signatures{a.Store, made} }).start()
 		w.takes = func(build.ID, string) time.Duration { return time.Hour }
 		b := w.ask("x", store.Request{Pipeline: "unit"})
 		w.wait(time.Minute, "it runs", func() bool { return w.see(b.ID).State == build.Running })
-		require.Zero(t, count.of(b.ID))
+		require.Zero(t, made.of(b.ID))
 		w.ended(3*time.Hour, b.ID)
-		w.wait(time.Minute, "it is signed", func() bool { return count.of(b.ID) > 0 })
-		require.Equal(t, 1, count.of(b.ID))
+		w.wait(time.Minute, "it is signed", func() bool { return made.of(b.ID) > 0 })
+		require.Equal(t, 1, made.of(b.ID))
 	}, pipeline("unit", step("lint"), step("test", needs("lint"))))
 }

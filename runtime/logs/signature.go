@@ -329,6 +329,15 @@ func forget(ctx context.Context, s store.Logs, b *store.Build) {
 	_ = to.Keep()
 }
 
+// Signed reports whether what a build wrote has a signature.
+func Signed(ctx context.Context, s store.Logs, b *store.Build) bool {
+	r, ok := openSigned(ctx, s, b)
+	if ok {
+		r.close()
+	}
+	return ok
+}
+
 // Sign makes the signature of what a build wrote, so that a Scan need not read all
 // of it. It makes none where the store keeps none, and of a build that has not
 // ended, or not by itself: then more may come.

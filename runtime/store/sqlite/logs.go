@@ -282,7 +282,8 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 		}
 		if file == nil {
 			if file, err = os.Open(path); errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("log of build %s: its file is gone: %w", key.Build, err)
+				rows.Close()
+				return nil, s.missing(ctx, key.Build)
 			} else if err != nil {
 				return nil, err
 			}
@@ -294,6 +295,19 @@ func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (foun
 		found = append(found, r.Chunk)
 	}
 	return found, rows.Err()
+}
+
+// missing is the error about a log file that is not there: none when the build was
+// purged after its rows had been found.
+func (s *Store) missing(ctx context.Context, id build.ID) error {
+	var rows int64
+	if err := s.reads.QueryRowContext(ctx, "SELECT count(*) FROM chunks WHERE build = ?", id).Scan(&rows); err != nil {
+		return err
+	}
+	if rows > 0 {
+		return fmt.Errorf("log of build %s: its file is gone", id)
+	}
+	return nil
 }
 
 // ChunkAt implements store.Logs. Lines only grow with seq, so it looks for the
