@@ -337,6 +337,12 @@ func (g *reading) differences(ctx context.Context, s *client.Client, ref string)
 	if g.asJSON {
 		return g.encode(diff)
 	}
+	return g.showDiff(diff)
+}
+
+// showDiff prints what is new, and says which steps cannot be held against the base,
+// or not in whole.
+func (g *reading) showDiff(diff api.LogDiff) error {
 	fresh, steps := int64(0), 0
 	for _, step := range diff.Steps {
 		if step.New == 0 {
@@ -366,6 +372,14 @@ func (g *reading) differences(ctx context.Context, s *client.Client, ref string)
 		}
 	}
 	fmt.Fprintf(g.stderr, "piper: %s of %s new since build %d\n", counted(int(fresh), "line"), counted(steps, "step"), diff.Base.Number)
+	for _, step := range diff.Steps {
+		switch {
+		case step.Capped:
+			fmt.Fprintf(g.stderr, "piper: %s wrote so much there that its end was not looked at: there may be less that is new\n", step.Step)
+		case !step.Base && step.New > 0:
+			fmt.Fprintf(g.stderr, "piper: %s wrote nothing there\n", step.Step)
+		}
+	}
 	return nil
 }
 

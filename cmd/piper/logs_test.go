@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
@@ -108,4 +109,18 @@ func TestLogsSince(t *testing.T) {
 		require.Equal(t, "piper: "+want[1]+"\n", stderr, since)
 		require.Equal(t, want[0] == "", code == exitFailed, since)
 	}
+}
+
+func TestADiffSaysWhatItWasNotHeldAgainst(t *testing.T) {
+	var out, errs bytes.Buffer
+	g := &reading{app: &app{stdout: &output{to: &out}, stderr: &errs}}
+	require.NoError(t, g.showDiff(api.LogDiff{Base: api.BuildRef{Number: 7}, Steps: []api.StepDiff{
+		{Step: "long", New: 3, Base: true, Capped: true, Hits: []api.Match{{Line: api.Line{Number: 9, Text: "a"}}, {Line: api.Line{Number: 12, Text: "b"}}}},
+		{Step: "fresh", New: 1, Hits: []api.Match{{Line: api.Line{Number: 1, Text: "c"}}}},
+		{Step: "same", Base: true},
+	}}))
+	require.Equal(t, "+ long:9: a\n  ...\n+ long:12: b\n  ... and 1 more of long\n+ fresh:1: c\n", out.String())
+	require.Equal(t, "piper: 4 lines of 2 steps new since build 7\n"+
+		"piper: long wrote so much there that its end was not looked at: there may be less that is new\n"+
+		"piper: fresh wrote nothing there\n", errs.String())
 }
