@@ -178,10 +178,18 @@ test("what all logs say is found, and leads to the line", async t => {
   await page.getByRole("button", {name: "Search"}).click()
   await page.waitForURL(/\/search\?text=EXPECTED\+4&project=shop&pipeline=broken$/)
   await page.getByRole("status").getByText(/match(es)? in [\d,]+ lines of \d+ builds?/).waitFor()
+  await page.getByLabel("match case").check()
+  await page.getByRole("button", {name: "Search"}).click()
+  await page.waitForURL(/exact=true/)
+  await page.getByRole("status").getByText(/^Nothing in/).waitFor()
+  await page.getByLabel("What to look for in all logs").fill("expected 4")
+  await page.getByLabel("Age of the builds").selectOption("of the last day")
+  await page.getByRole("button", {name: "Search"}).click()
+  await page.waitForURL(/\/search\?text=expected\+4&exact=true&since=1d&project=shop&pipeline=broken$/)
   const hit = page.locator(".hits li", {hasText: `#${n} `}).first()
   assert.equal(await hit.locator("mark").innerText(), "expected 4")
   await hit.getByRole("link").click()
-  await page.waitForURL(/\/log\?step=test&attempt=1&fence=1&.*#L201$/) // when it runs again, they are others
+  await page.waitForURL(/\/log\?step=test&attempt=1&fence=1&search=expected\+4&exact=true#L201$/) // when it runs again, they are others
 })
 
 test("what is found is marked, whatever letters stand before it", async t => {

@@ -3,11 +3,11 @@
 export type Route =
   | {view: "builds"; project?: string; pipeline?: string; state?: string} // a BuildState, or "asking"
   | {view: "build"; build: string; as?: "list" | "graph" | "timeline"; step?: string}
-  | {view: "log"; build: string; step: string; attempt?: number; fence?: number; against?: string; search?: string; regex?: boolean; lines?: string}
+  | {view: "log"; build: string; step: string; attempt?: number; fence?: number; against?: string; search?: string; regex?: boolean; exact?: boolean; lines?: string}
   | {view: "projects"}
   | {view: "project"; project: string; of?: string; pipeline?: string}
   | {view: "agents"; agent?: string}
-  | {view: "search"; text?: string; regex?: boolean; project?: string; pipeline?: string; step?: string}
+  | {view: "search"; text?: string; regex?: boolean; exact?: boolean; since?: string; project?: string; pipeline?: string; step?: string}
   | {view: "signin"; to?: string}
   | {view: "unknown"; path: string}
 
@@ -20,6 +20,7 @@ export function parse(url: string): Route {
   const u = new URL(url, "page:/")
   const q = (name: string) => u.searchParams.get(name) ?? undefined
   const number = (name: string) => Number(q(name)) || undefined
+  const yes = (name: string) => q(name) === "true" || undefined
   let at: string[]
   try {
     at = u.pathname.split("/").slice(1).map(decodeURIComponent)
@@ -35,7 +36,7 @@ export function parse(url: string): Route {
       return clean<Route>({view: "build", build: at[1]!, as: as === "graph" || as === "timeline" ? as : undefined, step: q("step")})
     }
     case at.length === 3 && at[0] === "builds" && at[2] === "log" && u.searchParams.has("step"):
-      return clean<Route>({view: "log", build: at[1]!, step: q("step")!, attempt: number("attempt"), fence: number("fence"), against: q("against") || undefined, search: q("search"), regex: q("regex") === "true" || undefined, lines})
+      return clean<Route>({view: "log", build: at[1]!, step: q("step")!, attempt: number("attempt"), fence: number("fence"), against: q("against") || undefined, search: q("search"), regex: yes("regex"), exact: yes("exact"), lines})
     case at.length === 1 && at[0] === "projects":
       return {view: "projects"}
     case at.length === 2 && at[0] === "projects" && at[1] !== "":
@@ -43,7 +44,7 @@ export function parse(url: string): Route {
     case at.length === 1 && at[0] === "agents":
       return clean<Route>({view: "agents", agent: q("agent")})
     case at.length === 1 && at[0] === "search":
-      return clean<Route>({view: "search", text: q("text"), regex: q("regex") === "true" || undefined, project: q("project"), pipeline: q("pipeline"), step: q("step")})
+      return clean<Route>({view: "search", text: q("text"), regex: yes("regex"), exact: yes("exact"), since: q("since"), project: q("project"), pipeline: q("pipeline"), step: q("step")})
     case at.length === 1 && at[0] === "signin":
       return clean<Route>({view: "signin", to: q("to")})
   }
@@ -62,7 +63,7 @@ export function format(r: Route): string {
     case "build":
       return `/builds/${encodeURIComponent(r.build)}` + query({view: r.as === "list" ? undefined : r.as, step: r.step})
     case "log":
-      return `/builds/${encodeURIComponent(r.build)}/log` + query({step: r.step, attempt: r.attempt, fence: r.fence, against: r.against, search: r.search, regex: r.regex}) + (r.lines ? "#" + r.lines : "")
+      return `/builds/${encodeURIComponent(r.build)}/log` + query({step: r.step, attempt: r.attempt, fence: r.fence, against: r.against, search: r.search, regex: r.regex, exact: r.exact}) + (r.lines ? "#" + r.lines : "")
     case "projects":
       return "/projects"
     case "project":
@@ -70,7 +71,7 @@ export function format(r: Route): string {
     case "agents":
       return "/agents" + query({agent: r.agent})
     case "search":
-      return "/search" + query({text: r.text, regex: r.regex, project: r.project, pipeline: r.pipeline, step: r.step})
+      return "/search" + query({text: r.text, regex: r.regex, exact: r.exact, since: r.since, project: r.project, pipeline: r.pipeline, step: r.step})
     case "signin":
       return "/signin" + query({to: r.to})
     case "unknown":

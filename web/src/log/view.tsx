@@ -36,7 +36,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
   const [pane] = useState(() => new Pane(log))
   const [wrap, setWrap] = useState(() => kept("log.wrap") !== "off")
   const [times, setTimes] = useState(() => (kept("log.times") ?? "off") as Times)
-  const [query, setQuery] = useState<Query>({text: at.search ?? "", regex: !!at.regex, exact: false, errors: false})
+  const [query, setQuery] = useState<Query>({text: at.search ?? "", regex: !!at.regex, exact: !!at.exact, errors: false})
   const own = useRef(at.lines) // what the fragment says because of this view
   const box = useRef<HTMLInputElement>(null)
   const jump = useRef<HTMLInputElement>(null)
@@ -215,7 +215,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
           <Toggle on={query.regex} label=".*" title="Regular expression (RE2)" onClick={() => find({...query, regex: !query.regex, errors: false})} />
         </form>
         <span class="found" role="status">
-          {found(log)}
+          {log.search?.query.text !== query.text && query.text !== "" && !query.errors ? "Enter searches" : found(log)}
         </span>
         <button aria-label="Previous hit" title="Previous hit (N, Shift+Enter)" disabled={!log.search?.lines} onClick={previous}>
           ↑

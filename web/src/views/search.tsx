@@ -1,9 +1,9 @@
 import {useEffect, useState} from "preact/hooks"
-import {path, send} from "../api"
+import {path, send, serverTime} from "../api"
 import {unstyled} from "../log/ansi"
 import {count, number} from "../log/body"
 import {nodes} from "../log/line"
-import {spansOf} from "../log/search"
+import {parameters, spansOf} from "../log/search"
 import {read} from "../log/terminal"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
@@ -14,6 +14,8 @@ import type {FoundEverywhere} from "../types"
 interface Props {
   text?: string
   regex?: boolean
+  exact?: boolean
+  since?: string
   project?: string
   pipeline?: string
   step?: string
@@ -21,13 +23,22 @@ interface Props {
 
 type Found = FoundEverywhere & {next: string; of: string}
 
-export function SearchView({text, regex, project, pipeline, step}: Props) {
-  const of = [text, regex, project, pipeline, step].join("\n")
+// ages are how old builds may be that are looked through, in days.
+const ages: Record<string, [days: number, what: string]> = {"1d": [1, "of the last day"], "7d": [7, "of 7 days"], "30d": [30, "of 30 days"]}
+
+// dawn is when builds were made that are as old as that.
+function dawn(since: string | undefined): string | undefined {
+  const age = ages[since ?? ""]
+  return age && new Date(serverTime() - age[0] * 86_400_000).toISOString()
+}
+
+export function SearchView({text, regex, exact, since, project, pipeline, step}: Props) {
+  const of = [text, regex, exact, since, project, pipeline, step].join("\n")
   const look = async (cursor?: string): Promise<Found> => {
-    const answer = await send("GET", path(["logs", "search"], {...(regex ? {regex: text} : {text, fold: true}), project, pipeline, step, cursor}))
+    const answer = await send("GET", path(["logs", "search"], {...parameters({text: text!, regex: !!regex, exact: !!exact, errors: false}), since: dawn(since), project, pipeline, step, cursor}))
     return {...((await answer.json()) as FoundEverywhere), next: answer.headers.get("X-Next-Cursor") ?? "", of}
   }
-  const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [text, regex, project, pipeline, step])
+  const found = useLoad<Found | undefined>(() => (text ? look() : Promise.resolve(undefined)), [of])
   useEffect(() => {
     document.title = text ? `“${text}” · Piper` : "Search · Piper"
   }, [text])
@@ -44,7 +55,7 @@ export function SearchView({text, regex, project, pipeline, step}: Props) {
     e.preventDefault()
     const data = new FormData(e.currentTarget as HTMLFormElement)
     const word = (name: string) => String(data.get(name) ?? "").trim() || undefined
-    const to = {text: word("text"), regex: data.get("regex") === "on" || undefined, project: word("project"), pipeline: word("pipeline"), step: word("step")}
+    const to = {text: word("text"), regex: data.has("regex") || undefined, exact: data.has("exact") || undefined, since: word("since"), project: word("project"), pipeline: word("pipeline"), step: word("step")}
     go({view: "search", ...(Object.fromEntries(Object.entries(to).filter(([, v]) => v !== undefined)) as Props)})
   }
   const f = found.value?.of === of ? found.value : undefined // and not what was looked for before
@@ -58,6 +69,17 @@ export function SearchView({text, regex, project, pipeline, step}: Props) {
         <label class="inline">
           <input name="regex" type="checkbox" defaultChecked={regex ?? false} /> regular expression
         </label>
+        <label class="inline">
+          <input name="exact" type="checkbox" defaultChecked={exact ?? false} /> match case
+        </label>
+        <select name="since" aria-label="Age of the builds">
+          <option value="">of any age</option>
+          {Object.entries(ages).map(([age, [, what]]) => (
+            <option value={age} selected={age === since}>
+              {what}
+            </option>
+          ))}
+        </select>
         <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
         <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
         <input name="step" aria-label="Step" placeholder="step" defaultValue={step ?? ""} size={12} />
@@ -75,7 +97,7 @@ export function SearchView({text, regex, project, pipeline, step}: Props) {
           <ol class="hits">
             {f.hits.map(h => (
               <li key={`${h.build} ${h.fence} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
-                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, fence: h.fence, ...(text && {search: text}), ...(regex && {regex}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
+                <Link to={{view: "log", build: String(h.build_number), step: h.step, attempt: h.attempt, fence: h.fence, ...(text && {search: text}), ...(regex && {regex}), ...(exact && {exact}), lines: `L${h.number}`}}>{`#${h.build_number} ${h.project}${h.pipeline ? " / " + h.pipeline : ""} · ${h.step} · line ${h.number}`}</Link>
                 <Marked text={h.text} spans={h.spans} />
               </li>
             ))}
