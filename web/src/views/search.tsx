@@ -66,6 +66,7 @@ export function SearchView({text, regex, exact, since, project, pipeline, step}:
       </div>
       <form class="filters" role="search" onSubmit={submit} key={of}>
         <input name="text" type="search" aria-label="What to look for in all logs" placeholder="what a step wrote" defaultValue={text ?? ""} required size={32} autofocus />
+        <button class="primary">Search</button>
         <label class="inline">
           <input name="regex" type="checkbox" defaultChecked={regex ?? false} /> regular expression
         </label>
@@ -83,7 +84,6 @@ export function SearchView({text, regex, exact, since, project, pipeline, step}:
         <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
         <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
         <input name="step" aria-label="Step" placeholder="step" defaultValue={step ?? ""} size={12} />
-        <button class="primary">Search</button>
       </form>
       <Trouble problem={found.problem} what="Nothing was looked at" />
       {text && !f && !found.problem && <p class="dim">Looking…</p>}
