@@ -154,7 +154,27 @@ func (r *Repo) resolve(rev string) (string, error) {
 			return "", err
 		}
 	}
-	return "", &advised{ErrUnknown, "fetch it first, if it is one of origin"}
+	hint := "fetch it first, if it is one of origin"
+	if branches := r.branches(); branches != "" {
+		hint = "branches here are " + branches + "; " + hint
+	}
+	return "", &advised{ErrUnknown, hint}
+}
+
+// someBranches is how many are named to who looks for another one.
+const someBranches = 5
+
+// branches names those that were committed to last; "" is that there are none.
+func (r *Repo) branches() string {
+	out, err := r.git("for-each-ref", "--sort=-committerdate", fmt.Sprint("--count=", someBranches+1), "--format=%(refname:short)", "refs/heads")
+	names := strings.Fields(string(out))
+	if err != nil {
+		return "" // it is only advice
+	}
+	if len(names) > someBranches {
+		names[someBranches] = "others"
+	}
+	return strings.Join(names, ", ")
 }
 
 // list runs a git command that ends each entry with a NUL.

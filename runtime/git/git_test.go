@@ -35,7 +35,7 @@ var _ interface {
 //
 // opens the repository of dir and prints the answers, each on a line; several
 // questions to one Repo are parted by a comma. With -files the program cannot
-// be started, with -cancelled it is to end before it does. A failure is printed to stderr.
+// be started, with -cancelled it is to end before it does. A failure and its advice are printed to stderr.
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("SKIPPED: the git program is needed to make repositories")
@@ -95,6 +95,9 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 	if err != nil {
 		fmt.Fprintln(ts.Stderr(), err)
+		if advised := (interface{ Hint() string })(nil); errors.As(err, &advised) {
+			fmt.Fprintln(ts.Stderr(), "[hint: "+advised.Hint()+"]")
+		}
 		for _, sentinel := range []error{git.ErrNotRepository, git.ErrBare, git.ErrNoCommit, git.ErrNoProgram} {
 			if errors.Is(err, sentinel) {
 				fmt.Fprintf(ts.Stderr(), "[is: %v]\n", sentinel)
