@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -272,9 +271,6 @@ func (s *scanning) lines(o Output, from, to int64, at *place, sign *signing) (mo
 	return false, nil
 }
 
-// siftRun is how many blocks that follow on each other are read at once.
-const siftRun = 16
-
 // sift searches what one build wrote by its signature: it reads the blocks that may
 // have what is looked for, and counts the lines of the others. Unless it is done, the
 // place is where the output has to be read from.
@@ -286,51 +282,35 @@ func (s *scanning) sift(b *store.Build, at *place) (done, more bool, err error) 
 	defer r.close()
 	start := *at
 	o := Output{Build: b.ID, Number: b.Number, Project: b.Request.Project, Pipeline: r.pipeline, Created: b.Created, Fence: b.Fence, Ended: true}
-	var run block  // those to read
-	var blocks int // in run
-	for {
-		next, err := r.next()
-		may := err == nil && next.may(s.grams)
-		if blocks > 0 && (!may || blocks == siftRun || r.output.Order != o.Order) {
-			blocks = 0
-			at.Order, at.Line = o.Order, run.last+1
-			if more, err := s.lines(o, run.first, run.last, at, nil); more || err != nil {
-				return true, more, err
-			}
-		}
-		switch {
-		case err == io.EOF:
-			*at = place{Page: at.Page, Number: at.Number}
-			return true, false, nil
-		case err != nil:
+	for run, err := range r.runs(s.grams) {
+		if err != nil {
 			forget(s.ctx, s.Logs, b)
 			return false, false, nil
 		}
-		o.Order, o.Node, o.Attempt = r.output.Order, r.output.Node, r.output.Attempt
-		if o.Order < start.Order || s.q.Step != "" && s.q.Step != o.Node {
+		o.Order, o.Node, o.Attempt = run.Order, run.Node, run.Attempt
+		first := o.Order == start.Order
+		if o.Order < start.Order || first && run.last < start.Line || s.q.Step != "" && s.q.Step != o.Node {
 			continue
 		}
-		if o.Order == start.Order && next.first < start.Line {
-			if next.last < start.Line {
-				continue
-			}
-			next.first, may = start.Line, true // how many lines are left of it is not known
+		if first && run.first < start.Line {
+			run.first, run.may = start.Line, true // how many lines are left of it is not known
 		}
+		at.Order, at.Line = o.Order, run.first
 		switch {
-		case may && blocks > 0:
-			run.last = next.last
-			blocks++
-		case may:
-			run, blocks = next, 1
+		case run.may:
+			if more, err := s.lines(o, run.first, run.last, at, nil); more || err != nil {
+				return true, more, err
+			}
 		case s.full():
-			at.Order, at.Line = o.Order, next.first
 			return true, true, nil
 		default:
-			s.page.Lines += next.lines
-			s.looks -= len(next.bits)
-			at.Order, at.Line = o.Order, next.last+1
+			s.page.Lines += run.lines
+			s.looks -= len(run.bits)
 		}
+		at.Line = run.last + 1
 	}
+	*at = place{Page: at.Page, Number: at.Number}
+	return true, false, nil
 }
 
 // look finds what is looked for in a line, or a piece of one, and counts.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"math/bits"
 
 	"github.com/piper-build/piper/runtime/store"
@@ -254,6 +255,48 @@ func openSigned(ctx context.Context, s store.Logs, b *store.Build) (r *signed, o
 }
 
 func (r *signed) close() { r.from.Close() }
+
+// A run is a block of an output, or some that follow on each other.
+type run struct {
+	signatureOutput
+	block
+	may bool // some of its lines may have what is looked for
+}
+
+// mostBlocks bounds a run.
+const mostBlocks = 16
+
+// runs yields the blocks. Those that may have all of grams are put together, or each
+// would be looked for in the store by itself.
+func (r *signed) runs(grams []gram) iter.Seq2[run, error] {
+	return func(yield func(run, error) bool) {
+		var held run
+		var blocks int // in held
+		for {
+			b, err := r.next()
+			ended := err == io.EOF
+			if err != nil && !ended {
+				yield(run{}, err)
+				return
+			}
+			next := run{r.output, b, !ended && b.may(grams)}
+			if next.may && 0 < blocks && blocks < mostBlocks && next.signatureOutput == held.signatureOutput {
+				held.last = next.last
+				blocks++
+				continue
+			}
+			if blocks > 0 && !yield(held, nil) || ended {
+				return
+			}
+			blocks = 0
+			if next.may {
+				held, blocks = next, 1
+			} else if !yield(next, nil) {
+				return
+			}
+		}
+	}
+}
 
 // next returns the next block, which is not to be kept; io.EOF says that there are no
 // more.
