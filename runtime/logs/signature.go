@@ -69,8 +69,6 @@ const (
 	recordFrame = 1 + 4 + 4 // kind, length and checksum
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // errSignature says that a signature is not to be used from here on.
 var errSignature = errors.New("a signature that is damaged, or of another version")
 
@@ -201,6 +199,7 @@ func (g *signing) record(kind byte, data []byte) {
 }
 
 func checksum(head, data []byte) uint32 {
+	castagnoli := crc32.MakeTable(crc32.Castagnoli) // made once, and only where it is needed
 	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, data)
 }
 
