@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/piper-build/piper/runtime/build"
@@ -113,25 +116,43 @@ func (x *index) judge(ctx context.Context, f *fleet, all []seen, p *promise) err
 	if err := at.Refresh(ctx); err != nil {
 		return err
 	}
+	docs, err := x.documents(ctx)
+	if err != nil {
+		return err
+	}
+	const each = 50 // of whose builds one is searched for, which takes a while
 	for i := range all {
 		id := build.ID(all[i].ID)
-		got, err := indexedLines(ctx, at, id)
+		p.looked += len(want[id])
+		differ(p, &all[i], "of documents", want[id], linesOf(docs[id]))
+		delete(docs, id)
+		if i%each > 0 {
+			continue
+		}
+		found, err := indexedLines(ctx, at, id)
 		if err != nil {
 			return err
 		}
-		p.looked += len(want[id])
-		for j := range max(len(got), len(want[id])) {
-			if j >= len(got) || j >= len(want[id]) || got[j] != want[id][j] {
-				p.breach("of build %d the store has %d lines, the index %d, and they differ in number %d", all[i].Number, len(want[id]), len(got), j+1)
-				break
-			}
-		}
+		differ(p, &all[i], "that are found", want[id], found)
+	}
+	for id, left := range docs {
+		p.breach("the index has %d lines of build %s, which there is not", len(left), id)
 	}
 	_, dead, err := at.DeadLetters(ctx, 1)
 	if dead > 0 {
 		p.breach("the index refused %d lines", dead)
 	}
 	return err
+}
+
+// differ says where what the index has of a build is not what the store has.
+func differ(p *promise, b *seen, what string, want, got []string) {
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			p.breach("of build %d the store has %d lines, the index %d %s, and they differ in number %d", b.Number, len(want), len(got), what, i+1)
+			return
+		}
+	}
 }
 
 // finished asks for some builds at a time which of them the index has all of.
@@ -178,6 +199,80 @@ func storedLines(ctx context.Context, f *fleet, id string) (lines []string, plan
 		}
 	}
 	return lines, true, nil
+}
+
+// A lineDocument is a document of a line.
+type lineDocument struct {
+	Build   build.ID
+	Order   int
+	Begin   int64
+	Step    string
+	Attempt int
+	Line    int64
+	Text    string // none of what is built here is anything but UTF-8
+}
+
+// linesOf are lines in the order that is written into them.
+func linesOf(docs []lineDocument) (lines []string) {
+	slices.SortFunc(docs, func(a, b lineDocument) int { return cmp.Or(a.Order-b.Order, cmp.Compare(a.Begin, b.Begin)) })
+	for _, d := range docs {
+		lines = append(lines, lineWords(d.Step, d.Attempt, d.Line, d.Text))
+	}
+	return lines
+}
+
+// documents reads all that Elasticsearch has of lines, past the index and its search.
+func (x *index) documents(ctx context.Context) (all map[build.ID][]lineDocument, err error) {
+	var pit struct{ ID string }
+	if err := x.call(ctx, http.MethodPost, "/soak/_pit?keep_alive=5m", map[string]any{}, &pit); err != nil {
+		return nil, err
+	}
+	all = map[build.ID][]lineDocument{}
+	ask := map[string]any{"size": 10_000, "track_total_hits": false,
+		"pit":   map[string]any{"id": pit.ID, "keep_alive": "5m"},
+		"query": map[string]any{"exists": map[string]any{"field": "line"}},
+		"sort":  "_shard_doc"}
+	for {
+		var page struct {
+			Hits struct {
+				Hits []struct {
+					Source lineDocument    `json:"_source"`
+					Sort   json.RawMessage `json:"sort"`
+				}
+			}
+		}
+		err := x.call(ctx, http.MethodPost, "/_search", ask, &page)
+		if err != nil || len(page.Hits.Hits) == 0 {
+			return all, err
+		}
+		for _, h := range page.Hits.Hits {
+			all[h.Source.Build] = append(all[h.Source.Build], h.Source)
+			ask["search_after"] = h.Sort
+		}
+	}
+}
+
+// call asks the server.
+func (x *index) call(ctx context.Context, method, path string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, x.server.URL()+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(a.Body, 1<<10))
+		return fmt.Errorf("%s %s: %s: %s", method, path, a.Status, text)
+	}
+	return json.NewDecoder(a.Body).Decode(answer)
 }
 
 // indexedLines are those that the index has of a build, in its order. None of what
