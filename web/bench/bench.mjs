@@ -110,6 +110,7 @@ try {
         look()
       })
     })
+    await sleep(1000) // a new window first starts its own tool bars, as long as a core takes
     const computed = await computing(fresh)
     await fresh.goto(i % 2 ? "/" : static50, {waitUntil: "commit"})
     // What waits for a page in playwright's way computes in it.

@@ -30,6 +30,26 @@ test("what it needs first is asked for once, before the script has run", async t
   }
 })
 
+test("there is no picture of nothing before the one of what came with the page", async t => {
+  await w.built("cargo", "land")
+  const page = await w.open(t, "/")
+  await page.addInitScript(() => {
+    window.pictures = []
+    const look = () => {
+      if (document.querySelector(".top")) window.pictures.push(document.querySelectorAll("main tbody tr").length)
+      requestAnimationFrame(look)
+    }
+    look()
+  })
+  await page.route("**/app.js", async route => {
+    await new Promise(come => setTimeout(come, 500)) // the rest comes before it
+    await route.continue()
+  })
+  await page.goto("/")
+  await page.locator("tbody tr").first().waitFor()
+  assert.notEqual(await page.evaluate(() => window.pictures[0]), 0)
+})
+
 test("without a project it says how to add one", async t => {
   for (const name of ["shop", "cargo"]) await w.piper("project", "remove", name)
   const page = await w.open(t, "/projects")

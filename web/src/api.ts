@@ -84,7 +84,28 @@ export interface Answer<T> {
   at: string
 }
 
+// along are the answers to what came with the page: the server has the browser ask for
+// it before there is a script (web.go). Each is for who asks first.
+const along = new Map<string, Promise<Answer<any>>>()
+
+// withPage has whoever first draws something know what came along, if it has come:
+// else there would be a picture with nothing in it before the one that is wanted.
+export async function withPage(draw: () => void) {
+  for (const r of performance.getEntriesByType("resource") as PerformanceResourceTiming[]) {
+    const url = r.name.slice(location.origin.length)
+    if (r.initiatorType === "link" && url.startsWith("/v1/")) along.set(url, ask(url))
+  }
+  await Promise.race([Promise.allSettled(along.values()), new Promise(enough => setTimeout(enough, 100))])
+  draw()
+  along.clear()
+}
+
 export async function ask<T>(url: string, signal?: AbortSignal): Promise<Answer<T>> {
+  const there = along.get(url)
+  if (there) {
+    along.delete(url)
+    return there
+  }
   const answer = await send("GET", url, signal ? {signal} : {})
   return {value: await answer.json(), next: answer.headers.get("X-Next-Cursor") ?? "", at: answer.headers.get("X-Event-ID") ?? ""}
 }

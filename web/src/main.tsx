@@ -1,6 +1,6 @@
 import {render} from "preact"
-import {useEffect} from "preact/hooks"
-import {overdue, send} from "./api"
+import {useEffect, useRef} from "preact/hooks"
+import {overdue, send, withPage} from "./api"
 import {Link} from "./parts/link"
 import {attempt, Notices} from "./parts/notice"
 import {format, type Route} from "./route"
@@ -57,10 +57,13 @@ const places: [string, Route][] = [
 function Frame() {
   const at = route.value
   const who = session.value
+  const begun = useRef(false)
   useEffect(() => {
     // Somebody who listens rather than looks is told where he is, unless there is
     // something to be typed at once. Where a browser begins, it tells him itself.
-    if (session.peek() === undefined && at.view !== "signin") return
+    const begins = !begun.current
+    begun.current = true
+    if (begins && at.view !== "signin") return
     const main = document.querySelector("main")
     ;(main?.querySelector<HTMLElement>("[autofocus]") ?? main?.querySelector("h1"))?.focus()
   }, [at.view, "build" in at ? at.build : "", "against" in at])
@@ -135,5 +138,7 @@ async function know() {
 
 start()
 watchVisibility()
-render(<Frame />, document.getElementById("app")!)
-if (route.value.view !== "signin") void know()
+void withPage(() => {
+  if (route.value.view !== "signin") void know()
+  render(<Frame />, document.getElementById("app")!)
+})
