@@ -73,17 +73,19 @@ export function SearchView({text, regex, exact, since, project, pipeline, step}:
         <label class="inline">
           <input name="exact" type="checkbox" defaultChecked={exact ?? false} /> match case
         </label>
-        <select name="since" aria-label="Age of the builds">
-          <option value="">of any age</option>
-          {Object.entries(ages).map(([age, [, what]]) => (
-            <option value={age} selected={age === since}>
-              {what}
-            </option>
-          ))}
-        </select>
-        <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
-        <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
-        <input name="step" aria-label="Step" placeholder="step" defaultValue={step ?? ""} size={12} />
+        <div class="filters">
+          <select name="since" aria-label="Age of the builds">
+            <option value="">of any age</option>
+            {Object.entries(ages).map(([age, [, what]]) => (
+              <option value={age} selected={age === since}>
+                {what}
+              </option>
+            ))}
+          </select>
+          <input name="project" aria-label="Project" placeholder="project" defaultValue={project ?? ""} size={12} />
+          <input name="pipeline" aria-label="Pipeline" placeholder="pipeline" defaultValue={pipeline ?? ""} size={12} />
+          <input name="step" aria-label="Step" placeholder="step" defaultValue={step ?? ""} size={12} />
+        </div>
       </form>
       <Trouble problem={found.problem} what="Nothing was looked at" />
       {text && !f && !found.problem && <p class="dim">Looking…</p>}
