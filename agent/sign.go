@@ -18,8 +18,8 @@ const (
 
 // signs makes the signatures of what builds wrote: of this agent's builds one after
 // the other, once they have ended; of others, which `piper exec` recorded, or which
-// were imported or restored, when it starts and now and then. Nothing waits for
-// that, so the store may take its time.
+// were imported or restored, when it starts, and of the newest now and then. Nothing
+// waits for that, so the store may take its time.
 func (l *life) signs(ctx context.Context) {
 	if _, ok := l.unbounded.(store.Signatures); !ok {
 		return
@@ -36,8 +36,10 @@ func (l *life) signs(ctx context.Context) {
 		}
 	})
 	all.Go(func() {
-		for next := l.signPage(ctx, ""); next != ""; {
-			next = l.signPage(ctx, next)
+		for cursor, more := "", true; more; {
+			next, err := l.signPage(ctx, cursor)
+			more = next != "" || err != nil && sleep(ctx, l.Timings.Retain)
+			cursor = next
 		}
 		l.every(ctx, "sign newest", l.Timings.Retain, func(ctx context.Context) { l.signPage(ctx, "") })
 	})
@@ -53,19 +55,22 @@ func (l *life) signLater(b store.Build) {
 }
 
 // signPage signs what builds of a page wrote that have ended, and have no signature.
-// It returns the cursor of the next page.
-func (l *life) signPage(ctx context.Context, cursor string) (next string) {
+// It returns the cursor of the page to look at then: after an error the same, "" when
+// there are no more.
+func (l *life) signPage(ctx context.Context, cursor string) (next string, err error) {
 	page, next, err := l.Store.List(ctx, store.Filter{}, cursor, signPage)
 	if err != nil {
-		l.log.Warn("look for builds to sign", "error", err)
-		return ""
+		if ctx.Err() == nil {
+			l.log.Warn("look for builds to sign", "error", err)
+		}
+		return cursor, err
 	}
 	for _, b := range page {
 		if ctx.Err() == nil && b.Terminal() && !logs.Signed(ctx, l.unbounded, &b) {
 			l.sign(ctx, b)
 		}
 	}
-	return next
+	return next, nil
 }
 
 // sign signs what a build wrote.

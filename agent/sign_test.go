@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,16 @@ type signatures struct {
 	*made
 }
 
+func (s signatures) List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Build, string, error) {
+	if s.away.Load() {
+		return nil, "", store.ErrInDoubt
+	}
+	return s.Store.List(ctx, f, cursor, limit)
+}
+
 type made struct {
+	away atomic.Bool // builds cannot be listed
+
 	mu    sync.Mutex
 	times map[build.ID]int
 	last  map[build.ID][]byte
@@ -72,9 +82,12 @@ func TestWhatOthersWroteIsSigned(t *testing.T) {
 			ended = append(ended, w.ended(time.Minute, w.ask(fmt.Sprint(i), store.Request{Pipeline: "unit"}).ID))
 		}
 		made := newMade()
+		made.away.Store(true)
 		w.host("two", func(a *Agent) { a.Store = signatures{a.Store, made} }).start()
+		time.Sleep(time.Minute)
+		made.away.Store(false)
 		for _, b := range ended {
-			w.wait(time.Minute, "what is old is signed", func() bool { return made.of(b.ID) == 1 })
+			w.wait(time.Hour, "what is old is signed", func() bool { return made.of(b.ID) == 1 })
 		}
 		b := w.ended(time.Minute, w.ask("late", store.Request{Pipeline: "unit"}).ID)
 		w.wait(time.Hour, "what is new is signed", func() bool { return made.of(b.ID) > 0 })

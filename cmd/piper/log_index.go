@@ -104,7 +104,7 @@ func (d *doctor) logIndex(ctx context.Context) (err error) {
 	case err != nil:
 		d.tell(broken("logs", "", "%v", err))
 	case total > 0:
-		d.tell(warning("logs", "GET /v1/logs/index lists them, the store has these lines; mend the mapping, _reindex the dead letters, and delete them",
+		d.tell(warning("logs", "GET /v1/logs/index lists them, the store has these lines; mend the mapping, _reindex the `document` of each dead letter, and delete them",
 			"%s refused %s, the last one %s ago: %s", x, counted(int(total), "line"), time.Since(letters[0].Time).Round(time.Second), letters[0].Reason))
 	default:
 		d.tell(fine("logs", "%s answers, and has refused nothing", x))

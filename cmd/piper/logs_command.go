@@ -374,7 +374,7 @@ func (g *reading) showDiff(diff api.LogDiff) error {
 	fmt.Fprintf(g.stderr, "piper: %s of %s new since build %d\n", counted(int(fresh), "line"), counted(steps, "step"), diff.Base.Number)
 	for _, step := range diff.Steps {
 		switch {
-		case step.Capped:
+		case step.Capped && step.New > 0:
 			fmt.Fprintf(g.stderr, "piper: %s wrote so much there that its end was not looked at: there may be less that is new\n", step.Step)
 		case !step.Base && step.New > 0:
 			fmt.Fprintf(g.stderr, "piper: %s wrote nothing there\n", step.Step)

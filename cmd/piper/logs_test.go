@@ -118,6 +118,7 @@ func TestADiffSaysWhatItWasNotHeldAgainst(t *testing.T) {
 		{Step: "long", New: 3, Base: true, Capped: true, Hits: []api.Match{{Line: api.Line{Number: 9, Text: "a"}}, {Line: api.Line{Number: 12, Text: "b"}}}},
 		{Step: "fresh", New: 1, Hits: []api.Match{{Line: api.Line{Number: 1, Text: "c"}}}},
 		{Step: "same", Base: true},
+		{Step: "same-and-long", Base: true, Capped: true},
 	}}))
 	require.Equal(t, "+ long:9: a\n  ...\n+ long:12: b\n  ... and 1 more of long\n+ fresh:1: c\n", out.String())
 	require.Equal(t, "piper: 4 lines of 2 steps new since build 7\n"+

@@ -212,6 +212,15 @@ test("what all logs say is found, and leads to the line", async t => {
   await page.waitForURL(/\/log\?step=test&attempt=1&fence=1&search=expected\+4&exact=true#L201$/) // when it runs again, they are others
 })
 
+test("lines that the index refused are told of", async t => {
+  const page = await w.open(t, "/")
+  const answers = {search: {builds: 0, lines: 0, matches: 0, hits: [], index: "Elasticsearch", total: 0}, index: {name: "Elasticsearch", dead_letters: 2, letters: [{reason: "text is no keyword"}]}}
+  for (const [what, answer] of Object.entries(answers)) await page.route(`**/v1/logs/${what}*`, route => route.fulfill({json: answer}))
+  await page.goto("/search?text=x")
+  await page.getByText("Nothing, as Elasticsearch knows").waitFor()
+  await page.getByText("Elasticsearch refused 2 lines, which only the store has: text is no keyword").waitFor()
+})
+
 test("what is found is marked, whatever letters stand before it", async t => {
   await w.built("shop", "grows")
   const page = await w.open(t, "/search?text=als+vier")

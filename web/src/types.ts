@@ -202,6 +202,14 @@ export interface FoundEverywhere {
   hits: (Match & {build: string; build_number: number; project: string; pipeline?: string; fence: number})[]
 }
 
+// LogIndex is the index of logs, and how it does.
+export interface LogIndex {
+  name: string
+  behind?: number // of the newest 100 builds that ended, those that it has not all of
+  dead_letters?: number // lines that it refused; not known while it is away
+  letters?: {reason: string}[] // the newest of them first
+}
+
 export interface BuildRef {
   id: string
   number: number

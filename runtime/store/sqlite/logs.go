@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -322,6 +323,9 @@ func (s *Store) ChunkAt(ctx context.Context, key store.ChunkKey, line int64) (se
 		var at, first, lines, size int64
 		err := s.reads.QueryRowContext(ctx, "SELECT seq, line, lines, size"+ofChunk+">= ? ORDER BY seq LIMIT 1",
 			key.Build, key.Fence, key.Node, key.Attempt, middle).Scan(&at, &first, &lines, &size)
+		if errors.Is(err, sql.ErrNoRows) {
+			return 0, nil // it was purged meanwhile
+		}
 		if err != nil {
 			return 0, err
 		}

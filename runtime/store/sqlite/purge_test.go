@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,8 +29,10 @@ func TestWhatIsReadWhileItIsPurged(t *testing.T) {
 	for n := range errs {
 		readers.Go(func() {
 			for at := 0; at < len(ids) && errs[n] == nil; {
-				found, err := s.Chunks(t.Context(), chunkOf(ids[at], "").Key, 1)
-				errs[n] = err
+				key := chunkOf(ids[at], "").Key
+				_, lost := s.ChunkAt(t.Context(), key, 1)
+				found, err := s.Chunks(t.Context(), key, 1)
+				errs[n] = errors.Join(lost, err)
 				if len(found) == 0 {
 					at++
 				}

@@ -215,7 +215,7 @@ function Attempt({place, ...at}: At & {place: Place}) {
           <Toggle on={query.regex} label=".*" title="Regular expression (RE2)" onClick={() => find({...query, regex: !query.regex, errors: false})} />
         </form>
         <span class="found" role="status">
-          {log.search?.query.text !== query.text && query.text !== "" && !query.errors ? "Enter searches" : found(log)}
+          {log.opened && log.search?.query.text !== query.text && query.text !== "" && !query.errors ? "Enter searches" : found(log)}
         </span>
         <button aria-label="Previous hit" title="Previous hit (N, Shift+Enter)" disabled={!log.search?.lines} onClick={previous}>
           ↑

@@ -1,5 +1,5 @@
 import {useEffect, useState} from "preact/hooks"
-import {path, send, serverTime} from "../api"
+import {get, path, send, serverTime} from "../api"
 import {unstyled} from "../log/ansi"
 import {count, number} from "../log/body"
 import {nodes} from "../log/line"
@@ -8,8 +8,8 @@ import {read} from "../log/terminal"
 import {Link} from "../parts/link"
 import {Trouble, useLoad} from "../parts/load"
 import {attempt} from "../parts/notice"
-import {go} from "../state"
-import type {FoundEverywhere} from "../types"
+import {go, may} from "../state"
+import type {FoundEverywhere, LogIndex} from "../types"
 
 interface Props {
   text?: string
@@ -28,7 +28,7 @@ const ages: Record<string, [days: number, what: string]> = {"1d": [1, "of the la
 
 // dawn is when builds were made that are as old as that.
 function dawn(since: string | undefined): string | undefined {
-  const age = ages[since ?? ""]
+  const age = since !== undefined && Object.hasOwn(ages, since) ? ages[since] : undefined
   return age && new Date(serverTime() - age[0] * 86_400_000).toISOString()
 }
 
@@ -96,6 +96,7 @@ export function SearchView({text, regex, exact, since, project, pipeline, step}:
             {counted(f)}
             {f.next && f.total === undefined ? " so far" : ""}
           </p>
+          {(f.index || f.fell_back) && may("read", true) && <NotFound key={of} />}
           <ol class="hits">
             {f.hits.map(h => (
               <li key={`${h.build} ${h.fence} ${h.step} ${h.attempt} ${h.number} ${h.offset ?? 0}`}>
@@ -112,6 +113,17 @@ export function SearchView({text, regex, exact, since, project, pipeline, step}:
         </>
       )}
     </main>
+  )
+}
+
+// NotFound tells of lines that no search of the index finds: it refused them.
+function NotFound() {
+  const {name, dead_letters: dead, letters} = useLoad(() => get<LogIndex>(path(["logs", "index"])), []).value ?? {}
+  if (!dead) return null
+  return (
+    <p class="banner" role="status">
+      {`${name} refused ${count(dead, "line")}, which only the store has: ${letters?.[0]?.reason ?? "why is not known"}`}
+    </p>
   )
 }
 
