@@ -214,7 +214,8 @@ test("what all logs say is found, and leads to the line", async t => {
 
 test("lines that the index refused are told of", async t => {
   const page = await w.open(t, "/")
-  const answers = {search: {builds: 0, lines: 0, matches: 0, hits: [], index: "Elasticsearch", total: 0}, index: {name: "Elasticsearch", dead_letters: 2, letters: [{reason: "text is no keyword"}]}}
+  const time = "2026-03-01T12:00:00Z"
+  const answers = {search: {builds: 0, lines: 0, matches: 0, hits: [], index: "Elasticsearch", total: 0}, index: {name: "Elasticsearch", since: time, sent: 9, had: 0, retried: 0, refused: 2, behind: 0, dead_letters: 2, letters: [{time, reason: "text is no keyword", line: {}}]}}
   for (const [what, answer] of Object.entries(answers)) await page.route(`**/v1/logs/${what}*`, route => route.fulfill({json: answer}))
   await page.goto("/search?text=x")
   await page.getByText("Nothing, as Elasticsearch knows").waitFor()
