@@ -45,6 +45,7 @@ test("with the keyboard alone", async t => {
   assert.equal(await at(), "Line 103, new")
   await page.keyboard.press("Enter")
   await page.waitForURL(/#L103$/)
+  await page.locator('.picked[data-line="103"]').waitFor() // now keys are those of the log
   await page.keyboard.press("d")
   await counts(fresh(page), 2)
   await page.keyboard.press("d")
