@@ -109,12 +109,14 @@ func Open(ctx context.Context, path string, o Options) (s *Store, err error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	conn, err := db.Conn(ctx)
+	conn, err := prepared(ctx, db, o)
+	// SQLite does not wait for every lock of who opens the file at the same time.
+	for began := time.Now(); busy(err) && time.Since(began) < o.Busy && ctx.Err() == nil; {
+		time.Sleep(10 * time.Millisecond)
+		conn, err = prepared(ctx, db, o)
+	}
 	if err != nil {
 		return nil, errors.Join(explained(err), db.Close())
-	}
-	if err := prepare(ctx, conn, o); err != nil {
-		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
 	reads, err := open(path, o.Busy, "query_only(1)", cache)
 	if err != nil {
@@ -150,6 +152,24 @@ func open(path string, busy time.Duration, pragmas ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
 }
 
+// prepared is a connection to a file that is as it should be.
+func prepared(ctx context.Context, db *sql.DB, o Options) (*sql.Conn, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, conn, o); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// busy reports whether another process has a lock.
+func busy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == codes.SQLITE_BUSY
+}
+
 // prepare looks at the file, and brings its tables up to date.
 func prepare(ctx context.Context, conn *sql.Conn, o Options) error {
 	synchronous := "2"
@@ -160,13 +180,13 @@ func prepare(ctx context.Context, conn *sql.Conn, o Options) error {
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": synchronous} {
 		var got string
 		if err := conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
-			return explained(err)
+			return err
 		}
 		if got != want {
 			return fmt.Errorf("%s is %s, want %s: does the file system support shared memory? (a network file system does not)", pragma, got, want)
 		}
 	}
-	return explained(migrate(ctx, conn))
+	return migrate(ctx, conn)
 }
 
 // Check looks through the whole database, which takes time for all of it.
