@@ -38,8 +38,9 @@ func (l *life) signs(ctx context.Context) {
 	all.Go(func() {
 		for cursor, more := "", true; more; {
 			next, err := l.signPage(ctx, cursor)
-			more = next != "" || err != nil && sleep(ctx, l.Timings.Retain)
-			cursor = next
+			if cursor, more = next, next != ""; err != nil {
+				more = sleep(ctx, l.Timings.Retain)
+			}
 		}
 		l.every(ctx, "sign newest", l.Timings.Retain, func(ctx context.Context) { l.signPage(ctx, "") })
 	})
