@@ -5,10 +5,10 @@
 // There is no leader. Each agent does all of this by itself, in loops of their
 // own that share little more than the store:
 //
-//	heartbeat.go  says that it lives, and asks what it still holds
+//	heartbeat.go  says that it lives
+//	rescue.go     looks around: what it still holds, who of the others died
 //	claim.go      takes builds from the queue
 //	spill.go      ends builds that fill the disk
-//	rescue.go     watches the others, and takes builds from those that died
 //	sweep.go      does the chores that builds leave
 //	queued.go     ends what waits in vain, and offers what nobody living is to take
 //	cron.go       makes the builds of schedules

@@ -66,6 +66,11 @@ func (s bounded) Running(ctx context.Context, owner store.AgentID) ([]store.Buil
 func (s bounded) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return bound(ctx, s.most, func(ctx context.Context) ([]store.Build, error) { return s.Store.Unsettled(ctx, limit) })
 }
+func (s bounded) Overview(ctx context.Context, unsettled, queue int) (store.Overview, error) {
+	return bound(ctx, s.most, func(ctx context.Context) (store.Overview, error) {
+		return store.Look(ctx, s.Store, unsettled, queue)
+	})
+}
 func (s bounded) PutBlob(ctx context.Context, digest string, data []byte) error {
 	return s.do(ctx, func(ctx context.Context) error { return s.Store.PutBlob(ctx, digest, data) })
 }

@@ -28,7 +28,7 @@ func (l *life) claims(ctx context.Context) {
 	var calls pace
 	for pause, since := l.Timings.Busy, time.Now(); ; since = time.Now() {
 		timer := time.NewTimer(l.about("claim", pause))
-		whole, glances := false, l.stir
+		whole, glances, shown := false, l.stir, (*view)(nil)
 		for waits := true; waits; {
 			waits = false
 			select {
@@ -41,6 +41,13 @@ func (l *life) claims(ctx context.Context) {
 					timer.Reset(rest)
 					waits, glances = true, nil
 				}
+			case <-l.shown:
+				// Who calls, or has looked since, knows better.
+				if v := l.view(); v.at.Before(c.looked) || len(l.kick) > 0 {
+					waits = true
+				} else {
+					shown = v
+				}
 			case <-timer.C:
 				whole = glances != nil
 			}
@@ -50,7 +57,10 @@ func (l *life) claims(ctx context.Context) {
 			return
 		}
 		pause = l.Timings.Idle
-		if busy := c.poll(ctx, whole); busy || l.holds() > 0 {
+		if l.Timings.Heartbeat <= pause {
+			pause *= 2 // the vigil shows it as often
+		}
+		if busy := c.poll(ctx, whole, shown); busy || l.holds() > 0 {
 			pause = l.Timings.Busy
 		}
 		if c.owes {
@@ -91,33 +101,38 @@ type sight struct {
 	since  time.Time
 }
 
-// poll looks at the queue, at all of it if whole, and reports whether there was
-// something in it.
-func (c *claimer) poll(ctx context.Context, whole bool) (busy bool) {
+// poll looks at the queue, at all of it if whole or as somebody else has seen it, and
+// reports whether there was something in it.
+func (c *claimer) poll(ctx context.Context, whole bool, shown *view) (busy bool) {
 	if !c.claiming() || c.tight() {
 		return false
 	}
 	c.agents = c.everybody()
-	soon := !whole && time.Since(c.looked) < wholeAgain
+	soon := !whole && shown == nil && time.Since(c.looked) < wholeAgain
 	c.owes = soon
 	for _, look := range []struct {
 		choice store.AgentID
 		limit  int
 		skip   bool
 	}{
-		{c.id, ownQueue, false},
+		{c.id, ownQueue, shown != nil && len(shown.Queue) < wholeQueue}, // it is all in there
 		{"", wholeQueue, soon},
 	} {
 		if look.skip || !c.slots.any() {
 			continue
 		}
-		queue, err := c.Store.Queue(ctx, look.choice, look.limit)
-		if err != nil {
+		var queue []store.Build
+		var err error
+		if look.choice == "" && shown != nil {
+			queue = shown.Queue
+		} else if queue, err = c.Store.Queue(ctx, look.choice, look.limit); err != nil {
 			c.log.Warn("look at the queue", "error", err)
 			return true
 		}
 		if look.choice == "" {
-			c.looked = time.Now()
+			if shown == nil {
+				c.looked = time.Now()
+			}
 			c.see(queue)
 		}
 		busy = busy || len(queue) > 0

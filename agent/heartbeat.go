@@ -14,8 +14,7 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// heartbeats says again and again that the agent lives, and asks each time what
-// it still has.
+// heartbeats says again and again that the agent lives.
 func (l *life) heartbeats(ctx context.Context) {
 	heard := time.Now()
 	l.every(ctx, "heartbeat", l.Timings.Heartbeat, func(ctx context.Context) {
@@ -24,9 +23,6 @@ func (l *life) heartbeats(ctx context.Context) {
 			l.log.Error("agent was buried: it kills what it runs and starts anew")
 			l.die(errBuried)
 			return
-		}
-		if err == nil {
-			err = l.verify(ctx)
 		}
 		switch {
 		case err == nil:
@@ -68,40 +64,6 @@ func (l *life) occupied() map[build.ID]int64 {
 		}
 	}
 	return running
-}
-
-// verify is T3: it holds what this agent runs against what it has.
-func (l *life) verify(ctx context.Context) error {
-	before := l.all() // what is claimed after the store was read is not in there
-	owned, err := l.Store.Running(ctx, l.id)
-	if err != nil {
-		return err
-	}
-	has := make(map[build.ID]bool, len(owned))
-	for _, b := range owned {
-		has[b.ID] = true
-		if r := l.running(b.ID); r != nil {
-			r.verify(b)
-			continue
-		}
-		// It is ours and nobody works at it: a claim whose answer was given up,
-		// or a build that was.
-		l.rescue(ctx, b, errDrained.Error())
-	}
-	for _, r := range before {
-		if has[r.of] {
-			continue
-		}
-		switch b, err := l.Store.Build(ctx, r.of); {
-		case errors.Is(err, store.ErrNotFound):
-			r.kill(errLost)
-		case err != nil:
-			return err
-		default:
-			r.verify(b)
-		}
-	}
-	return nil
 }
 
 // factfinding keeps what this agent tells of its machine true. Finding it takes a

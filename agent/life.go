@@ -33,6 +33,7 @@ type life struct {
 	topic topics
 	kick  chan struct{} // somebody should look at the queue
 	stir  chan struct{} // and that he may in a while
+	shown chan struct{} // and that somebody has
 
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
@@ -42,8 +43,8 @@ type life struct {
 
 	mu       sync.Mutex // guards what follows
 	self     store.Agent
-	agents   []store.Agent // all, as they were seen last
-	keys     []string      // of facts that somebody asked for
+	seen     *view    // the last one; nobody changes it
+	keys     []string // of facts that somebody asked for
 	draining bool
 	runs     map[build.ID]*run
 	catalogs catalogs
@@ -52,7 +53,8 @@ type life struct {
 }
 
 func newLife(a *Agent, dir *directory) *life {
-	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
+	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
+		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, freed: l.look}
 	return l
@@ -73,6 +75,30 @@ func (l *life) glance() {
 	case l.stir <- struct{}{}:
 	default:
 	}
+}
+
+// A view is an overview, and when whoever has it began to look.
+type view struct {
+	store.Overview
+	at time.Time
+}
+
+// show has the other loops see what was looked at.
+func (l *life) show(v *view) {
+	l.mu.Lock()
+	l.seen = v
+	l.mu.Unlock()
+	select {
+	case l.shown <- struct{}{}:
+	default:
+	}
+}
+
+// view is what was looked at last.
+func (l *life) view() *view {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
 }
 
 // live is the whole of it. The error is errBuried when another life has to
@@ -247,7 +273,7 @@ func (l *life) everybody() []store.Agent {
 	defer l.mu.Unlock()
 	me := l.self
 	me.Running, me.Draining = occupied, me.Draining || l.draining
-	others := slices.DeleteFunc(slices.Clone(l.agents), func(a store.Agent) bool { return a.ID == l.id })
+	others := slices.DeleteFunc(slices.Clone(l.seen.Agents), func(a store.Agent) bool { return a.ID == l.id })
 	return append(others, me)
 }
 

@@ -201,13 +201,14 @@ func (l *link) part(d time.Duration) {
 	l.cut = time.Now().Add(d)
 }
 
-// throw makes the dice of one call: the same for the same calls in the same order.
+// throw makes the dice of one call: the same for the same calls at the same time, as
+// nobody knows in which order those are that come at once.
 func (l *link) throw(op string) (c call, r *rand.Rand, dead bool, cut time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls[op]++
 	c = call{op, l.calls[op]}
-	return c, dice(l.seed, c.op, c.nth), l.dead, l.cut
+	return c, dice(l.seed, c.op, time.Now().UnixNano()), l.dead, l.cut
 }
 
 // through has do reach the store, or not, and its answer come back, or not.
@@ -296,6 +297,9 @@ func (l *link) Running(ctx context.Context, owner store.AgentID) ([]store.Build,
 }
 func (l *link) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
 	return through(ctx, l, "unsettled", false, func(ctx context.Context) ([]store.Build, error) { return l.witness.Unsettled(ctx, limit) })
+}
+func (l *link) Overview(ctx context.Context, unsettled, queue int) (store.Overview, error) {
+	return through(ctx, l, "overview", false, func(ctx context.Context) (store.Overview, error) { return store.Look(ctx, l.witness, unsettled, queue) })
 }
 func (l *link) Watch(ctx context.Context, what store.Watched) (<-chan store.Hint, error) {
 	c, _, _, _ := l.throw("watch") // hints are lost in other ways

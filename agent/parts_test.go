@@ -172,7 +172,7 @@ func TestGlances(t *testing.T) {
 		a := Agent{Store: asked, Slots: 1, Log: slog.New(slog.DiscardHandler), Timings: Timings{}.withDefaults(), draw: draws(t.Name()),
 			Free: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 40, nil }}
 		l := newLife(&a, nil)
-		l.agents = make([]store.Agent, 9) // and this one
+		l.seen = &view{Overview: store.Overview{Agents: make([]store.Agent, 9)}} // and this one
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); l.claims(ctx) }()

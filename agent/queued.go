@@ -26,11 +26,13 @@ const usherAtOnce = 1000
 
 // usher looks after what stands in the queue: it offers to somebody what nobody
 // living is to take, and ends what has waited too long.
-func (l *life) usher(ctx context.Context, known waiters) waiters {
-	queue, err := l.Store.Queue(ctx, "", usherAtOnce)
-	if err != nil {
-		l.log.Warn("look at the queue", "error", err)
-		return known
+func (l *life) usher(ctx context.Context, known waiters, queue []store.Build) waiters {
+	if len(queue) == wholeQueue { // there may be more
+		var err error
+		if queue, err = l.Store.Queue(ctx, "", usherAtOnce); err != nil {
+			l.log.Warn("look at the queue", "error", err)
+			return known
+		}
 	}
 	agents := l.everybody()
 	next := make(waiters, len(queue))

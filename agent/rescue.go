@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -9,8 +10,9 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// vigil watches the other agents, and those builds that were to be cancelled and
-// are not.
+// vigil looks again and again at what all agents look at, and shows it to the other
+// loops. Itself it sees to what this agent has, to the others, and to those builds
+// that were to be cancelled and are not.
 func (l *life) vigil(ctx context.Context) {
 	pause := l.Timings.Heartbeat
 	w := watch{lease: l.Timings.Lease, gap: 3 * pause * 6 / 5} // a pause may be a fifth longer
@@ -20,25 +22,54 @@ func (l *life) vigil(ctx context.Context) {
 }
 
 func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {
-	// In this order: who owns a build has joined before, so whoever is not among
-	// the agents that are read later was buried.
-	running, err := l.Store.Running(ctx, "")
-	if err == nil {
-		var agents []store.Agent
-		if agents, err = l.Store.Agents(ctx); err == nil {
-			l.mu.Lock()
-			l.agents = agents
-			l.mu.Unlock()
-			l.takeFromTheDead(ctx, w.observe(time.Now(), agents), agents, running)
-		}
-	}
-	if err != nil {
-		l.log.Warn("look at the other agents", "error", err)
+	mine := l.all() // what is claimed after the store was read is not in there
+	v := view{at: time.Now()}
+	var err error
+	if v.Overview, err = store.Look(ctx, l.Store, unsettledAtOnce, wholeQueue); err != nil {
+		l.log.Warn("look around", "error", err)
 		return
 	}
-	for _, b := range doomed.due(time.Now(), running) {
+	l.show(&v)
+	if err := l.verify(ctx, mine, v.Running); err != nil {
+		l.log.Warn("look for a build", "error", err)
+	}
+	l.takeFromTheDead(ctx, w.observe(time.Now(), v.Agents), v.Agents, v.Running)
+	for _, b := range doomed.due(time.Now(), v.Running) {
 		l.force(ctx, b)
 	}
+}
+
+// verify is T3: it holds what this agent ran before the store was read against what
+// it had then.
+func (l *life) verify(ctx context.Context, before []*run, running []store.Build) error {
+	has := map[build.ID]bool{}
+	for _, b := range running {
+		if b.Owner != l.id {
+			continue
+		}
+		has[b.ID] = true
+		if r := l.running(b.ID); r != nil {
+			r.verify(b)
+			continue
+		}
+		// It is ours and nobody works at it: a claim whose answer was given up,
+		// or a build that was.
+		l.rescue(ctx, b, errDrained.Error())
+	}
+	for _, r := range before {
+		if has[r.of] {
+			continue
+		}
+		switch b, err := l.Store.Build(ctx, r.of); {
+		case errors.Is(err, store.ErrNotFound):
+			r.kill(errLost)
+		case err != nil:
+			return err
+		default:
+			r.verify(b)
+		}
+	}
+	return nil
 }
 
 // takeFromTheDead buries agents, and rescues what they ran and what those ran who

@@ -140,7 +140,7 @@ func TestOneBuildIsNotTakenByTheIndex(t *testing.T) {
 func TestShipper(t *testing.T) {
 	l := &life{Agent: &Agent{}, id: "a"}
 	l.self = store.Agent{ID: "a"}
-	l.agents = []store.Agent{{ID: "b"}, {ID: "c"}}
+	l.seen = &view{Overview: store.Overview{Agents: []store.Agent{{ID: "b"}, {ID: "c"}}}}
 	require.Equal(t, store.AgentID("b"), l.shipper(&store.Build{ID: "x", Last: "b"}))
 	count := map[store.AgentID]int{}
 	for i := range 300 {
@@ -148,7 +148,7 @@ func TestShipper(t *testing.T) {
 		first := l.shipper(b)
 		count[first]++
 		other := &life{Agent: &Agent{}, id: "b"}
-		other.self, other.agents = store.Agent{ID: "b"}, []store.Agent{{ID: "c"}, {ID: "a"}}
+		other.self, other.seen = store.Agent{ID: "b"}, &view{Overview: store.Overview{Agents: []store.Agent{{ID: "c"}, {ID: "a"}}}}
 		require.Equal(t, first, other.shipper(b), "all agents agree")
 	}
 	for _, id := range []store.AgentID{"a", "b", "c"} {

@@ -15,20 +15,19 @@ const unsettledAtOnce = 1000
 func (l *life) sweeps(ctx context.Context) {
 	left := map[build.ID]int64{} // what was unsettled the last time, as it was
 	w := waiters{}
+	last := l.view()
 	l.every(ctx, "sweep", l.Timings.Sweep, func(ctx context.Context) {
-		left = l.sweep(ctx, left)
-		w = l.usher(ctx, w)
+		if v := l.view(); v != last {
+			left = l.sweep(ctx, left, v.Unsettled)
+			w = l.usher(ctx, w, v.Queue)
+			last = v
+		}
 	})
 }
 
 // sweep does the chores of builds that have not changed since the last sweep:
 // those that did are likely to be in somebody's hands.
-func (l *life) sweep(ctx context.Context, left map[build.ID]int64) map[build.ID]int64 {
-	unsettled, err := l.Store.Unsettled(ctx, unsettledAtOnce)
-	if err != nil {
-		l.log.Warn("look for chores", "error", err)
-		return left
-	}
+func (l *life) sweep(ctx context.Context, left map[build.ID]int64, unsettled []store.Build) map[build.ID]int64 {
 	now := make(map[build.ID]int64, len(unsettled))
 	for _, b := range unsettled {
 		now[b.ID] = b.Rev

@@ -185,15 +185,19 @@ func (h *host) start() {
 	}()
 }
 
-// draws makes random numbers, of each kind the same ones for the same word.
+// draws makes random numbers, of each kind the same ones for the same word: all at one
+// time are the same but those that are IDs.
 func draws(word string) func(what string) uint64 {
 	var mu sync.Mutex
-	drawn := map[string]uint64{}
+	drawn := 0
 	return func(what string) uint64 {
+		if what != "id" {
+			return dice(word, what, time.Now().UnixNano()).Uint64()
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		drawn[what]++
-		return dice(word, what, drawn[what]).Uint64()
+		drawn++
+		return dice(word, what, drawn).Uint64()
 	}
 }
 

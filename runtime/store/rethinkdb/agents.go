@@ -90,9 +90,16 @@ func (s *Store) Agent(ctx context.Context, id store.AgentID) (store.Agent, error
 
 // Agents implements store.Agents.
 func (s *Store) Agents(ctx context.Context) ([]store.Agent, error) {
-	all, err := many[store.Agent](ctx, s, r.Table("agents", majority))
-	slices.SortFunc(all, func(a, b store.Agent) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	all, err := many[store.Agent](ctx, s, agents())
+	slices.SortFunc(all, byName)
 	return all, err
+}
+
+// agents are all as they are.
+func agents() r.Term { return r.Table("agents", majority) }
+
+func byName(a, b store.Agent) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 }
 
 // Bury implements store.Agents.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,13 +243,33 @@ func page(f store.Filter, before any) r.Term {
 	return term
 }
 
+// current are builds as they are, for who decides by them.
+func current() r.Term { return r.Table("builds", majority) }
+
+func running() r.Term   { return inOrder(current(), "state", string(build.Running)) }
+func unsettled() r.Term { return current().OrderBy(r.OrderByOpts{Index: "pending"}) }
+func queued() r.Term    { return current().OrderBy(r.OrderByOpts{Index: "queue"}) }
+
+// Overview implements store.Overviewer. The server works out what a function is given
+// before it calls that.
+func (s *Store) Overview(ctx context.Context, mostUnsettled, mostQueued int) (store.Overview, error) {
+	o, err := one[store.Overview](ctx, s, "overview", "", running().CoerceTo("array").Do(func(running r.Term) any {
+		return map[string]any{
+			"running":   running,
+			"unsettled": unsettled().Limit(mostUnsettled).CoerceTo("array"),
+			"queue":     queued().Limit(mostQueued).CoerceTo("array"),
+			"agents":    agents().CoerceTo("array"),
+		}
+	}))
+	slices.SortFunc(o.Agents, byName)
+	return o, err
+}
+
 // Queue implements store.Builds.
 func (s *Store) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
-	term := r.Table("builds", majority)
-	if choice == "" {
-		term = term.OrderBy(r.OrderByOpts{Index: "queue"})
-	} else {
-		term = inOrder(term, "choice", string(choice))
+	term := queued()
+	if choice != "" {
+		term = inOrder(current(), "choice", string(choice))
 	}
 	queue, err := many[store.Build](ctx, s, term.Limit(limit))
 	if choice != "" { // to claim them
@@ -265,14 +286,13 @@ func inOrder(term r.Term, index, first string) r.Term {
 
 // Running implements store.Builds.
 func (s *Store) Running(ctx context.Context, owner store.AgentID) ([]store.Build, error) {
-	term := r.Table("builds", majority)
 	if owner == "" {
-		return many[store.Build](ctx, s, inOrder(term, "state", string(build.Running)))
+		return many[store.Build](ctx, s, running())
 	}
-	return many[store.Build](ctx, s, inOrder(term, "owner", string(owner)))
+	return many[store.Build](ctx, s, inOrder(current(), "owner", string(owner)))
 }
 
 // Unsettled implements store.Builds.
 func (s *Store) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
-	return many[store.Build](ctx, s, r.Table("builds", majority).OrderBy(r.OrderByOpts{Index: "pending"}).Limit(limit))
+	return many[store.Build](ctx, s, unsettled().Limit(limit))
 }

@@ -61,8 +61,9 @@ type Store struct {
 }
 
 var (
-	_ store.Store    = (*Store)(nil)
-	_ store.Portable = (*Store)(nil)
+	_ store.Store      = (*Store)(nil)
+	_ store.Portable   = (*Store)(nil)
+	_ store.Overviewer = (*Store)(nil)
 )
 
 // Open opens the database that address names. It must have been made by Init.

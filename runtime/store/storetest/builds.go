@@ -476,6 +476,44 @@ func queued(s suite) {
 	require.Empty(s.t, words(s.Running(s.ctx, b)))
 }
 
+func overviewed(s suite) {
+	o, err := store.Look(s.ctx, s.Store, 10, 10)
+	require.NoError(s.t, err)
+	require.Empty(s.t, slices.Concat(o.Running, o.Unsettled, o.Queue))
+	require.Empty(s.t, o.Agents)
+	for _, agent := range []store.Agent{{ID: b, Name: "ann"}, {ID: a, Name: "bob", Labels: map[string]string{"disk": "large"}}} {
+		agent.Started, agent.Seen = at, at
+		require.NoError(s.t, s.Join(s.ctx, agent))
+	}
+	for i, word := range []string{"one", "two", "three", "four", "five"} {
+		s.enqueue(word, func(r *store.Request) { r.Priority = i })
+	}
+	for _, word := range []string{"one", "two"} {
+		s.claim(word, a)
+		s.change(word, store.Planned{Agent: a, Fence: 1, Plan: "plan"})
+	}
+	s.change("one", store.Complete{Agent: a, Fence: 1, State: build.Success, At: at})
+	// Each part is what its own method says, as far as it is asked for.
+	for _, most := range []int{10, 1} {
+		o, err := store.Look(s.ctx, s.Store, most, most)
+		require.NoError(s.t, err)
+		var apart store.Overview
+		apart.Running, err = s.Running(s.ctx, "")
+		require.NoError(s.t, err)
+		apart.Unsettled, err = s.Unsettled(s.ctx, most)
+		require.NoError(s.t, err)
+		apart.Queue, err = s.Queue(s.ctx, "", most)
+		require.NoError(s.t, err)
+		apart.Agents, err = s.Agents(s.ctx)
+		require.NoError(s.t, err)
+		require.Equal(s.t, apart, o)
+		require.Len(s.t, o.Running, 1)
+		require.NotEmpty(s.t, o.Unsettled)
+		require.Len(s.t, o.Queue, min(most, 3))
+		require.Len(s.t, o.Agents, 2)
+	}
+}
+
 func listed(s suite) {
 	const n = 25
 	want := map[string][]build.ID{}

@@ -83,6 +83,7 @@ var themes = []theme{
 	{"any change does what the pure one does", asThePureOnes},
 	{"a lost answer loses nothing and doubles nothing", answersLost},
 	{"the queue is by urgency", queued},
+	{"an overview is of all that it names", overviewed},
 	{"blobs come back as they were put", blobs},
 	{"events are appended once and read in order", events},
 	{"chunks are appended once and found by line", chunks},
