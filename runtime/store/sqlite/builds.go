@@ -118,16 +118,20 @@ func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit i
 	if f.Parent != "" {
 		add("parent <> '' AND parent = ?", f.Parent)
 	}
-	found, err := many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE "+strings.Join(where, " AND ")+" ORDER BY number DESC LIMIT ?", append(args, limit+1)...)
+	found, err := many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE "+strings.Join(where, " AND ")+" ORDER BY number DESC"+atMost, append(args, limit+1)...)
 	if err != nil || len(found) <= limit {
 		return found, "", err
 	}
 	return found[:limit], strconv.FormatInt(found[limit-1].Number, 10), nil
 }
 
+// atMost ends a query. SQLite plans by a parameter that stands alone there, so that it
+// would prepare the statement anew each time that it is used.
+const atMost = " LIMIT ? + 0"
+
 // Queue implements store.Builds.
 func (s *Store) Queue(ctx context.Context, choice store.AgentID, limit int) ([]store.Build, error) {
-	const order = " ORDER BY priority DESC, number LIMIT ?"
+	const order = " ORDER BY priority DESC, number" + atMost
 	if choice == "" {
 		return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE state = 'queued'"+order, limit)
 	}
@@ -144,5 +148,5 @@ func (s *Store) Running(ctx context.Context, owner store.AgentID) ([]store.Build
 
 // Unsettled implements store.Builds.
 func (s *Store) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
-	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT ?", limit)
+	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE pending > 0 ORDER BY number"+atMost, limit)
 }

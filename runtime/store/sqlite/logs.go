@@ -262,7 +262,7 @@ func (s *Store) appendTo(ctx context.Context, tx *transaction, chunks []store.Ch
 
 // Chunks implements store.Logs.
 func (s *Store) Chunks(ctx context.Context, key store.ChunkKey, limit int) (found []store.Chunk, err error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+ofChunk+">= ? ORDER BY seq LIMIT ?",
+	rows, err := s.reads.QueryContext(ctx, "SELECT "+columns+ofChunk+">= ? ORDER BY seq"+atMost,
 		key.Build, key.Fence, key.Node, key.Attempt, key.Seq, limit)
 	if err != nil {
 		return nil, err

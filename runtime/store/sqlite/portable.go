@@ -9,7 +9,7 @@ import (
 
 // AllBuilds implements store.Portable.
 func (s *Store) AllBuilds(ctx context.Context, after build.ID, limit int) ([]store.Build, error) {
-	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+	return many[store.Build](ctx, s.reads, "SELECT doc FROM builds WHERE id > ? ORDER BY id"+atMost, after, limit)
 }
 
 // Written implements store.Portable.

@@ -456,14 +456,14 @@ func TestACallerThatGoes(t *testing.T) {
 func TestAPageIsReadFromAnIndex(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "piper.db"))
 	for name, query := range map[string]string{
-		"builds_newest":   "SELECT doc FROM builds WHERE collected = 0 AND number < 9 ORDER BY number DESC LIMIT 50",
-		"builds_project":  "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' ORDER BY number DESC LIMIT 50",
-		"builds_pipeline": "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' AND pipeline = 'b' ORDER BY number DESC LIMIT 50",
-		"builds_parent":   "SELECT doc FROM builds WHERE collected = 0 AND parent <> '' AND parent = 'x' ORDER BY number DESC LIMIT 50",
-		"builds_queue":    "SELECT doc FROM builds WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 9",
-		"builds_choice":   "SELECT doc FROM builds WHERE state = 'queued' AND choice = 'a' ORDER BY priority DESC, number LIMIT 9",
+		"builds_newest":   "SELECT doc FROM builds WHERE collected = 0 AND number < 9 ORDER BY number DESC LIMIT 50 + 0",
+		"builds_project":  "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' ORDER BY number DESC LIMIT 50 + 0",
+		"builds_pipeline": "SELECT doc FROM builds WHERE collected = 0 AND project = 'p' AND pipeline = 'b' ORDER BY number DESC LIMIT 50 + 0",
+		"builds_parent":   "SELECT doc FROM builds WHERE collected = 0 AND parent <> '' AND parent = 'x' ORDER BY number DESC LIMIT 50 + 0",
+		"builds_queue":    "SELECT doc FROM builds WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 9 + 0",
+		"builds_choice":   "SELECT doc FROM builds WHERE state = 'queued' AND choice = 'a' ORDER BY priority DESC, number LIMIT 9 + 0",
 		"builds_running":  "SELECT doc FROM builds WHERE state = 'running' AND owner = 'a' ORDER BY number",
-		"builds_pending":  "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT 9",
+		"builds_pending":  "SELECT doc FROM builds WHERE pending > 0 ORDER BY number LIMIT 9 + 0",
 	} {
 		var id, parent, unused int
 		var detail string
