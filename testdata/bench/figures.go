@@ -58,6 +58,7 @@ var figures = []figure{
 	{[]string{"P21"}, sharedLives},
 	{[]string{"P23"}, sharedTrigger},
 	{[]string{"P24"}, firstChoice},
+	{[]string{"P24"}, crowded},
 	{[]string{"P35"}, sharedFollow},
 	{[]string{"P36"}, sharedNewest},
 	// web page
@@ -486,6 +487,18 @@ func firstChoice(t *trial) {
 	t.row(
 		row{name: "P24", work: work, said: "p50", piper: piper, peer: t.database("1 agent", "firstchoice", 1), must: 1.15},
 		row{name: "P24", work: work + ", 99 of 100 by the median", of: count, said: "spread", piper: piper, must: 2.0, absolute: true},
+	)
+}
+
+// crowded is what agents cost that have nothing to do.
+func crowded(t *trial) {
+	t.rounds = min(t.rounds, 3)
+	n := t.size(200)
+	piper := t.database("piper", "crowd", n)
+	work := fmt.Sprintf(", %d agents that live", n)
+	t.row(
+		row{name: "P24", work: "cores that a server of RethinkDB uses" + work, of: count, said: "load", piper: piper, absolute: true},
+		row{name: "P24", work: "from asking for a build to its claim" + work, said: "p50", piper: piper, absolute: true},
 	)
 }
 

@@ -9,6 +9,7 @@
 //	agent.go   starting piper agentd and asking it
 //	work.go    what asks an agent
 //	many.go    what agents do that share a RethinkDB, and the bare loops for that
+//	crowd.go   many agents that have nothing to do
 //	peer.go    the other bare loops
 //	buildbot.go  Buildbot
 package main
@@ -35,7 +36,7 @@ var works = map[string]func(ctx context.Context, j job) error{
 	"queued": queued, "idle": idle, "newest": newest, "start": firstPage, "kill": kill, "why": why,
 	"build": buildSteps, "exec": execSteps, "buildbot": buildbot,
 	"shared": shared, "bareclaims": bareLives(true), "sharedlives": sharedLives, "barelives": bareLives(false),
-	"firstchoice": firstChoice, "sharedtrigger": sharedTrigger, "sharedfollow": sharedFollow, "sharednewest": sharedNewest,
+	"firstchoice": firstChoice, "crowd": crowd, "sharedtrigger": sharedTrigger, "sharedfollow": sharedFollow, "sharednewest": sharedNewest,
 }
 
 func main() {

@@ -21,6 +21,11 @@ import (
 
 // withDatabase calls do with a database on a server of its own.
 func withDatabase(ctx context.Context, do func(a rethinkdb.Address) error) error {
+	return withServer(ctx, func(a rethinkdb.Address, _ *server.Process) error { return do(a) })
+}
+
+// withServer is withDatabase for who wants to know the server, too.
+func withServer(ctx context.Context, do func(a rethinkdb.Address, db *server.Process) error) error {
 	return inTemp(func(dir string) error {
 		running, err := server.Start(filepath.Join(dir, "data"))
 		if err != nil {
@@ -34,7 +39,7 @@ func withDatabase(ctx context.Context, do func(a rethinkdb.Address) error) error
 		if err := rethinkdb.Init(ctx, a, rethinkdb.Options{}, rethinkdb.Layout{}); err != nil {
 			return err
 		}
-		return do(a)
+		return do(a, running)
 	})
 }
 
