@@ -240,50 +240,8 @@ func (c *call) whole(status int, b store.Build) (*answer, error) {
 	return (&answer{status: status, value: s}).from(c.at), nil
 }
 
-// folded is what happened inside a build.
-type folded struct {
-	*build.Build
-	plan  *plan.Plan // as it was stored, without what expands found
-	fence int64
-}
-
-// fold reads what happened inside a build; nil when it was not planned.
-func (c *call) fold(b *store.Build) (*folded, error) {
-	if b.Plan == "" {
-		return nil, nil
-	}
-	p, err := c.past.plan(c.ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	fence, err := logs.Fence(c.ctx, &c.past, b)
-	if err != nil {
-		return nil, err
-	}
-	f := &folded{build.New(p), p, fence}
-	if err := c.goOn(b.ID, f); err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// goOn reads what happened since f was read.
-func (c *call) goOn(id build.ID, f *folded) error {
-	for {
-		events, err := c.past.Events(c.ctx, id, f.fence, f.Seq()+1, 1000)
-		if err != nil {
-			return err
-		}
-		for _, ev := range events {
-			if err := f.Apply(ev); err != nil {
-				return fmt.Errorf("read what happened in build %s: %w", id, err)
-			}
-		}
-		if len(events) < 1000 {
-			return nil
-		}
-	}
-}
+// fold is past.fold.
+func (c *call) fold(b *store.Build) (*folded, error) { return c.past.fold(c.ctx, b) }
 
 // steps are all nodes, in the order of the plan.
 func steps(b *build.Build) []Step {

@@ -65,27 +65,44 @@ func (c *call) output(b store.Build) (output, error) {
 
 // newest looks the step up in what happened, and fills in what is not asked for.
 func (c *call) newest(o *output) error {
-	f, err := c.fold(&o.build)
-	switch {
-	case err != nil:
-		return err
-	case f == nil:
+	if o.build.Plan == "" {
 		return notPlanned(&o.build)
 	}
-	step, known := f.Step(o.step)
-	if !known {
-		return among("step", o.step, f.Build.Plan().NodeNames())
+	step, fence, err := c.past.step(c.ctx, &o.build, o.step)
+	if err != nil {
+		return err
 	}
 	if o.fence == 0 {
-		o.fence = f.fence
+		o.fence = fence
 	}
 	if o.attempt == 0 {
 		o.attempt = max(1, step.Attempt)
 	}
-	if o.fence == f.fence {
+	if o.fence == fence {
 		o.ended = saidAll(step, o.attempt)
 	}
 	return nil
+}
+
+// over reports whether nothing more is written, as the step has ended, or the build
+// has, or somebody else has that by now.
+func (o *output) over(ctx context.Context, past *past) (bool, error) {
+	if o.ended {
+		return true, nil
+	}
+	b, err := past.Build(ctx, o.build.ID)
+	if err != nil {
+		return false, err
+	}
+	// Then all that was ever written under the fence is there.
+	if o.ended = b.Terminal() || b.Fence != o.fence; o.ended {
+		return true, nil
+	}
+	step, _, err := past.step(ctx, &b, o.step)
+	if err == nil {
+		o.ended = saidAll(step, o.attempt)
+	}
+	return o.ended, err
 }
 
 func notPlanned(b *store.Build) error {
@@ -207,15 +224,11 @@ func (c *call) follow(b store.Build, from, tail int64) error {
 	}
 	s := c.events()
 	s.send("open", place.String(), map[string]any{"step": o.step, "attempt": o.attempt, "fence": o.fence})
-	over := logs.EndOf(&c.past, b.ID, o.fence, o.step, o.attempt)
 	watch := logs.Watch{Hints: hints, Live: c.Live, Ended: func(ctx context.Context) (bool, error) {
 		if !s.alive() {
 			return false, errGone
 		}
-		if o.ended {
-			return true, nil
-		}
-		return over(ctx)
+		return o.over(ctx, &c.past)
 	}}
 	for line, err := range o.Follow(c.ctx, o.step, o.attempt, place.line, watch) {
 		if err != nil {

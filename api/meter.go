@@ -141,7 +141,7 @@ func (m *meter) read(c *call, id build.ID) error {
 		return err
 	}
 	if m.inside != nil && m.inside.fence == fence && m.plan == b.Plan {
-		return c.goOn(id, m.inside)
+		return c.past.goOn(c.ctx, &b, m.inside)
 	}
 	m.plan = b.Plan
 	m.inside, err = c.fold(&b)

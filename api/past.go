@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/logs"
 	"github.com/piper-build/piper/runtime/plan"
 	"github.com/piper-build/piper/runtime/store"
 )
@@ -24,9 +25,10 @@ const (
 type past struct {
 	store.Store
 
-	mu     sync.Mutex
-	plans  recent[string, *plan.Plan]
-	events recent[eventsKey, []build.Event] // of each fence, from the first one on
+	mu      sync.Mutex
+	plans   recent[string, *plan.Plan]
+	events  recent[eventsKey, []build.Event] // of each fence, from the first one on
+	tallies recent[eventsKey, *tally]
 }
 
 type eventsKey struct {
@@ -81,6 +83,85 @@ func (s *past) Events(ctx context.Context, id build.ID, fence, from int64, limit
 		s.events.put(key, all, len(all))
 	}
 	return append(known[:len(known):len(known)], more...), nil
+}
+
+// folded is what happened inside a build.
+type folded struct {
+	*build.Build
+	plan  *plan.Plan // as it was stored, without what expands found
+	fence int64
+}
+
+// fold reads what happened inside a build; nil when it was not planned.
+func (s *past) fold(ctx context.Context, b *store.Build) (*folded, error) {
+	if b.Plan == "" {
+		return nil, nil
+	}
+	fence, err := logs.Fence(ctx, s, b)
+	if err != nil {
+		return nil, err
+	}
+	f := &folded{fence: fence}
+	if err := s.goOn(ctx, b, f); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// goOn reads what happened since f was read.
+func (s *past) goOn(ctx context.Context, b *store.Build, f *folded) (err error) {
+	if f.plan == nil {
+		if f.plan, err = s.plan(ctx, b); err != nil {
+			return err
+		}
+		f.Build = build.New(f.plan)
+	}
+	for {
+		events, err := s.Events(ctx, b.ID, f.fence, f.Seq()+1, 1000)
+		if err != nil {
+			return err
+		}
+		for _, ev := range events {
+			if err := f.Apply(ev); err != nil {
+				return fmt.Errorf("read what happened in build %s: %w", b.ID, err)
+			}
+		}
+		if len(events) < 1000 {
+			return nil
+		}
+	}
+}
+
+// A tally is a folded that is kept, as many ask for one step after the other: to
+// fold it anew for each would cost the square of the steps.
+type tally struct {
+	sync.Mutex
+	folded
+}
+
+// step is a step of a planned build as it stands, and under which fence.
+func (s *past) step(ctx context.Context, b *store.Build, name string) (step build.Step, fence int64, err error) {
+	if fence, err = logs.Fence(ctx, s, b); err != nil {
+		return step, 0, err
+	}
+	key := eventsKey{b.ID, fence}
+	s.mu.Lock()
+	t, known := s.tallies.get(key)
+	if !known {
+		t = &tally{folded: folded{fence: fence}}
+		s.tallies.put(key, t, b.Progress.Total)
+	}
+	s.mu.Unlock()
+	t.Lock()
+	defer t.Unlock()
+	if err := s.goOn(ctx, b, &t.folded); err != nil {
+		return step, 0, err
+	}
+	step, known = t.Step(name)
+	if !known {
+		return step, 0, among("step", name, t.Build.Plan().NodeNames())
+	}
+	return step, fence, nil
 }
 
 // A recent remembers what was used last, up to pastMost in all.

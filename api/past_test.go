@@ -174,3 +174,69 @@ func TestRecent(t *testing.T) {
 	require.Equal(t, 5, v)
 	require.Len(t, r.entries, 1)
 }
+
+// Who asks for each step of a build has what happened in it read once, be it more
+// than is remembered.
+func TestPastSteps(t *testing.T) {
+	c, ctx := &reading{Store: store.NewMemory()}, t.Context()
+	s := &past{Store: c}
+	p := &plan.Plan{Format: plan.Format, Pipeline: "build"}
+	for i := range pastMost / 2 {
+		p.Nodes = append(p.Nodes, plan.Node{Name: fmt.Sprint("s", i), Step: &plan.Step{Argv: []plan.Text{plan.Lit("true")}}})
+	}
+	digest, err := store.PutPlan(ctx, c, p)
+	require.NoError(t, err)
+	b, err := c.Enqueue(ctx, store.NewBuild("b", 1, store.Request{Project: "p"}, time.Unix(1e9, 0).UTC()))
+	require.NoError(t, err)
+	change := func(with store.Change) {
+		t.Helper()
+		b, err = c.Change(ctx, b.ID, with)
+		require.NoError(t, err)
+	}
+	change(store.Claim{Agent: "a", Nonce: "n", Max: 2})
+	change(store.Planned{Agent: "a", Fence: 1, Plan: digest, Total: len(p.Nodes)})
+	seq := int64(0)
+	happen := func(events ...build.Event) {
+		for i := range events {
+			events[i].Seq, events[i].Time = seq+int64(i)+1, time.Unix(1e9, 0).UTC()
+		}
+		require.NoError(t, c.AppendEvents(ctx, store.EventKey{Build: b.ID, Fence: 1, Seq: seq + 1}, events))
+		seq += int64(len(events))
+	}
+	happen(build.Event{Kind: build.BuildStarted})
+	for nodes := range slices.Chunk(p.Nodes, 100) {
+		var events []build.Event
+		for _, n := range nodes {
+			events = append(events, build.Event{Kind: build.AttemptStarted, Node: n.Name, Attempt: 1},
+				build.Event{Kind: build.AttemptEnded, Node: n.Name, Attempt: 1, State: build.Success})
+		}
+		last := len(events) - 1
+		happen(events[:last]...)
+		for i, n := range nodes {
+			o := output{build: b, step: n.Name, attempt: 1, fence: 1}
+			over, err := o.over(ctx, s)
+			require.NoError(t, err)
+			require.Equal(t, i < len(nodes)-1, over, n.Name)
+		}
+		happen(events[last])
+	}
+	o := output{build: b, step: p.Nodes[len(p.Nodes)-1].Name, attempt: 1, fence: 1}
+	over, err := o.over(ctx, s)
+	require.NoError(t, err)
+	require.True(t, over)
+	require.Greater(t, seq, int64(pastMost))
+	require.EqualValues(t, seq, c.events.Load())
+
+	_, _, err = s.step(ctx, &b, "s1x")
+	require.ErrorContains(t, err, "s1x")
+
+	// Whoever waits for what will never come is told so.
+	change(store.Rescue{Owner: "a", Fence: 1, Max: 2})
+	o = output{build: b, step: "s1", attempt: 2, fence: 1}
+	over, err = o.over(ctx, s)
+	require.NoError(t, err)
+	require.True(t, over, "somebody else will have it")
+	o = output{build: store.Build{ID: "none"}, step: "s1", attempt: 1, fence: 1}
+	_, err = o.over(ctx, s)
+	require.ErrorIs(t, err, store.ErrNotFound)
+}

@@ -356,7 +356,10 @@ func TestFollow(t *testing.T) {
 		start := time.Now()
 		go func() {
 			defer close(got)
-			w := Watch{Hints: hints, Poll: time.Hour, Ended: EndOf(k.store, "b", 1, "n", 1)}
+			w := Watch{Hints: hints, Poll: time.Hour, Ended: func(ctx context.Context) (bool, error) {
+				events, err := k.store.Events(ctx, "b", 1, 3, 1)
+				return len(events) > 0, err
+			}}
 			for l, err := range k.reader().Follow(ctx, "n", 1, 2, w) {
 				require.NoError(t, err)
 				got <- show(l)
@@ -413,29 +416,6 @@ func TestFollowEnds(t *testing.T) {
 			require.ErrorIs(t, err, gone)
 		}
 	})
-}
-
-func TestEndOf(t *testing.T) {
-	s, ctx := store.NewMemory(), t.Context()
-	_, err := EndOf(s, "b", 1, "n", 1)(ctx)
-	require.ErrorIs(t, err, store.ErrNotFound)
-	_, err = s.Enqueue(ctx, store.NewBuild("b", 1, store.Request{}, ms(0)))
-	require.NoError(t, err)
-	_, err = s.Change(ctx, "b", store.Claim{Agent: "a", Nonce: "n", Max: 2})
-	require.NoError(t, err)
-	end, whole := EndOf(s, "b", 1, "n", 1), EndOf(s, "b", 1, "", 0)
-	for _, of := range []func(context.Context) (bool, error){end, whole} {
-		got, err := of(ctx)
-		require.NoError(t, err)
-		require.False(t, got)
-	}
-	_, err = s.Change(ctx, "b", store.Rescue{Owner: "a", Fence: 1, Max: 2})
-	require.NoError(t, err)
-	for _, of := range []func(context.Context) (bool, error){end, whole, end} {
-		got, err := of(ctx)
-		require.NoError(t, err)
-		require.True(t, got, "somebody else will have it")
-	}
 }
 
 func TestSearch(t *testing.T) {
