@@ -3,7 +3,8 @@
 // leave behind.
 //
 // There is no leader. Each agent does all of this by itself, in loops of their
-// own that share little more than the store:
+// own that share little more than the store, and how it was seen last, which may be
+// some seconds old: the guards of a change look at what is there.
 //
 //	heartbeat.go  says that it lives
 //	rescue.go     looks around: what it still holds, who of the others died
@@ -187,15 +188,14 @@ var ErrRejected = errors.New("rejected")
 // Timings are how often things are looked at, and how long is waited for what. A
 // zero field is the default that stands beside it.
 type Timings struct {
-	Heartbeat time.Duration // 5s
+	Heartbeat time.Duration // 5s, and between two looks around
 	Lease     time.Duration // 30s without a heartbeat, and an agent is thought dead
 	Answer    time.Duration // a third of Lease for the store to answer, or it is asked again
 	GiveUp    time.Duration // 10m without a store, and builds are killed
-	Busy      time.Duration // 2s between two looks at the queue while something happens
-	Idle      time.Duration // 5s while nothing does
+	Busy      time.Duration // 2s between two looks at the queue while something happens; else Heartbeat
 	Unmoved   time.Duration // 2s, and a build that its first choice leaves may be taken
 	Disk      time.Duration // 1s between two looks at the disk while builds run
-	Sweep     time.Duration // 10s
+	Sweep     time.Duration // 10s, but not without a look around
 	Cron      time.Duration // 20s
 	Catalog   time.Duration // 1m between two looks at a project's default branch
 	Retain    time.Duration // 10m
@@ -210,7 +210,7 @@ type Timings struct {
 func (t Timings) withDefaults() Timings {
 	for field, value := range map[*time.Duration]time.Duration{
 		&t.Heartbeat: 5 * time.Second, &t.Lease: 30 * time.Second, &t.GiveUp: 10 * time.Minute,
-		&t.Busy: 2 * time.Second, &t.Idle: 5 * time.Second, &t.Unmoved: 2 * time.Second,
+		&t.Busy: 2 * time.Second, &t.Unmoved: 2 * time.Second,
 		&t.Disk: time.Second, &t.Sweep: 10 * time.Second, &t.Cron: 20 * time.Second, &t.Catalog: time.Minute, &t.Retain: 10 * time.Minute, &t.Ship: time.Second,
 		&t.Facts: 10 * time.Minute, &t.Report: time.Second, &t.Grace: 10 * time.Second,
 		&t.Patience: time.Hour, &t.Drain: 10 * time.Minute,

@@ -25,7 +25,7 @@ func TestOneCallOfTheStoreGoesWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { calls = ordeal(t, nil) })
 	missed, all := 0, 0
 	for i, c := range calls {
-		if c.nth > 2 || testing.Short() && i%5 > 0 {
+		if c.nth > 2 && c.op != "overview" || testing.Short() && i%5 > 0 {
 			continue // a loop asks the same again and again
 		}
 		for _, how := range blows {

@@ -63,9 +63,6 @@ func (s bounded) Queue(ctx context.Context, choice store.AgentID, limit int) ([]
 func (s bounded) Running(ctx context.Context, owner store.AgentID) ([]store.Build, error) {
 	return bound(ctx, s.most, func(ctx context.Context) ([]store.Build, error) { return s.Store.Running(ctx, owner) })
 }
-func (s bounded) Unsettled(ctx context.Context, limit int) ([]store.Build, error) {
-	return bound(ctx, s.most, func(ctx context.Context) ([]store.Build, error) { return s.Store.Unsettled(ctx, limit) })
-}
 func (s bounded) Overview(ctx context.Context, unsettled, queue int) (store.Overview, error) {
 	return bound(ctx, s.most, func(ctx context.Context) (store.Overview, error) {
 		return store.Look(ctx, s.Store, unsettled, queue)
@@ -98,9 +95,6 @@ func (s bounded) Drain(ctx context.Context, id store.AgentID, draining bool) err
 
 func (s bounded) End(ctx context.Context, id store.AgentID) error {
 	return s.do(ctx, func(ctx context.Context) error { return s.Store.End(ctx, id) })
-}
-func (s bounded) Agents(ctx context.Context) ([]store.Agent, error) {
-	return bound(ctx, s.most, s.Store.Agents)
 }
 func (s bounded) Bury(ctx context.Context, id store.AgentID) error {
 	return s.do(ctx, func(ctx context.Context) error { return s.Store.Bury(ctx, id) })

@@ -42,12 +42,11 @@ func (l *life) claims(ctx context.Context) {
 					waits, glances = true, nil
 				}
 			case <-l.shown:
-				// Who calls, or has looked since, knows better.
-				if v := l.view(); v.at.Before(c.looked) || len(l.kick) > 0 {
-					waits = true
-				} else {
+				// Whoever calls, or has looked since, knows better.
+				if v := l.view(); v.at.After(since) && len(l.kick) == 0 && glances != nil {
 					shown = v
 				}
+				waits = shown == nil
 			case <-timer.C:
 				whole = glances != nil
 			}
@@ -56,10 +55,7 @@ func (l *life) claims(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause = l.Timings.Idle
-		if l.Timings.Heartbeat <= pause {
-			pause *= 2 // the vigil shows it as often
-		}
+		pause = 2 * l.Timings.Heartbeat // the vigil shows it more often
 		if busy := c.poll(ctx, whole, shown); busy || l.holds() > 0 {
 			pause = l.Timings.Busy
 		}

@@ -83,6 +83,23 @@ func TestTheStoreIsAway(t *testing.T) {
 	}, pipeline("unit", step("test")))
 }
 
+// Who can write that he lives, and not read what he has, is as good as cut off.
+func TestTheStoreShowsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.takes = func(build.ID, string) time.Duration { return time.Hour }
+		one := w.host("one", nil)
+		one.start()
+		b := w.ask("x", store.Request{Pipeline: "unit"})
+		w.wait(10*time.Second, "it runs", func() bool { return len(w.ran(b.ID)) > 0 })
+		one.link.mu.Lock()
+		one.link.blind = true
+		one.link.mu.Unlock()
+		time.Sleep(9 * time.Minute)
+		require.True(t, w.ran(b.ID)[0].ended.IsZero())
+		w.wait(2*time.Minute, "it is given up", func() bool { return !w.ran(b.ID)[0].ended.IsZero() })
+	}, pipeline("unit", step("test")))
+}
+
 // An agent that was paused past its lease finds itself buried, kills what it runs
 // and starts anew.
 func TestTheBuriedStartAnew(t *testing.T) {

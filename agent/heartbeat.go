@@ -24,16 +24,21 @@ func (l *life) heartbeats(ctx context.Context) {
 			l.die(errBuried)
 			return
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			heard = time.Now()
+		}
+		since := heard
+		if seen := l.view().at; seen.Before(since) {
+			since = seen
+		}
+		switch {
 		case ctx.Err() != nil:
-		case time.Since(heard) > l.Timings.GiveUp:
-			l.log.Error("store is away", "since", heard, "error", err)
+		case time.Since(since) > l.Timings.GiveUp:
+			l.log.Error("store is away", "since", since, "error", err)
 			for _, r := range l.all() {
 				r.kill(errAway)
 			}
-		default:
+		case err != nil:
 			l.log.Warn("heartbeat", "error", err)
 		}
 	})

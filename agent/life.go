@@ -33,7 +33,7 @@ type life struct {
 	topic topics
 	kick  chan struct{} // somebody should look at the queue
 	stir  chan struct{} // and that he may in a while
-	shown chan struct{} // and that somebody has
+	shown chan struct{} // somebody has looked around
 
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
@@ -54,7 +54,7 @@ type life struct {
 
 func newLife(a *Agent, dir *directory) *life {
 	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
-		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
+		seen: &view{at: time.Now()}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, freed: l.look}
 	return l

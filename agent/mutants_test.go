@@ -89,7 +89,7 @@ func TestTheSimulationFindsWhatIsTakenOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes some hundred worlds")
 	}
-	most := uint64(400)
+	most := uint64(1000)
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= most; seed++ {

@@ -67,7 +67,6 @@ func (l *life) usher(ctx context.Context, known waiters, queue []store.Build) wa
 			l.log.Warn("change a queued build", "build", b.ID, "error", err)
 		case got.Terminal():
 			l.log.Info("build ended in the queue", "build", b.ID, "number", b.Number, "state", got.State, "reason", got.Reason)
-			l.settle(ctx, got)
 		}
 	}
 	return next

@@ -22,7 +22,6 @@ func (l *life) vigil(ctx context.Context) {
 }
 
 func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {
-	mine := l.all() // what is claimed after the store was read is not in there
 	v := view{at: time.Now()}
 	var err error
 	if v.Overview, err = store.Look(ctx, l.Store, unsettledAtOnce, wholeQueue); err != nil {
@@ -30,18 +29,19 @@ func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {
 		return
 	}
 	l.show(&v)
-	if err := l.verify(ctx, mine, v.Running); err != nil {
+	// At once: what was seen grows old while the others of these ask the store.
+	l.takeFromTheDead(ctx, w.observe(time.Now(), v.Agents), v.Agents, v.Running)
+	if err := l.verify(ctx, v.Running); err != nil {
 		l.log.Warn("look for a build", "error", err)
 	}
-	l.takeFromTheDead(ctx, w.observe(time.Now(), v.Agents), v.Agents, v.Running)
 	for _, b := range doomed.due(time.Now(), v.Running) {
 		l.force(ctx, b)
 	}
 }
 
-// verify is T3: it holds what this agent ran before the store was read against what
-// it had then.
-func (l *life) verify(ctx context.Context, before []*run, running []store.Build) error {
+// verify is T3: it holds what this agent runs against what it had when the store was
+// read.
+func (l *life) verify(ctx context.Context, running []store.Build) error {
 	has := map[build.ID]bool{}
 	for _, b := range running {
 		if b.Owner != l.id {
@@ -56,7 +56,7 @@ func (l *life) verify(ctx context.Context, before []*run, running []store.Build)
 		// or a build that was.
 		l.rescue(ctx, b, errDrained.Error())
 	}
-	for _, r := range before {
+	for _, r := range l.all() {
 		if has[r.of] {
 			continue
 		}
@@ -94,7 +94,8 @@ func (l *life) takeFromTheDead(ctx context.Context, dead, agents []store.Agent, 
 	}
 }
 
-// rescue is T8.
+// rescue is T8. The chores of what ends by that are left to the sweep, as they may
+// take long.
 func (l *life) rescue(ctx context.Context, b store.Build, why string) error {
 	got, err := l.Store.Change(ctx, b.ID, store.Rescue{Owner: b.Owner, Fence: b.Fence, Max: l.MaxAttempts, At: l.clock(), Why: why})
 	switch {
@@ -105,7 +106,6 @@ func (l *life) rescue(ctx context.Context, b store.Build, why string) error {
 		return err
 	}
 	l.log.Warn("build rescued", "build", b.ID, "number", b.Number, "from", b.Owner, "fence", b.Fence, "state", got.State)
-	l.settle(ctx, got)
 	l.look()
 	return nil
 }
@@ -165,13 +165,12 @@ func (d *doomed) due(at time.Time, running []store.Build) (due []store.Build) {
 
 // force is T10.
 func (l *life) force(ctx context.Context, b store.Build) {
-	got, err := l.Store.Change(ctx, b.ID, store.ForceCancel{Fence: b.Fence, At: l.clock()})
+	_, err := l.Store.Change(ctx, b.ID, store.ForceCancel{Fence: b.Fence, At: l.clock()})
 	switch {
 	case refused(err):
 	case err != nil:
 		l.log.Warn("force cancel", "build", b.ID, "error", err)
 	default:
 		l.log.Warn("build cancelled by force", "build", b.ID, "number", b.Number, "from", b.Owner)
-		l.settle(ctx, got)
 	}
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 )
 
-// unsettledAtOnce bounds how many builds with chores are looked at in one sweep.
+// unsettledAtOnce bounds how many builds with chores are in a view.
 const unsettledAtOnce = 1000
 
 // sweeps does what others left to be done, and ends what waits in vain.
 func (l *life) sweeps(ctx context.Context) {
 	left := map[build.ID]int64{} // what was unsettled the last time, as it was
 	w := waiters{}
-	last := l.view()
+	var last *view
 	l.every(ctx, "sweep", l.Timings.Sweep, func(ctx context.Context) {
 		if v := l.view(); v != last {
-			left = l.sweep(ctx, left, v.Unsettled)
 			w = l.usher(ctx, w, v.Queue)
+			left = l.sweep(ctx, left, v.Unsettled)
 			last = v
 		}
 	})
 }
 
-// sweep does the chores of builds that have not changed since the last sweep:
+// sweep does the chores of builds that have not changed since the view of the last one:
 // those that did are likely to be in somebody's hands.
 func (l *life) sweep(ctx context.Context, left map[build.ID]int64, unsettled []store.Build) map[build.ID]int64 {
 	now := make(map[build.ID]int64, len(unsettled))

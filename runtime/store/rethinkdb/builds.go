@@ -251,9 +251,10 @@ func unsettled() r.Term { return current().OrderBy(r.OrderByOpts{Index: "pending
 func queued() r.Term    { return current().OrderBy(r.OrderByOpts{Index: "queue"}) }
 
 // Overview implements store.Overviewer. The server works out what a function is given
-// before it calls that.
+// before it calls that, so what runs is read first. It makes no array of more than
+// 100,000 builds.
 func (s *Store) Overview(ctx context.Context, mostUnsettled, mostQueued int) (store.Overview, error) {
-	o, err := one[store.Overview](ctx, s, "overview", "", running().CoerceTo("array").Do(func(running r.Term) any {
+	o, err := one[store.Overview](ctx, s, "overview", "of builds and agents", running().CoerceTo("array").Do(func(running r.Term) any {
 		return map[string]any{
 			"running":   running,
 			"unsettled": unsettled().Limit(mostUnsettled).CoerceTo("array"),
