@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,6 +250,30 @@ func TestRetrying(t *testing.T) {
 	}
 	require.Equal(t, []string{"x", "xx"}, ids)
 	require.Equal(t, []bool{false, false, true}, told)
+}
+
+// Who follows one step after the other does so over one connection.
+func TestAConnectionIsUsedAgain(t *testing.T) {
+	s, id := filled(t)
+	var made atomic.Int64
+	server := httptest.NewUnstartedServer((&api.Server{Store: s}).HandlerAs(store.Token{Name: "t", Role: store.Admin}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			made.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	c := &client.Client{URL: server.URL, HTTP: server.Client()}
+	for range 10 {
+		lines := 0
+		for _, err := range c.Follow(t.Context(), string(id), api.LogQuery{Step: "unit"}) {
+			require.NoError(t, err)
+			lines++
+		}
+		require.Equal(t, 2, lines)
+	}
+	require.EqualValues(t, 1, made.Load())
 }
 
 // away is a store that is there again after it was asked twice.

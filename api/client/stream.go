@@ -168,6 +168,9 @@ func read(r io.Reader, last *string, take func(api.Message) bool) (done bool, er
 				*last = m.ID
 			}
 			if m.Data != nil && !take(m) {
+				if m.Kind == "end" { // nothing comes after it, and the connection can be used again
+					io.Copy(io.Discard, lines)
+				}
 				return true, nil
 			}
 			m = api.Message{}
