@@ -100,8 +100,8 @@ type sight struct {
 // poll looks at the queue, at all of it if whole or as somebody else has seen it, and
 // reports whether there was something in it.
 func (c *claimer) poll(ctx context.Context, whole bool, shown *view) (busy bool) {
-	if !c.claiming() || c.tight() {
-		return false
+	if !c.claiming() || c.tight() || len(c.view().Agents) == 0 {
+		return false // the last is that nobody has looked around yet
 	}
 	c.agents = c.everybody()
 	soon := !whole && shown == nil && time.Since(c.looked) < wholeAgain

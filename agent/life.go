@@ -38,6 +38,7 @@ type life struct {
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
 
+	met      strangers        // by the vigil
 	working  sync.WaitGroup   // the builds
 	unsigned chan store.Build // that have ended
 

@@ -28,6 +28,7 @@ func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {
 		l.log.Warn("look around", "error", err)
 		return
 	}
+	l.met = l.met.meet(l.log, l.me(), v.Agents, l.clock())
 	l.show(&v)
 	// At once: what was seen grows old while the others of these ask the store.
 	l.takeFromTheDead(ctx, w.observe(time.Now(), v.Agents), v.Agents, v.Running)

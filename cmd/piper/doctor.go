@@ -256,6 +256,9 @@ func (d *doctor) directory(given bool) {
 	if info, err := os.Stat(token); err == nil {
 		if mode := info.Mode().Perm(); mode&0o077 != 0 {
 			d.tell(broken("token", `chmod go= it, and "piper token" revokes it if somebody may have read it`, "%s can be read or written by others (mode %04o)", token, mode))
+		} else if exists(filepath.Join(d.dir, "work")) {
+			d.tell(warning("token", "if not all who may change what is built may do that, serve the API with --no-worker, and run builds with --no-api as another user or on another machine",
+				"steps run as this user, so they can read %s and do what an admin can", token))
 		} else {
 			d.tell(fine("token", "%s is its owner's alone", token))
 		}
