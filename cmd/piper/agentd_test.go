@@ -28,7 +28,6 @@ import (
 	"github.com/piper-build/piper/runtime/store"
 	"github.com/piper-build/piper/runtime/store/rethinkdb"
 	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
-	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest/server"
 )
 
 // What others reach has to be said, or to speak TLS.
@@ -164,10 +163,7 @@ func TestAnAgentWaitsForItsStore(t *testing.T) {
 		require.EqualError(t, cmd.Wait(), "signal: terminated")
 	})
 	t.Run("until it is there", func(t *testing.T) {
-		rethinkdbtest.Host(t) // skips
-		database, err := server.Start(filepath.Join(t.TempDir(), "data"))
-		require.NoError(t, err)
-		defer func() { database.Kill() }()
+		database := rethinkdbtest.Start(t)
 		url := "rethinkdb://" + database.Host + "/piper"
 		address, err := rethinkdb.ParseURL(url)
 		require.NoError(t, err)
@@ -175,8 +171,7 @@ func TestAnAgentWaitsForItsStore(t *testing.T) {
 		database.Kill()
 		cmd, w := start(t, url)
 		w.wait(t, "piper: the agent waits for its store\n")
-		database, err = server.StartAgain(database)
-		require.NoError(t, err)
+		rethinkdbtest.StartAgain(t, database)
 		w.wait(t, "piper: listening on ")
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		require.NoError(t, cmd.Wait())

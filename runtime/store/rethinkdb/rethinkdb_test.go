@@ -349,11 +349,7 @@ func TestAFeedIsMadeAnew(t *testing.T) {
 
 // What was acknowledged is there after the server was killed.
 func TestTheServerIsKilled(t *testing.T) {
-	rethinkdbtest.Host(t) // skips
-	dir := filepath.Join(t.TempDir(), "data")
-	running, err := server.Start(dir)
-	require.NoError(t, err)
-	defer func() { running.Kill() }()
+	running := rethinkdbtest.Start(t)
 	address, err := rethinkdb.ParseURL("rethinkdb://" + running.Host + "/piper")
 	require.NoError(t, err)
 	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
@@ -378,8 +374,7 @@ func TestTheServerIsKilled(t *testing.T) {
 		count++
 		if n == 50 {
 			running.Kill()
-			running, err = server.StartAgain(running)
-			require.NoError(t, err)
+			rethinkdbtest.StartAgain(t, running)
 		}
 	}
 	require.Equal(t, 200, count)
@@ -401,19 +396,15 @@ func TestTheNextHostIsTried(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	rethinkdbtest.Host(t) // skips
-	dir := t.TempDir()
-	cert, key := certificate(t, dir)
-	running, err := server.Start(filepath.Join(dir, "data"), "--driver-tls-key", key, "--driver-tls-cert", cert)
-	require.NoError(t, err)
-	defer running.Kill()
+	cert, key := certificate(t, t.TempDir())
+	running := rethinkdbtest.Start(t, "--driver-tls-key", key, "--driver-tls-cert", cert)
 	open := func(options string) error {
 		address, err := rethinkdb.ParseURL("rethinkdb://" + running.Host + "/piper" + options)
 		require.NoError(t, err)
 		return rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{})
 	}
 	require.NoError(t, open("?ca="+cert))
-	err = open("?tls=true")
+	err := open("?tls=true")
 	require.ErrorContains(t, err, "certificate signed by unknown authority")
 	require.NotErrorIs(t, err, store.ErrInDoubt, "to try again is of no use")
 	require.ErrorContains(t, open(""), "no server is reached")

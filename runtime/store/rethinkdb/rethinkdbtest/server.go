@@ -1,6 +1,7 @@
 // Package rethinkdbtest gives tests a RethinkDB server: the one that
 // PIPER_TEST_RETHINKDB names as host:port, or else one of their own, started from
-// the rethinkdb on PATH. Where there is neither, tests that need one are skipped.
+// the rethinkdb on PATH. Where there is neither, tests that need one are skipped; a
+// test that needs a server of its own (see Start) takes the rethinkdb on PATH.
 package rethinkdbtest
 
 import (
@@ -74,6 +75,26 @@ func Host(t testing.TB) string {
 	}
 	require.NoError(t, err)
 	return host
+}
+
+// Start starts a server of the test's own, which ends with it.
+func Start(t testing.TB, flags ...string) *server.Process {
+	t.Helper()
+	if _, err := exec.LookPath("rethinkdb"); err != nil {
+		t.Skip("no rethinkdb on PATH: this takes a server of its own, and none that " + Variable + " names")
+	}
+	p, err := server.Start(filepath.Join(t.TempDir(), "data"), flags...)
+	require.NoError(t, err)
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// StartAgain starts a server that has ended, with the same data on the same ports.
+func StartAgain(t testing.TB, ended *server.Process) {
+	t.Helper()
+	p, err := server.StartAgain(ended)
+	require.NoError(t, err)
+	t.Cleanup(p.Kill)
 }
 
 // Find is Host for what is no test of its own. The error is ErrNone where a test
