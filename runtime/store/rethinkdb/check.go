@@ -3,14 +3,16 @@ package rethinkdb
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	r "gopkg.in/rethinkdb/rethinkdb-go.v6"
 )
 
 // oldest is the first release of the server that this package works with.
-const oldest = "2.4"
+var oldest = "2.4"
 
 // A Finding is something about a database that is not as it should be.
 type Finding struct {
@@ -63,6 +65,17 @@ func hidden(what string, err error) []Finding {
 	return []Finding{{What: "this user may not look at " + what, Hint: "check as admin"}}
 }
 
+// refuse is an error when what was found is fatal.
+func refuse(found []Finding, err error) error {
+	for _, f := range found {
+		if f.Fatal {
+			err = errors.Join(err, errors.New(f.What+": "+f.Hint))
+		}
+	}
+	return err
+}
+
+// checkServers looks at the servers that this one knows, without asking them.
 func (s *Store) checkServers(ctx context.Context) (found []Finding, err error) {
 	type server struct {
 		Name    string `json:"name"`
@@ -78,21 +91,29 @@ func (s *Store) checkServers(ctx context.Context) (found []Finding, err error) {
 		return nil, err
 	}
 	for _, one := range servers {
-		version := strings.TrimPrefix(one.Process.Version, "rethinkdb ")
-		version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), " ")
-		if older(version, oldest) {
-			found = append(found, Finding{What: fmt.Sprintf("server %s is RethinkDB %s", one.Name, version), Hint: "piper needs " + oldest + " or later", Fatal: true})
-		}
+		found = append(found, versionFindings(one.Name, one.Process.Version)...)
 	}
 	return found, nil
 }
 
-// older compares the first two numbers of versions.
-func older(a, b string) bool {
-	var a1, a2, b1, b2 int
-	fmt.Sscanf(a, "%d.%d", &a1, &a2)
-	fmt.Sscanf(b, "%d.%d", &b1, &b2)
-	return a1 < b1 || a1 == b1 && a2 < b2
+// versionFindings are about what a server says of its version, as in "rethinkdb 2.4.4
+// (GCC 12.2.0)".
+func versionFindings(server, says string) []Finding {
+	version, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(says, "rethinkdb "), "v"), " ")
+	is, ok := release(version)
+	if !ok {
+		return []Finding{{What: fmt.Sprintf("server %s says that it is %q, which is no version", server, says), Hint: "piper needs RethinkDB " + oldest + " or later"}}
+	}
+	if needed, _ := release(oldest); slices.Compare(is[:], needed[:]) < 0 {
+		return []Finding{{What: fmt.Sprintf("server %s is RethinkDB %s", server, version), Hint: "upgrade it: piper needs " + oldest + " or later", Fatal: true}}
+	}
+	return nil
+}
+
+// release are the first two numbers of a version.
+func release(version string) (r [2]int, ok bool) {
+	n, _ := fmt.Sscanf(version, "%d.%d", &r[0], &r[1])
+	return r, n == len(r)
 }
 
 // A config is how a table is kept.
@@ -148,9 +169,15 @@ func (s *Store) checkPassword(ctx context.Context) ([]Finding, error) {
 		}
 		return nil, err
 	}
-	if admin.Password {
-		return nil, nil
+	return passwordFindings(admin.Password, s.address), nil
+}
+
+// passwordFindings are about whether admin has a password, which a server that only
+// its machine reaches may do without.
+func passwordFindings(has bool, at Address) []Finding {
+	if has {
+		return nil
 	}
-	return []Finding{{What: "the user admin has no password: whoever reaches the server may do anything", Fatal: !s.address.Loopback(),
-		Hint: `r.db("rethinkdb").table("users").get("admin").update({password: "..."})`}}, nil
+	return []Finding{{What: "the user admin has no password: whoever reaches the server may do anything", Fatal: !at.Loopback(),
+		Hint: `r.db("rethinkdb").table("users").get("admin").update({password: "..."})`}}
 }

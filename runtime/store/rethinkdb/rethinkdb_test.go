@@ -205,6 +205,29 @@ func TestCheckFindsWhatIsUnsafe(t *testing.T) {
 	require.ErrorContains(t, err, "table builds has durability soft: what was acknowledged may be lost")
 }
 
+// An old server is refused before anything is read or made there.
+func TestAServerThatIsTooOld(t *testing.T) {
+	address, empty := rethinkdbtest.Address(t), rethinkdbtest.Address(t)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	t.Run("", func(t *testing.T) {
+		rethinkdb.SetOldest(t, "99.1")
+		const says = "upgrade it: piper needs 99.1 or later"
+		_, err := rethinkdb.Open(t.Context(), address, rethinkdb.Options{})
+		require.ErrorContains(t, err, "open store "+address.String()+": server ")
+		require.ErrorContains(t, err, says)
+		require.NotErrorIs(t, err, store.ErrInDoubt, "to try again is of no use")
+		require.ErrorContains(t, rethinkdb.Init(t.Context(), empty, rethinkdb.Options{}, rethinkdb.Layout{}), says)
+		require.ErrorContains(t, rethinkdb.Migrate(t.Context(), address, rethinkdb.Options{}), says)
+		found, err := rethinkdb.Check(t.Context(), address, rethinkdb.Options{})
+		require.NoError(t, err)
+		require.True(t, found[0].Fatal)
+		require.Equal(t, says, found[0].Hint)
+	})
+	rethinkdbtest.Reopen(t, address)
+	_, err := rethinkdb.Open(t.Context(), empty, rethinkdb.Options{})
+	require.ErrorContains(t, err, "there is no piper database")
+}
+
 func TestWhoIsNotLetIn(t *testing.T) {
 	address := rethinkdbtest.Address(t)
 	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))

@@ -113,6 +113,9 @@ func Init(ctx context.Context, address Address, o Options, l Layout) (err error)
 		return err
 	}
 	defer s.Close()
+	if err := refuse(s.checkServers(ctx)); err != nil {
+		return err
+	}
 	if err := s.unless(ctx, r.DBList(), address.Database, r.DBCreate(address.Database)); err != nil {
 		return err
 	}
@@ -137,6 +140,9 @@ func Migrate(ctx context.Context, address Address, o Options) (err error) {
 		return err
 	}
 	defer s.Close()
+	if err := refuse(s.checkServers(ctx)); err != nil {
+		return err
+	}
 	got, err := s.tableVersion(ctx)
 	switch {
 	case err != nil:
@@ -277,16 +283,13 @@ func (s *Store) current(ctx context.Context) error {
 
 // ready sees whether builds are safe in the tables.
 func (s *Store) ready(ctx context.Context) error {
+	if err := refuse(s.checkServers(ctx)); err != nil {
+		return err
+	}
 	if err := s.current(ctx); err != nil {
 		return err
 	}
-	found, err := s.checkTables(ctx)
-	for _, f := range found {
-		if f.Fatal {
-			err = errors.Join(err, errors.New(f.What+": "+f.Hint))
-		}
-	}
-	return err
+	return refuse(s.checkTables(ctx))
 }
 
 // majority is how a read that decides something is made.
