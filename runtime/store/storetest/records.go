@@ -145,10 +145,7 @@ func purged(s suite) {
 }
 
 func signed(s suite) {
-	p, ok := s.Store.(store.Signatures)
-	if !ok {
-		return // it is optional
-	}
+	p := optional[store.Signatures](s)
 	has := func(word string, fence int64, want string) {
 		r, err := p.Signature(s.ctx, id(word), fence)
 		if want == "" {
@@ -216,10 +213,7 @@ func signed(s suite) {
 }
 
 func portable(s suite) {
-	p, ok := s.Store.(store.Portable)
-	if !ok {
-		return // it is optional
-	}
+	p := optional[store.Portable](s)
 	for _, word := range []string{"c", "a", "b"} {
 		s.enqueue(word)
 	}

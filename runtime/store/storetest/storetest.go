@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -48,10 +49,17 @@ func Failing(ctx context.Context, open func() store.Store) (names []string) {
 }
 
 // A recorder takes the place of a test that is meant to fail.
-type recorder struct{ failures []string }
+type recorder struct {
+	failures []string
+	skipped  string // why, if it was
+}
 
 func (r *recorder) Errorf(format string, args ...any) {
 	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+func (r *recorder) Skip(args ...any) {
+	r.skipped = fmt.Sprint(args...)
+	goruntime.Goexit()
 }
 func (r *recorder) FailNow() { goruntime.Goexit() }
 func (r *recorder) Helper()  {}
@@ -109,7 +117,19 @@ type suite struct {
 
 type testingT interface {
 	require.TestingT
+	Skip(args ...any)
 	Helper()
+}
+
+// optional is the store as one that can do what the contract leaves open. The theme
+// ends where it cannot.
+func optional[T any](s suite) T {
+	s.t.Helper()
+	able, ok := s.Store.(T)
+	if !ok {
+		s.t.Skip(fmt.Sprintf("the store is no %v", reflect.TypeFor[T]()))
+	}
+	return able
 }
 
 // at is a time like any other: no store may make something of it.

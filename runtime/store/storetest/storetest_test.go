@@ -15,6 +15,22 @@ func TestMemory(t *testing.T) {
 	Run(t, func(*testing.T) store.Store { return store.NewMemory() })
 }
 
+// What a store cannot do, and need not, is no success.
+func TestWhatAStoreCannotDoIsNamed(t *testing.T) {
+	for name, check := range map[string]func(suite){"store.Signatures": signed, "store.Portable": portable} {
+		r := &recorder{}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			bare := struct{ store.Store }{store.NewMemory()}
+			check(suite{r, t.Context(), bare, direct{bare}})
+		}()
+		<-done
+		require.Equal(t, "the store is no "+name, r.skipped)
+		require.Empty(t, r.failures)
+	}
+}
+
 // A broken is a store that takes its changes through cheat first.
 type broken struct {
 	store.Store
