@@ -205,6 +205,38 @@ func TestCheckFindsWhatIsUnsafe(t *testing.T) {
 	require.ErrorContains(t, err, "table builds has durability soft: what was acknowledged may be lost")
 }
 
+// Tables of an older piper are brought up to date when somebody says so, with what is
+// in them, and the older one says then why it does not open them.
+func TestMigrate(t *testing.T) {
+	address, o := rethinkdbtest.Address(t), rethinkdb.Options{}
+	require.NoError(t, rethinkdb.Init(t.Context(), address, o, rethinkdb.Layout{}))
+	older := rethinkdbtest.Reopen(t, address)
+	_, err := older.Enqueue(t.Context(), store.NewBuild("b", 1, store.Request{Project: "p", Ref: "main"}, at))
+	require.NoError(t, err)
+	rethinkdb.Newer(t, func(t *testing.T) {
+		_, err := rethinkdb.Open(t.Context(), address, o)
+		require.ErrorContains(t, err, "its tables have version 1, this piper needs 2: bring them up to date with piper db migrate --store "+address.String())
+		for range 2 {
+			require.NoError(t, rethinkdb.Migrate(t.Context(), address, o))
+		}
+		s := rethinkdbtest.Reopen(t, address)
+		_, err = s.Build(t.Context(), "b")
+		require.NoError(t, err)
+		admin(t, address, r.Branch(r.Table("builds").GetAllByIndex("ref", "main").Count().Eq(1), true, r.Error("it is not in the index")))
+		admin(t, address, r.Table("colours").Insert(map[string]any{"id": "blue"}))
+		found, err := rethinkdb.Check(t.Context(), address, o)
+		require.NoError(t, err)
+		for _, f := range found {
+			require.False(t, f.Fatal, f)
+		}
+	})
+	_, err = older.Change(t.Context(), "b", store.Offer{To: "a"})
+	require.NoError(t, err, "who has them open goes on")
+	_, err = rethinkdb.Open(t.Context(), address, o)
+	require.ErrorIs(t, err, rethinkdb.ErrNewer)
+	require.ErrorContains(t, err, "its tables have version 2, this piper knows 1: use the newer one")
+}
+
 // An old server is refused before anything is read or made there.
 func TestAServerThatIsTooOld(t *testing.T) {
 	address, empty := rethinkdbtest.Address(t), rethinkdbtest.Address(t)

@@ -17,7 +17,7 @@ import (
 )
 
 // version is that of the tables as this piper makes them.
-const version = 1
+var version = 1
 
 // A table is one of the database's.
 type table struct {

@@ -257,7 +257,7 @@ func tableVersion(ctx context.Context, q querier) (version int, err error) {
 // A table of documents holds each as JSON, and beside it the columns that an
 // index needs. The indexes of builds leave out what was collected, so that a
 // page costs the same however much there once was.
-var migrations = [...]string{`
+var migrations = []string{`
 CREATE TABLE counter (value INTEGER NOT NULL);
 INSERT INTO counter VALUES (0);
 
