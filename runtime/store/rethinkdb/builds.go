@@ -196,6 +196,11 @@ func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit i
 // page are the builds with a number under before that f picks, newest first: those
 // that the narrowest index has, and of them those that it says nothing of. Who asks
 // for builds that have not ended may decide by them, and hears it from a majority.
+//
+// A page by one field, or by project and pipeline, reads what it has and no more. One
+// by more is walked to until it is full: a project's or a pipeline's in a state that
+// is an end, through all of its builds; those that are queued or run, through all
+// that are; an owner's or a parent's, through those few.
 func page(f store.Filter, before any) r.Term {
 	rest := map[string]func(row r.Term) r.Term{}
 	if f.State != "" {
