@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,8 +21,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/api"
+	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/api/webhook"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/store/rethinkdb"
+	"github.com/piper-build/piper/runtime/store/rethinkdb/rethinkdbtest"
 )
 
 // counting is a step that is hard to get rid of. It counts for ever; the second
@@ -365,6 +369,54 @@ pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
 		require.NoError(t, err)
 	}
 	f.sound()
+}
+
+// A RethinkDB that has no room left ends, as if it were killed: who asks for a build is
+// told, and the build that runs ends once the server is there again, with all that it
+// wrote.
+func TestTheDatabaseIsFull(t *testing.T) {
+	f := newFleet(t, `
+def _talk(ctx):
+    return [step("talk", env = {"GO": ctx.params.go}, run = """
+        echo begun
+        until [ -e "$GO" ]; do sleep 0.05; seq 1000; done
+        seq 100000""")]
+pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
+`)
+	disk := filepath.Join(f.dir, "database")
+	small(t, disk, 400)
+	database := rethinkdbtest.StartIn(t, filepath.Join(disk, "data"))
+	url := "rethinkdb://" + database.Host + "/piper"
+	address, err := rethinkdb.ParseURL(url)
+	require.NoError(t, err)
+	require.NoError(t, rethinkdb.Init(t.Context(), address, rethinkdb.Options{}, rethinkdb.Layout{}))
+	f.start("one", "--store", url)
+	b := f.ask("talk", map[string]string{"go": filepath.Join(f.dir, "go")})
+	f.await("it begins", func() bool { return strings.HasPrefix(f.wrote(b.ID, "talk", 0), "begun\n") })
+	relieve := fill(t, disk)
+	f.await("the server ends", func() bool { return !database.Alive() })
+	_, err = f.CreateBuild(t.Context(), api.BuildRequest{Project: "shop", Pipeline: "talk", Params: map[string]string{"go": "x"}}, "again")
+	require.True(t, client.Away(err), err)
+	write(t, f.dir, "go", "")
+	relieve()
+	rethinkdbtest.StartAgain(t, database)
+	f.await("the server answers", func() bool { _, err := f.Build(t.Context(), string(b.ID)); return err == nil })
+	b = f.ended(b.ID)
+	require.Equal(t, build.Success, b.State, b.Reason)
+	require.Equal(t, 1, b.Attempt)
+	lines := strings.Split(strings.TrimSuffix(f.wrote(b.ID, "talk", 0), "\n"), "\n")
+	require.Equal(t, "begun", lines[0])
+	require.Equal(t, 1, (len(lines)-100_000)%1000, "each line is there once")
+	for i, line := range lines[1:] {
+		if rounds := (len(lines) - 1 - 100_000); i < rounds {
+			i %= 1000
+		} else {
+			i -= rounds
+		}
+		require.Equal(t, strconv.Itoa(i+1), line)
+	}
+	out, err := exec.Command("piper", "fsck", "--store", url).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 // Another process keeps the file of the store locked, longer than a write waits

@@ -80,10 +80,16 @@ func Host(t testing.TB) string {
 // Start starts a server of the test's own, which ends with it.
 func Start(t testing.TB, flags ...string) *server.Process {
 	t.Helper()
+	return StartIn(t, filepath.Join(t.TempDir(), "data"), flags...)
+}
+
+// StartIn is Start with the data in a directory.
+func StartIn(t testing.TB, dir string, flags ...string) *server.Process {
+	t.Helper()
 	if _, err := exec.LookPath("rethinkdb"); err != nil {
 		t.Skip("no rethinkdb on PATH: this takes a server of its own, and none that " + Variable + " names")
 	}
-	p, err := server.Start(filepath.Join(t.TempDir(), "data"), flags...)
+	p, err := server.Start(dir, flags...)
 	require.NoError(t, err)
 	t.Cleanup(p.Kill)
 	return p

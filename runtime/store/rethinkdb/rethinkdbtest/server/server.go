@@ -70,6 +70,16 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
+// Alive reports whether the server has not ended.
+func (p *Process) Alive() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // Stop has the server do nothing until Continue; its connections stay.
 func (p *Process) Stop() error { return p.Process.Signal(syscall.SIGSTOP) }
 
