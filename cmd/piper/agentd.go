@@ -77,7 +77,7 @@ piper agentd --logs elasticsearch+https://es1,es2/piper-logs?retention=90d --log
 piper agentd --no-worker --listen 127.0.0.1:7701          # only the API and the page
 piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 `
-	d := &daemon{app: a, store: c.stores(), logs: c.logPlace()}
+	d := &daemon{app: a, store: c.stores(), logs: c.logPlace("also bring logs to, and search them in,")}
 	c.FlagSet.StringVar(&d.listen, "listen", "127.0.0.1:7700", "serve the API at `ADDRESS`")
 	c.FlagSet.StringVar(&d.dir, "data-dir", "", "keep what is the agent's own in `DIR`")
 	c.FlagSet.StringVar(&d.name, "name", "", "the agent's `NAME`; that of the machine, unless given")
@@ -91,7 +91,7 @@ piper agentd --listen :7700 --tls-cert ci.crt --tls-key ci.key
 	c.list(&d.hosts, "host", "`NAMES` that the API is called by, beside this machine's own; commas allowed", true)
 	c.FlagSet.BoolVar(&d.keepFailed, "keep-failed", false, "keep the workspaces of builds that failed, in DIR/kept")
 	c.number(&d.maxLog, "max-log", 1024, "keep `N` MiB of what a step writes in one attempt, and its end")
-	c.FlagSet.DurationVar(&d.drain, "drain-timeout", 10*time.Minute, "how long builds may go on once the agent is to end")
+	c.FlagSet.DurationVar(&d.drain, "drain-timeout", 10*time.Minute, "let builds go on for a `TIME` once the agent is to end")
 	c.FlagSet.DurationVar(&d.heartbeat, "heartbeat", 5*time.Second, "tell the others every `TIME` that this agent lives")
 	c.FlagSet.DurationVar(&d.lease, "lease", 30*time.Second, "take another agent for dead that was silent for a `TIME`; the same for all of a store")
 	c.FlagSet.DurationVar(&d.clockOffset, "clock-offset", 0, "write times down as if the clock were wrong by a `TIME`, to try what that does")

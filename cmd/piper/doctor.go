@@ -82,7 +82,7 @@ piper doctor --server https://ci.example.org --token-file ci.token
 piper doctor --logs elasticsearch+https://es1/piper-logs --logs-api-key-file /etc/piper/es
 piper doctor --json
 `
-	d := &doctor{app: a, ask: c.asksServer(), logs: c.logPlace(), sockets: []string{"/var/run/docker.sock", "/run/podman/podman.sock"}}
+	d := &doctor{app: a, ask: c.asksServer(), logs: c.logPlace("also look at"), sockets: []string{"/var/run/docker.sock", "/run/podman/podman.sock"}}
 	c.FlagSet.StringVar(&d.dir, "data-dir", "", "the agent's own `DIR`")
 	c.FlagSet.DurationVar(&d.lease, "lease", placement.Lease, "what agentd was told: an agent that is silent for a `TIME` is taken for dead")
 	asJSON := c.FlagSet.Bool("json", false, "print the findings as a JSON array")

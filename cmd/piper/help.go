@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 func (a *app) helpCommand() *command {
@@ -119,7 +121,23 @@ func (a *app) printFlags(c *command, which func(name string) bool) {
 		if !isBool(f) {
 			spelled += " " + value
 		}
+		if value := initially(f); value != "" {
+			usage += " (default " + value + ")"
+		}
 		fmt.Fprintf(w, "  %s\t%s\n", spelled, usage)
 	})
 	w.Flush()
+}
+
+// initially is the value of a flag that is not given, or "" when that is
+// nothing, or for its usage to say.
+func initially(f *flag.Flag) string {
+	switch f.DefValue {
+	case "0", "0s", "false":
+		return ""
+	}
+	if d, err := plan.ParseDuration(f.DefValue); err == nil {
+		return d.String()
+	}
+	return f.DefValue
 }

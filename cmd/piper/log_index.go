@@ -19,10 +19,11 @@ type logPlace struct {
 	keyFile      string
 }
 
-// logPlace gives c the flags that name an index of logs.
-func (c *command) logPlace() *logPlace {
+// logPlace gives c the flags that name an index of logs, and say what c does with
+// it.
+func (c *command) logPlace(does string) *logPlace {
 	p := &logPlace{app: c.app}
-	c.FlagSet.StringVar(&p.url, "logs", "", "also bring logs to the `INDEX` elasticsearch+https://HOST[,HOST]/STREAM[?ca=FILE&retention=90d], where they are searched")
+	c.FlagSet.StringVar(&p.url, "logs", "", does+" the `INDEX` elasticsearch+https://HOST[,HOST]/STREAM[?ca=FILE&retention=90d]")
 	c.FlagSet.StringVar(&p.passwordFile, "logs-password-file", "", "read the password for --logs from `FILE`")
 	c.FlagSet.StringVar(&p.keyFile, "logs-api-key-file", "", "read the API key for --logs from `FILE`")
 	c.lists["logs-password-file"], c.lists["logs-api-key-file"] = files, files

@@ -17,7 +17,8 @@ func (a *app) tokenCommand() *command {
 	c := a.newCommand("token", "[add | revoke] [NAME] [flags]")
 	c.ShortHelp = "List, make and revoke the tokens that let people and programs in."
 	c.LongHelp = `A token is shown once, when it is made. Its role is read, trigger (builds may be
-asked for and cancelled, too) or admin.`
+asked for and cancelled, too) or admin. It lasts 90 days, unless --expires says
+how long.`
 	c.examples = `
 piper token                                      # list them
 piper token add ada --role trigger --projects 'shop,web-*'
@@ -67,7 +68,11 @@ piper token revoke ada
 					return a.printJSON(t)
 				}
 				fmt.Fprintln(a.stdout, t.Secret)
-				fmt.Fprintf(a.stderr, "piper: token %s may %s; it is not shown again\n", t.Name, t.Role)
+				until := "and does not expire"
+				if !t.Expires.IsZero() {
+					until = "until " + stamp(t.Expires)
+				}
+				fmt.Fprintf(a.stderr, "piper: token %s may %s %s; it is not shown again\n", t.Name, t.Role, until)
 				return nil
 			case "revoke":
 				if err := s.RevokeToken(ctx, name); err != nil {
