@@ -40,8 +40,14 @@ func makeFact(c *call) (starlark.Value, error) {
 			r.Values = []string{c.fact(i)}
 		case "version":
 			r.Values = []string{c.str(i)}
-			if _, ok := parseVersion(r.Values[0]); !ok && c.wrong == 0 {
-				c.badHint(i, nil, "bad-value", `such as "25.0"`, "version %s is not a version", quote(r.Values[0]))
+			_, ok := parseVersion(r.Values[0])
+			want, like := "a version", `such as "25.0"`
+			if plan.Numeric(r.Key) {
+				_, ok = plan.ParseAmount(r.Values[0])
+				want, like = "a number", `such as "4", or "16GiB" of memory`
+			}
+			if !ok && c.wrong == 0 {
+				c.badHint(i, nil, "bad-value", like, "version %s is not %s", quote(r.Values[0]), want)
 			}
 		case "pattern":
 			r.Values = []string{c.str(i)}

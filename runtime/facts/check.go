@@ -237,13 +237,13 @@ func condition(r plan.Requirement) (func(found string) bool, error) {
 			return slices.ContainsFunc(r.Values, func(v string) bool { return equal(r.Key, found, v) })
 		}, nil
 	case "at_least":
-		if numeric(r.Key) {
-			floor, ok := quantity(r.Values[0])
+		if plan.Numeric(r.Key) {
+			floor, ok := plan.ParseAmount(r.Values[0])
 			if !ok {
 				return nil, fmt.Errorf("%q is no number", r.Values[0])
 			}
 			return func(found string) bool {
-				n, ok := quantity(found)
+				n, ok := plan.ParseAmount(found)
 				return ok && n >= floor
 			}, nil
 		}
@@ -261,41 +261,13 @@ func condition(r plan.Requirement) (func(found string) bool, error) {
 	return nil, fmt.Errorf("there is no condition %q", r.Op)
 }
 
-// numeric reports whether a fact is an amount, not a version.
-func numeric(key string) bool { return key == "cpus" || key == "memory" }
-
 func equal(key, found, wanted string) bool {
-	if numeric(key) {
-		f, okF := quantity(found)
-		w, okW := quantity(wanted)
+	if plan.Numeric(key) {
+		f, okF := plan.ParseAmount(found)
+		w, okW := plan.ParseAmount(wanted)
 		return okF && okW && f == w
 	}
 	return found == wanted
-}
-
-// quantity reads a number that may have a unit of bytes: 8GiB, 8G and 8Gi are
-// 8 << 30, 8GB is 8e9.
-func quantity(s string) (float64, bool) {
-	s = strings.TrimSpace(s)
-	end := strings.LastIndexAny(s, "0123456789") + 1
-	n, err := strconv.ParseFloat(s[:end], 64)
-	if err != nil || n < 0 || math.IsInf(n, 0) {
-		return 0, false
-	}
-	unit := strings.ToUpper(strings.TrimSpace(s[end:]))
-	if unit == "" || unit == "B" {
-		return n, true
-	}
-	power := strings.IndexByte("KMGTP", unit[0]) + 1
-	switch {
-	case power == 0:
-		return 0, false
-	case unit[1:] == "" || unit[1:] == "I" || unit[1:] == "IB":
-		return n * math.Pow(1024, float64(power)), true
-	case unit[1:] == "B":
-		return n * math.Pow(1000, float64(power)), true
-	}
-	return 0, false
 }
 
 // human writes a fact for a person.
