@@ -6,11 +6,30 @@ var (
 	paramDoc      = Param{Name: "doc", Type: "string", Doc: "one line for the command line and the form", Named: true}
 	paramRequired = Param{Name: "required", Type: "bool", Default: "False", Doc: "it must be given", Named: true}
 	factReason    = Param{Name: "reason", Type: "string", Doc: "why, for whoever reads that it is not met", Named: true}
-	factKey       = Param{Name: "key", Type: "string", Required: true, Doc: `the fact, such as "os", "arch" or "tools.docker"`}
+	factKey       = Param{Name: "key", Type: "string", Required: true, Doc: `the fact, such as "os", "arch" or "tools.docker"; facts.eq has all of them`}
 	overlaps      = []string{"skip", "queue", "cancel"}
 	catchUps      = []string{"none", "last", "all"}
 	endStates     = []string{"success", "failed", "ended"}
 )
+
+const theFacts = `These are the facts of a machine:
+
+    os                    linux, darwin, …: as in GOOS
+    arch                  amd64, arm64, …: as in GOARCH
+    kernel                its release, such as 6.1.0-18-amd64
+    distribution          debian, ubuntu, alpine, macos, …: as in os-release
+    distribution.version  such as 12
+    cpus                  how many there are to use, a number
+    memory                bytes that there are to use: 16GiB, 16Gi and 16G are
+                          one number, 16GB is 16000000000
+    virtual               docker, podman, kubernetes, lxc, wsl, kvm, vmware, …;
+                          vm or container when nobody tells which; or none
+    hostname              as the machine calls itself
+    tools.NAME            the version of the program NAME on PATH
+    labels.NAME           VALUE, of an agent with --label NAME=VALUE
+    agent.name            the name of an agent
+
+What a container may use of processors and memory counts, if that is less. A machine with 16 GiB built in has a little less than 16GiB, as the kernel takes some. The operator of an agent may add facts, or take some away, in agent.yaml.`
 
 var paramWords = []Builtin{
 	{
@@ -148,7 +167,7 @@ pipeline(name = "report", on = [on.after("nightly", state = "ended")], steps = [
 var factWords = []Builtin{
 	{
 		Name:    "facts.eq",
-		Doc:     "The fact is exactly this value.",
+		Doc:     "The fact is exactly this value. " + theFacts,
 		Params:  []Param{factKey, {Name: "value", Type: "string, int or bool", Required: true, Doc: "the value"}, factReason},
 		Returns: "requirement",
 		Example: `step("pack", run = "make deb", requires = [facts.eq("os", "linux", reason = "dpkg")])`,
@@ -165,7 +184,7 @@ var factWords = []Builtin{
 	{
 		Name:    "facts.at_least",
 		Doc:     "The fact is a version, or a number, that is not below this one.",
-		Params:  []Param{factKey, {Name: "version", Type: "string", Required: true, Doc: "the lowest that will do"}, factReason},
+		Params:  []Param{factKey, {Name: "version", Type: "string", Required: true, Doc: `the lowest that will do, such as "25.0", or "16GiB" of memory`}, factReason},
 		Returns: "requirement",
 		Example: `step("image", run = "docker build .", requires = [facts.at_least("tools.docker", "25.0", reason = "image store")])`,
 		call:    makeFact,

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/piper-build/piper/runtime/facts"
 )
 
 var update = flag.Bool("update", false, "rewrite README.md")
@@ -83,6 +85,17 @@ func TestLookup(t *testing.T) {
 	require.Contains(t, Names(), "fs")
 	require.NotContains(t, Names(), "ctx")
 	require.NotContains(t, strings.Join(Names(), " "), "<")
+}
+
+// TestFactsAreListed sees that no fact is left out of what is said of them.
+func TestFactsAreListed(t *testing.T) {
+	all, err := (&facts.Machine{Environ: []string{"PATH="}}).All(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, all, "os")
+	eq, _ := Lookup("facts.eq")
+	for key := range all {
+		require.Regexp(t, `(?m)^    `+regexp.QuoteMeta(key)+` `, eq.Doc)
+	}
 }
 
 // TestReadme keeps README.md what the table says.
