@@ -50,6 +50,13 @@ func example(t *testing.T) string {
 	return ""
 }
 
+// What the README of agents shows is the example.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	require.Contains(t, string(readme), "```yaml\n"+example(t)+"```\n")
+}
+
 func TestExample(t *testing.T) {
 	dir, file := place(t, example(t))
 	f, err := operator.Read(file)
