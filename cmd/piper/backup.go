@@ -12,8 +12,9 @@ func (a *app) backupCommand() *command {
 	c := a.newCommand("backup", "DIR [flags]")
 	c.ShortHelp = "Copy a store while it is used."
 	c.LongHelp = `DIR, which must be empty or not there, gets a database and the output of steps,
-all as it was at one moment. To restore it, stop what uses the store and move
-the copy to where that was.`
+all as it was at one moment. To restore it, stop what uses the store, take away
+its database, with the -wal and -shm beside it, and its logs, and move the copy
+to where they were.`
 	c.examples = `
 piper backup /backup/monday
 piper backup /backup/monday --store sqlite:/srv/piper.db
