@@ -59,7 +59,7 @@ type app struct {
 	problems   problemsFor   // who reads the diagnostics of a PIPER.star, beside people
 	settings   configuration // of a command that has settings; nil until they are read
 	patience   time.Duration // how long completing a command line may take
-	toolCache  string        // the file in which agents keep the versions of tools; "" is in their directory
+	toolCache  string        // the file that keeps the versions of tools; "" is in the directory of an agent, or the user's cache
 
 	isolate  bool               // --isolate
 	isolated *isolate.Evaluator // what evaluates then

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,6 +43,7 @@ type was struct {
 	plan    *plan.Plan
 	patch   []byte // nil when what was built was committed
 	project api.Project
+	agent   *api.Agent // that ran it; nil when it is gone, or when it ran here
 }
 
 func (a *app) reproduceCommand() *command {
@@ -51,7 +53,8 @@ func (a *app) reproduceCommand() *command {
 directory of its own, and plans it for the same event and parameters. When that
 gives the same plan it is run as piper exec would; otherwise piper says what
 differs. The commit is taken from the repository that you are in if it has it,
-or else from that of the project. A build that fails here too leaves its
+or else from that of the project. Facts and tools of the agent that are others
+here are listed, if the agent still lives. A build that fails here too leaves its
 directory behind, to look at.
 
 It exits with 1 when the plan is another one, or the build fails, and with 2 when
@@ -185,11 +188,24 @@ func lookBack(ctx context.Context, s *client.Client, ref string) (w was, err err
 		}
 	}
 	w.project, err = s.Project(ctx, w.build.Project)
-	var missing *api.Problem
-	if errors.As(err, &missing) && missing.Status == http.StatusNotFound { // it ran here, or the project was removed
-		err = nil
+	if err != nil && !missing(err) { // it ran here, or the project was removed
+		return w, err
 	}
+	if w.build.Agent == nil {
+		return w, nil
+	}
+	agent, err := s.Agent(ctx, w.build.Agent.ID)
+	if missing(err) {
+		return w, nil
+	}
+	w.agent = &agent
 	return w, err
+}
+
+// missing reports whether a server said that there is no such thing.
+func missing(err error) bool {
+	var p *api.Problem
+	return errors.As(err, &p) && p.Status == http.StatusNotFound
 }
 
 // words are the arguments that piper exec would have been given.
@@ -293,8 +309,13 @@ func (r *reproduction) compare(ctx context.Context, p *plan.Plan) error {
 	if r.fork() {
 		r.warn(p)
 	}
+	machine := &facts.Machine{Environ: r.environ, Cache: r.toolCache}
+	if dir := r.userDir("XDG_CACHE_HOME", ".cache"); machine.Cache == "" && dir != "" && os.MkdirAll(dir, 0o700) == nil {
+		machine.Cache = filepath.Join(dir, "tools.json") // to ask all takes a second
+	}
 	r.compareInputs(was.Inputs, p.Inputs)
-	met := r.meets(ctx, p)
+	r.compareFacts(ctx, machine)
+	met := r.meets(ctx, machine, p)
 	missing := r.haveSecrets(p)
 	digest := p.Digest()
 	if digest == was.Digest() {
@@ -343,11 +364,46 @@ func (r *reproduction) compareInputs(there, here []plan.Input) {
 	}
 }
 
+// compareFacts says what the machine of the agent has now and this one has not, or
+// otherwise.
+func (r *reproduction) compareFacts(ctx context.Context, machine *facts.Machine) {
+	if r.was.build.Agent == nil {
+		return
+	}
+	if r.was.agent == nil || len(r.was.agent.Facts) == 0 {
+		why := "is gone"
+		if r.was.agent != nil {
+			why = "has not told them"
+		}
+		fmt.Fprintf(r.stderr, "piper: the facts and tools of its machine are not compared: the agent that ran build %d %s\n", r.was.build.Number, why)
+		return
+	}
+	there := r.was.agent.Facts
+	here, err := machine.All(ctx)
+	if err != nil {
+		return // a signal, which is told elsewhere
+	}
+	// The agent may have been asked for what nobody asks for by itself.
+	for key := range there {
+		if value, ok, err := machine.Get(ctx, key); err == nil && ok {
+			here[key] = value
+		}
+	}
+	all := maps.Clone(there)
+	maps.Copy(all, here)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		fact := plan.Requirement{Key: key}
+		was, is := facts.Seen(there, fact), facts.Seen(here, fact)
+		if key != "hostname" && was != is {
+			fmt.Fprintf(r.stderr, "piper: differs: %s: %s there, %s here\n", key, was, is)
+		}
+	}
+}
+
 // meets says which steps of p this machine cannot run, and whether p can succeed
 // without them.
-func (r *reproduction) meets(ctx context.Context, p *plan.Plan) bool {
+func (r *reproduction) meets(ctx context.Context, machine *facts.Machine, p *plan.Plan) bool {
 	met := true
-	machine := &facts.Machine{Environ: r.environ}
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
 		if n.Step == nil {
