@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/piper-build/piper/api/client"
 	"github.com/piper-build/piper/cmd/piper/progress"
 	"github.com/piper-build/piper/runtime/build"
+	"github.com/piper-build/piper/runtime/plan"
 )
 
 func (a *app) cancelCommand() *command {
@@ -151,7 +150,7 @@ piper rerun 41 -p version=v1.3
 		return a.ask(ctx, o.remote, func(s *client.Client) error {
 			b, err := s.Rerun(ctx, ref, q, rand.Text())
 			if err != nil {
-				return o.notHere(ctx, s, ref, err)
+				return o.notHere(ctx, s, ref, q, err)
 			}
 			if !o.watch {
 				return o.told(b)
@@ -164,21 +163,80 @@ piper rerun 41 -p version=v1.3
 
 // notHere is err, or what to do about a build of piper exec, whose project no agent
 // knows: it is run again where its PIPER.star is.
-func (o *buildOrder) notHere(ctx context.Context, s *client.Client, ref string, err error) error {
-	var problem *api.Problem
-	if !errors.As(err, &problem) || problem.Status != http.StatusNotFound || o.remote.server != "" {
+func (o *buildOrder) notHere(ctx context.Context, s *client.Client, ref string, again api.RerunRequest, err error) error {
+	if !missing(err) || o.remote.server != "" {
 		return err
 	}
-	b, missing := s.Build(ctx, ref)
-	if missing != nil {
+	b, gone := s.Build(ctx, ref)
+	asked, unknown := s.Request(ctx, ref)
+	if gone != nil || unknown != nil || !b.Here {
 		return err
 	}
+	p, err := s.Plan(ctx, ref)
+	if err != nil {
+		p = nil // it did not come to one
+	}
+	message := fmt.Sprintf("build %d ran here: no agent knows its project", b.Number)
+	if b.Project == "" {
+		message += ", which has no name"
+	} else {
+		message += " " + b.Project
+	}
+	return &usageError{message: message, hint: "run it again where its PIPER.star is: " + execLine(b, asked, p, again)}
+}
+
+// execLine is the command line that runs a build of piper exec again, or the part
+// of it that again names: all of it, when that part needs what another wrote.
+func execLine(b api.Build, asked api.Asked, p *plan.Plan, again api.RerunRequest) string {
+	q := question{kind: asked.Event.Kind, base: asked.Event.Base, tag: asked.Event.Tag}
+	if q.tag == "" {
+		q.branch = asked.Ref // the event names the branch that it was on, too
+	}
+	if q.kind == q.impliedKind() {
+		q.kind = ""
+	}
+	params := maps.Clone(asked.Params)
+	if params == nil {
+		params = map[string]string{}
+	}
+	maps.Copy(params, again.Params)
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		q.params = append(q.params, name+"="+params[name])
+	}
+
+	part := plan.Selection{From: again.From}
+	switch failed := failedSteps(b); {
+	case again.Failed && len(asked.Select.Only) > 0:
+		part.Only = failed
+	case again.Failed:
+		part.From = failed
+	}
+	narrow := asked.Select
+	if p != nil && len(part.Only)+len(part.From) > 0 {
+		if _, err := plan.Select(p, part); err == nil {
+			narrow.Only, narrow.From = part.Only, part.From
+		}
+	}
+
 	words := []string{"piper", "exec", b.Pipeline}
-	for _, name := range slices.Sorted(maps.Keys(b.Params)) {
-		words = append(words, "-p", quoted(fmt.Sprintf("%s=%v", name, b.Params[name])))
+	if asked.Environment != "" {
+		words = append(words, asked.Environment)
 	}
-	return &usageError{
-		message: fmt.Sprintf("build %d ran here: no agent knows its project %s", b.Number, b.Project),
-		hint:    "run it again where its PIPER.star is: " + strings.Join(words, " "),
+	words = slices.Concat(words, q.flags(),
+		repeated("--only", strings.Join(narrow.Only, ",")), repeated("--from", strings.Join(narrow.From, ",")), repeated("--skip", strings.Join(narrow.Skip, ",")))
+	for i, word := range words {
+		words[i] = quoted(word)
 	}
+	return strings.Join(words, " ")
+}
+
+// failedSteps are those that ran and did not succeed.
+func failedSteps(b api.Build) (names []string) {
+	for _, s := range b.Steps {
+		switch s.State {
+		case build.Failed, build.TimedOut, build.Cancelled, build.Lost:
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }

@@ -255,18 +255,7 @@ func (p *project) event(q *question) plan.Event {
 	if q.event != nil {
 		return *q.event
 	}
-	e := plan.Event{Kind: q.kind, Base: q.base, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
-	switch {
-	case e.Kind != "":
-	case e.Base != "":
-		e.Kind = "change_request"
-	case e.Tag != "":
-		e.Kind = "tag"
-	case e.Branch != "":
-		e.Kind = "push"
-	default:
-		e.Kind = "manual"
-	}
+	e := plan.Event{Kind: cmp.Or(q.kind, q.impliedKind()), Base: q.base, Branch: q.branch, Tag: q.tag, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	if p.repo != nil {
 		// Both are read from files. A repository without a commit has none.
 		e.Commit, _ = p.repo.Commit()
@@ -275,6 +264,19 @@ func (p *project) event(q *question) plan.Event {
 		}
 	}
 	return e
+}
+
+// impliedKind is the kind of event when none is given.
+func (q *question) impliedKind() string {
+	switch {
+	case q.base != "":
+		return "change_request"
+	case q.tag != "":
+		return "tag"
+	case q.branch != "":
+		return "push"
+	}
+	return "manual"
 }
 
 // evaluator is what evaluates here.
