@@ -63,6 +63,19 @@ func TestReadmeTesting(t *testing.T) {
 	require.Equal(t, 5, commands)
 }
 
+// The README and piper help config name each variable that makes a setting.
+func TestReadmeSettings(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	help := (&app{}).configCommand().LongHelp
+	for _, s := range settings() {
+		if s.variable != "" {
+			require.Contains(t, string(readme), "\n| `"+s.variable+"` | ")
+			require.Regexp(t, `\b`+s.variable+`\b`, help)
+		}
+	}
+}
+
 // TestReadmePipelines plans what the README shows of the language.
 func TestReadmePipelines(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
