@@ -23,10 +23,8 @@ func (r *Repo) Patch() ([]byte, error) {
 	// An index of our own, which begins as the real one so that git knows what
 	// it need not read; and a place of our own for what is added.
 	index := filepath.Join(temp, "index")
-	if text, err := os.ReadFile(filepath.Join(r.gitDir, "index")); err == nil {
-		if err := os.WriteFile(index, text, 0o600); err != nil {
-			return nil, fmt.Errorf("make a patch: %w", err)
-		}
+	if err := copyIndex(filepath.Join(r.gitDir, "index"), index); err != nil {
+		return nil, fmt.Errorf("make a patch: %w", err)
 	}
 	objects := filepath.Join(temp, "objects")
 	if err := os.Mkdir(objects, 0o700); err != nil {
@@ -48,4 +46,22 @@ func (r *Repo) Patch() ([]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// copyIndex copies an index, unless there is none. It keeps its time, by which git
+// knows which files may have been written again in the moment in which they were
+// added, and reads those.
+func copyIndex(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return nil
+	}
+	if err := os.WriteFile(to, text, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(to, info.ModTime(), info.ModTime())
 }

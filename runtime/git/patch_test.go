@@ -6,11 +6,36 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/git"
 )
+
+// What was written again in the moment in which it was added, in as many bytes,
+// is in the patch.
+func TestPatchOfTheSameMoment(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("SKIPPED: the git program is needed to make repositories")
+	}
+	dir := t.TempDir()
+	file, moment := filepath.Join(dir, "file"), time.Now().Add(-time.Hour)
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+		require.NoError(t, os.Chtimes(file, moment, moment))
+	}
+	write("one\n")
+	for _, args := range []string{"init -q", "config core.trustctime false", "add .", "-c user.name=Ann -c user.email=ann@example.org commit -q -m one"} {
+		out, err := exec.Command("git", append([]string{"-C", dir}, strings.Fields(args)...)...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	require.NoError(t, os.Chtimes(filepath.Join(dir, ".git/index"), moment, moment))
+	write("two\n")
+	patch, err := open(t, dir).Patch()
+	require.NoError(t, err)
+	require.Contains(t, string(patch), "+two\n")
+}
 
 // A patch, applied to a clone, makes it what the tree is, whatever was staged;
 // and making it changes nothing.
