@@ -105,7 +105,12 @@ export function critical(waits: Map<string, string[]>, steps: Map<string, Step>)
     return s?.started ? (s.ended ? Date.parse(s.ended) : Infinity) : -1
   }
   const start = (name: string) => Date.parse(steps.get(name)?.started ?? "")
-  const later = (a: string | undefined, b: string) => (a === undefined || end(b) > end(a) || (end(a) === end(b) && start(b) < start(a)) ? b : a)
+  const waited = (name: string, of: string) => before(name, waits, () => -1).has(of)
+  const later = (a: string | undefined, b: string) => {
+    if (a === undefined || end(b) !== end(a)) return a === undefined || end(b) > end(a) ? b : a
+    if (waited(b, a) || waited(a, b)) return waited(b, a) ? b : a // in one millisecond
+    return start(b) < start(a) ? b : a
+  }
   const last = (names: Iterable<string>) => [...names].filter(name => end(name) >= 0).reduce<string | undefined>(later, undefined)
   const path = new Set<string>()
   for (let at = last(waits.keys()); at !== undefined; at = last(before(at, waits, end))) path.add(at)

@@ -146,6 +146,12 @@ test("the critical path goes back from what ended last over what each waited for
   assert.deepEqual([...critical(waits, ran({a: [0, 1], b1: [0, 7], b2: [1, 2], c: [7, 8], d: [7, 9]}))], ["d", "b1"])
 })
 
+test("what waits for another ended after it, though both did in one millisecond", () => {
+  for (const nodes of [plan.nodes, [...plan.nodes].reverse()]) {
+    assert.deepEqual([...critical(needs({...plan, nodes}), ran({a: [0, 2], b1: [2, 5], b2: [2, 4], c: [5, 5], d: [2, 3]}))], ["c", "b1"])
+  }
+})
+
 test("of what runs, the longest is critical", () => {
   assert.deepEqual([...critical(needs(plan), ran({a: [0, 1], b1: [0], b2: [1]}))], ["b1"])
 })
