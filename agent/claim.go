@@ -11,12 +11,13 @@ import (
 )
 
 // How much of the queue is looked at, and how soon after the last time, when it
-// goes on; a few calls are answered at once. What is further back is offered to
-// somebody, who finds it among its own.
+// goes on; a few calls are answered at once, as a build makes several of its own end.
+// What is further back is offered to somebody, who finds it among its own.
 const (
 	ownQueue   = 64
 	wholeQueue = 256
-	soonest    = 20 * time.Millisecond
+	soonest    = 2 * time.Millisecond
+	glances    = 20 * time.Millisecond // of all agents together
 	atOnce     = 8
 	wholeAgain = 500 * time.Millisecond
 )
@@ -28,27 +29,26 @@ func (l *life) claims(ctx context.Context) {
 	var calls pace
 	for pause, since := l.Timings.Busy, time.Now(); ; since = time.Now() {
 		timer := time.NewTimer(l.about("claim", pause))
-		whole, glances, shown := false, l.stir, (*view)(nil)
+		whole, stirs, shown := false, l.stir, (*view)(nil)
 		for waits := true; waits; {
 			waits = false
 			select {
 			case <-ctx.Done():
 			case <-l.kick:
 				sleep(ctx, calls.next(time.Now()))
-			case <-glances:
-				// Of all agents together one looks every soonest, however many there are.
-				if rest := min(pause, time.Duration(len(l.everybody()))*soonest) - time.Since(since); rest > 0 {
+			case <-stirs:
+				if rest := min(pause, time.Duration(len(l.everybody()))*glances) - time.Since(since); rest > 0 {
 					timer.Reset(rest)
-					waits, glances = true, nil
+					waits, stirs = true, nil
 				}
 			case <-l.shown:
 				// Whoever calls, or has looked since, knows better.
-				if v := l.view(); v.at.After(since) && len(l.kick) == 0 && glances != nil {
+				if v := l.view(); v.at.After(since) && len(l.kick) == 0 && stirs != nil {
 					shown = v
 				}
 				waits = shown == nil
 			case <-timer.C:
-				whole = glances != nil
+				whole = stirs != nil
 			}
 		}
 		timer.Stop()

@@ -181,10 +181,10 @@ func TestGlances(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		synctest.Wait()
-		require.Equal(t, int64(1000/(10*soonest/time.Millisecond)), asked.own.Load())
+		require.Equal(t, int64(1000/(10*glances/time.Millisecond)), asked.own.Load())
 		l.look()
 		synctest.Wait()
-		require.Equal(t, int64(1000/(10*soonest/time.Millisecond)+1), asked.own.Load(), "at once")
+		require.Equal(t, int64(1000/(10*glances/time.Millisecond)+1), asked.own.Load(), "at once")
 		stop()
 		<-done
 	})
