@@ -27,9 +27,11 @@ func (l *life) heartbeats(ctx context.Context) {
 		if err == nil {
 			heard = time.Now()
 		}
-		since := heard
-		if seen := l.view().at; seen.Before(since) {
-			since = seen
+		l.mu.Lock()
+		since := l.blind
+		l.mu.Unlock()
+		if since.IsZero() || heard.Before(since) {
+			since = heard
 		}
 		switch {
 		case ctx.Err() != nil:

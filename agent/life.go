@@ -44,8 +44,9 @@ type life struct {
 
 	mu       sync.Mutex // guards what follows
 	self     store.Agent
-	seen     *view    // the last one; nobody changes it
-	keys     []string // of facts that somebody asked for
+	seen     *view     // the last one; nobody changes it
+	blind    time.Time // since when no look has succeeded; zero is that the last one did
+	keys     []string  // of facts that somebody asked for
 	draining bool
 	runs     map[build.ID]*run
 	catalogs catalogs
@@ -55,7 +56,7 @@ type life struct {
 
 func newLife(a *Agent, dir *directory) *life {
 	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
-		seen: &view{at: time.Now()}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
+		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, freed: l.look}
 	return l
@@ -87,7 +88,7 @@ type view struct {
 // show has the other loops see what was looked at.
 func (l *life) show(v *view) {
 	l.mu.Lock()
-	l.seen = v
+	l.seen, l.blind = v, time.Time{}
 	l.mu.Unlock()
 	select {
 	case l.shown <- struct{}{}:

@@ -25,6 +25,11 @@ func (l *life) lookAround(ctx context.Context, w *watch, doomed *doomed) {
 	v := view{at: time.Now()}
 	var err error
 	if v.Overview, err = store.Look(ctx, l.Store, unsettledAtOnce, wholeQueue); err != nil {
+		l.mu.Lock()
+		if l.blind.IsZero() {
+			l.blind = v.at
+		}
+		l.mu.Unlock()
 		l.log.Warn("look around", "error", err)
 		return
 	}

@@ -105,6 +105,30 @@ func TestAnOldViewChangesNothing(t *testing.T) {
 	}
 }
 
+// Who was stopped for long, and nobody took its builds, runs them on.
+func TestAnAgentThatWasStoppedIsNotBlind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory()
+		a := Agent{Store: s, Log: slog.New(slog.DiscardHandler), Timings: Timings{}.withDefaults(), draw: draws(t.Name())}
+		l := newLife(&a, nil)
+		l.ctx, l.die = context.WithCancelCause(t.Context())
+		require.NoError(t, s.Join(t.Context(), store.Agent{ID: l.id}))
+		l.show(&view{at: time.Now()})
+		r := newRun(l, store.Build{ID: "x"})
+		require.True(t, l.enter(r))
+		time.Sleep(2 * a.Timings.GiveUp) // and nothing was looked at
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); l.heartbeats(ctx) }()
+		time.Sleep(3 * a.Timings.Heartbeat)
+		require.NoError(t, r.ctx.Err())
+		stop()
+		<-done
+		l.exit(r)
+		l.die(nil)
+	})
+}
+
 // An agent joins before it owns anything, so who looks at the agents last takes no
 // build from one that has only just come.
 func TestLookReadsAgentsLast(t *testing.T) {

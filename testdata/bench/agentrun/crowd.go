@@ -69,27 +69,12 @@ func crowd(ctx context.Context, j job) error {
 				if len(all) != j.n {
 					return fmt.Errorf("%d agents of %d are there", len(all), j.n)
 				}
-				waits := make([]time.Duration, builds)
-				for i := range waits {
-					time.Sleep(50 * time.Millisecond) // what the last one left to be done
+				return oneByOne(builds, 50*time.Millisecond, claimed, failed, func(i int) error {
 					b := offered(i, j.n)
 					b.FirstChoice = all[i%j.n].ID
-					begin := time.Now()
-					if _, err := s.Enqueue(ctx, b); err != nil {
-						return err
-					}
-					select {
-					case at := <-claimed:
-						waits[i] = at.Sub(begin)
-					case err := <-failed:
-						return err
-					case <-time.After(time.Minute):
-						return fmt.Errorf("build %d of %d: %w", i, builds, errHangs)
-					}
-				}
-				measured("p50", quantile(waits, 0.5))
-				measured("p99", quantile(waits, 0.99))
-				return nil
+					_, err := s.Enqueue(ctx, b)
+					return err
+				})
 			})
 		})
 	})

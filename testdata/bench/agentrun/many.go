@@ -228,28 +228,37 @@ func firstChoice(ctx context.Context, j job) error {
 					return err
 				}
 			}
-			waits := make([]time.Duration, builds)
-			for i := range waits {
-				time.Sleep(10 * time.Millisecond) // what the last one left to be done
-				begin := time.Now()
-				if _, err := stores[j.n].Enqueue(ctx, offered(i, j.n)); err != nil {
-					return err
-				}
-				select {
-				case at := <-claimed:
-					waits[i] = at.Sub(begin)
-				case err := <-failed:
-					return err
-				case <-time.After(time.Minute):
-					return fmt.Errorf("build %d of %d: %w", i, builds, errHangs)
-				}
-			}
-			measured("p50", quantile(waits, 0.5))
-			measured("p99", quantile(waits, 0.99))
-			measured("spread", quantile(waits, 0.99)/quantile(waits, 0.5))
-			return nil
+			return oneByOne(builds, 10*time.Millisecond, claimed, failed, func(i int) error {
+				_, err := stores[j.n].Enqueue(ctx, offered(i, j.n))
+				return err
+			})
 		})
 	})
+}
+
+// oneByOne asks for builds one after the other, with a rest for what the last one left
+// to be done, and measures how long each waits for its claim.
+func oneByOne(builds int, rest time.Duration, claimed <-chan time.Time, failed <-chan error, ask func(i int) error) error {
+	waits := make([]time.Duration, builds)
+	for i := range waits {
+		time.Sleep(rest)
+		begin := time.Now()
+		if err := ask(i); err != nil {
+			return err
+		}
+		select {
+		case at := <-claimed:
+			waits[i] = at.Sub(begin)
+		case err := <-failed:
+			return err
+		case <-time.After(time.Minute):
+			return fmt.Errorf("build %d of %d: %w", i, builds, errHangs)
+		}
+	}
+	measured("p50", quantile(waits, 0.5))
+	measured("p99", quantile(waits, 0.99))
+	measured("spread", quantile(waits, 0.99)/quantile(waits, 0.5))
+	return nil
 }
 
 // withShared calls do with an agent that runs builds of the project "bench", and
