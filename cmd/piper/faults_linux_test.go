@@ -400,8 +400,11 @@ pipeline(name = "talk", params = {"go": param.string()}, impl = _talk)
 	write(t, f.dir, "go", "")
 	relieve()
 	rethinkdbtest.StartAgain(t, database)
-	f.await("the server answers", func() bool { _, err := f.Build(t.Context(), string(b.ID)); return err == nil })
-	b = f.ended(b.ID)
+	f.await("the build ends", func() bool { // a server that has just started answers now and then
+		now, err := f.Build(t.Context(), string(b.ID))
+		b.State, b.Reason, b.Attempt = now.State, now.Reason, now.Attempt
+		return err == nil && ended(b.State)
+	})
 	require.Equal(t, build.Success, b.State, b.Reason)
 	require.Equal(t, 1, b.Attempt)
 	lines := strings.Split(strings.TrimSuffix(f.wrote(b.ID, "talk", 0), "\n"), "\n")
