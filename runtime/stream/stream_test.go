@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -65,7 +66,9 @@ func TestOutput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			require.NoError(t, NewWriter(&b).Output("a", 1, noon, []byte(data)))
+			w := NewWriter(&b)
+			require.NoError(t, w.Output("a", 1, noon, []byte(data)))
+			require.NoError(t, w.Flush())
 			for line := range strings.Lines(b.String()) {
 				require.Less(t, len(line), 7*MaxData)
 				if utf8.ValidString(data) {
@@ -132,11 +135,69 @@ func TestWriterFails(t *testing.T) {
 	to := &failing{left: 1}
 	w := NewWriter(to)
 	require.NoError(t, w.Event(build.Event{Seq: 1}))
-	require.EqualError(t, w.Event(build.Event{Seq: 2}), "nobody reads")
+	require.NoError(t, w.Event(build.Event{Seq: 2}), "it waits")
+	require.EqualError(t, w.Flush(), "nobody reads")
 	require.EqualError(t, w.Output("a", 1, noon, []byte("x")), "nobody reads")
 	require.Equal(t, -1, to.left, "it is not tried again")
 
 	require.ErrorContains(t, NewWriter(io.Discard).Line(func() {}), "write line: json")
+}
+
+// writes notes what each write was.
+type writes struct{ of []string }
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.of = append(w.of, string(p))
+	return len(p), nil
+}
+
+// TestWritesTogether: what comes within a millisecond is one write, and what comes
+// alone waits for nothing.
+func TestWritesTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var to writes
+		w := NewWriter(&to)
+		after := func(d time.Duration, lines ...int) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			var found []int
+			for _, text := range to.of {
+				found = append(found, strings.Count(text, "\n"))
+			}
+			require.Equal(t, lines, found)
+			to.of = nil
+		}
+		ev := func() { require.NoError(t, w.Event(build.Event{Seq: 1})) }
+		out := func() { require.NoError(t, w.Output("a", 1, noon, []byte("x\n"))) }
+
+		ev()
+		after(0, 1)
+		ev()
+		out()
+		ev()
+		after(pace-1, nil...)
+		after(1, 3)
+		after(pace)
+		out()
+		after(0, 1)
+		after(pace)
+
+		ev()
+		out()
+		require.NoError(t, w.Line(map[string]string{"kind": "ask"}))
+		after(0, 1, 2)
+		out()
+		require.NoError(t, w.Flush())
+		after(0, 1)
+		after(2 * pace)
+
+		ev()
+		require.NoError(t, w.Output("a", 1, noon, bytes.Repeat([]byte("x"), 2*maxHold)))
+		after(0, 1, 4, 4) // there is enough for a write
+	})
 }
 
 // FuzzReader: nothing that comes makes a Reader panic or hold more than a line.

@@ -15,14 +15,24 @@ import (
 // A Writer writes a stream. Many goroutines may use it; a line is never torn by
 // another one. It waits for a reader that is slow. Once a write has failed, all
 // fail with that error.
+//
+// An event or a piece of output is written at once, unless something was in the
+// last millisecond: then it waits for the end of that, and is written together with
+// what came meanwhile. To wake a reader costs more than what it reads.
 type Writer struct {
 	to io.Writer
 
-	mu  sync.Mutex // guards what follows
-	buf bytes.Buffer
-	enc *json.Encoder
-	err error
+	mu    sync.Mutex // guards what follows
+	buf   bytes.Buffer
+	enc   *json.Encoder
+	err   error
+	last  time.Time   // when something was written
+	timer *time.Timer // ends the wait
+	waits bool
 }
+
+// pace is how far writes are apart, if nobody asks for more.
+const pace = time.Millisecond
 
 // NewWriter makes a Writer of a stream to w.
 func NewWriter(w io.Writer) *Writer {
@@ -33,13 +43,26 @@ func NewWriter(w io.Writer) *Writer {
 }
 
 // Event writes an event.
-func (w *Writer) Event(ev build.Event) error { return w.Line(ev) }
+func (w *Writer) Event(ev build.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add(ev)
+	return w.settle()
+}
 
-// Line writes v, which is an object in JSON, as a line of another kind.
+// Line writes v, which is an object in JSON, as a line of another kind, and
+// whatever waits.
 func (w *Writer) Line(v any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.add(v)
+	return w.flush()
+}
+
+// Flush writes what waits.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.flush()
 }
 
@@ -65,7 +88,7 @@ func (w *Writer) Output(node string, attempt int, at time.Time, p []byte) error 
 			w.flush()
 		}
 	}
-	return w.flush()
+	return w.settle()
 }
 
 func (w *Writer) add(v any) {
@@ -74,9 +97,30 @@ func (w *Writer) add(v any) {
 	}
 }
 
+// settle writes what was gathered, or sees to it that it is written soon.
+func (w *Writer) settle() error {
+	early := pace - time.Since(w.last)
+	switch {
+	case early <= 0 || w.err != nil || w.buf.Len() >= maxHold:
+		return w.flush()
+	case w.waits:
+	case w.timer == nil:
+		w.timer = time.AfterFunc(early, func() { w.Flush() })
+	default:
+		w.timer.Reset(early)
+	}
+	w.waits = true
+	return nil
+}
+
 // flush writes what was gathered, in one piece.
 func (w *Writer) flush() error {
+	if w.waits {
+		w.timer.Stop() // when it is too late for that, it finds nothing to write
+		w.waits = false
+	}
 	if w.err == nil && w.buf.Len() > 0 {
+		w.last = time.Now()
 		_, w.err = w.to.Write(w.buf.Bytes())
 	}
 	if w.buf.Cap() > 4*maxHold {

@@ -170,6 +170,30 @@ func (a *agent) until(ctx context.Context, ref string, want build.State) (api.Bu
 	return api.Build{}, fmt.Errorf("build %s is not %s: %w", ref, want, errHangs)
 }
 
+// run asks for a build of the project, and waits for its end. It looks at the
+// newest build of the list, which is without its steps: a thousand of them every
+// few milliseconds would take the processors from what is measured.
+func (a *agent) run(ctx context.Context) error {
+	asked, err := a.ask(ctx)
+	if err != nil {
+		return err
+	}
+	for begin := time.Now(); time.Since(begin) < 5*time.Minute; time.Sleep(10 * time.Millisecond) {
+		newest, _, err := a.Builds(ctx, api.BuildFilter{}, "", 1)
+		switch {
+		case err != nil:
+			return err
+		case len(newest) == 0 || newest[0].ID != asked.ID:
+			return fmt.Errorf("build %s is not the newest", asked.ID)
+		case newest[0].State == build.Success:
+			return nil
+		case !newest[0].Ended.IsZero():
+			return fmt.Errorf("build %s is %s: %s", asked.ID, newest[0].State, newest[0].Reason)
+		}
+	}
+	return fmt.Errorf("build %s does not end: %w", asked.ID, errHangs)
+}
+
 // A door is where a step says that it runs.
 type door struct {
 	*os.File
