@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -170,28 +171,32 @@ func (a *agent) until(ctx context.Context, ref string, want build.State) (api.Bu
 	return api.Build{}, fmt.Errorf("build %s is not %s: %w", ref, want, errHangs)
 }
 
-// run asks for a build of the project, and waits for its end. It looks at the
-// newest build of the list, which is without its steps: a thousand of them every
-// few milliseconds would take the processors from what is measured.
+// run asks for the only build of an agent, and waits for its end as it is told: to
+// look for it again and again would take the processors from what is measured.
 func (a *agent) run(ctx context.Context) error {
-	asked, err := a.ask(ctx)
-	if err != nil {
-		return err
-	}
-	for begin := time.Now(); time.Since(begin) < 5*time.Minute; time.Sleep(10 * time.Millisecond) {
-		newest, _, err := a.Builds(ctx, api.BuildFilter{}, "", 1)
+	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errHangs)
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	go func() {
+		if _, err := a.ask(ctx); err != nil {
+			fail(err)
+		}
+	}()
+	for m, err := range a.Watch(ctx, "", "builds") {
+		var b api.Build
+		if err == nil {
+			err = json.Unmarshal(m.Data, &b)
+		}
 		switch {
 		case err != nil:
 			return err
-		case len(newest) == 0 || newest[0].ID != asked.ID:
-			return fmt.Errorf("build %s is not the newest", asked.ID)
-		case newest[0].State == build.Success:
+		case b.State == build.Success:
 			return nil
-		case !newest[0].Ended.IsZero():
-			return fmt.Errorf("build %s is %s: %s", asked.ID, newest[0].State, newest[0].Reason)
+		case !b.Ended.IsZero():
+			return fmt.Errorf("build %s is %s: %s", b.ID, b.State, b.Reason)
 		}
 	}
-	return fmt.Errorf("build %s does not end: %w", asked.ID, errHangs)
+	return context.Cause(ctx)
 }
 
 // A door is where a step says that it runs.
