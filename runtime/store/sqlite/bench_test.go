@@ -50,7 +50,7 @@ func BenchmarkPool(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		if err := put(ctx, tx, after); err != nil {
+		if err := replace(ctx, tx, now, after); err != nil {
 			return err
 		}
 		return tx.Commit()

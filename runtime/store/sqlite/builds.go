@@ -44,16 +44,30 @@ func (s *Store) Enqueue(ctx context.Context, b store.Build) (store.Build, error)
 	return made, nil
 }
 
-// put writes b and the columns that its indexes need.
+// put writes b, which is new, and the columns that its indexes need.
 func put(ctx context.Context, tx execer, b store.Build) error {
 	doc, err := json.Marshal(b)
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO builds (number, id, state, project, pipeline, owner, choice, parent, priority, pending, collected, doc)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, owner = excluded.owner,
-		choice = excluded.choice, parent = excluded.parent, pending = excluded.pending, collected = excluded.collected, doc = excluded.doc`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		b.Number, b.ID, b.State, b.Request.Project, b.Request.Pipeline, b.Owner, b.FirstChoice, b.Request.Cause.Build, b.Priority(), len(b.Pending), b.Collected, doc)
+	return err
+}
+
+// replace writes what became of a build. It leaves a column that stays as it is
+// alone: SQLite would write each index anew that knows of it.
+func replace(ctx context.Context, tx execer, was, is store.Build) error {
+	doc, err := json.Marshal(is)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE builds SET state = ?, owner = ?, choice = ?, pending = ?, doc = ? WHERE number = ?",
+		is.State, is.Owner, is.FirstChoice, len(is.Pending), doc, is.Number)
+	if err == nil && was.Collected != is.Collected {
+		_, err = tx.ExecContext(ctx, "UPDATE builds SET collected = ?, parent = ? WHERE number = ?", is.Collected, is.Request.Cause.Build, is.Number)
+	}
 	return err
 }
 
@@ -81,7 +95,7 @@ func (s *Store) Change(ctx context.Context, id build.ID, c store.Change) (store.
 		if made.after, made.differs, err = b.Changed(c); err != nil || !made.differs {
 			return made, err
 		}
-		return made, put(ctx, tx, made.after)
+		return made, replace(ctx, tx, b, made.after)
 	})
 	if made.differs {
 		s.watch.Tell(store.Hint{Build: id})

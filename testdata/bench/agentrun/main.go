@@ -31,7 +31,7 @@ type job struct {
 }
 
 var works = map[string]func(ctx context.Context, j job) error{
-	"claim": claim, "pool": pool, "life": life, "keep": keep, "insert": insert,
+	"claim": claim, "pool": pool, "life": lives(claimers), "lives": lives(2_000), "keep": keep, "insert": insert,
 	"trigger": trigger, "spawn": spawn, "follow": follow, "relay": relay, "stamp": stamp,
 	"queued": queued, "idle": idle, "newest": newest, "start": firstPage, "kill": kill, "why": why,
 	"build": buildSteps, "exec": execSteps, "buildbot": buildbot,

@@ -150,11 +150,15 @@ func claim(ctx context.Context, j job) error {
 	})
 }
 
-// life has them end the builds as well.
-func life(ctx context.Context, j job) error {
+// lives has a number of them end the builds as well.
+func lives(agents int) func(ctx context.Context, j job) error {
+	return func(ctx context.Context, j job) error { return life(ctx, j, agents) }
+}
+
+func life(ctx context.Context, j job, agents int) error {
 	return inNewStore(ctx, j.n, func(s *sqlite.Store, ids []build.ID) error {
 		begin := time.Now()
-		_, err := atOnce(claimers, len(ids), func(i int) error {
+		_, err := atOnce(agents, len(ids), func(i int) error {
 			b, err := s.Change(ctx, ids[i], store.Claim{Agent: "agent", Nonce: "n", Max: store.MaxAttempts, At: begin})
 			if err != nil {
 				return err
