@@ -1,19 +1,28 @@
 package layout
 
-import "slices"
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
 
 // arrange finds the order in each layer: begun by walking along edges, so that
 // what belongs together stands together, and then by sweeps over the layers, to
 // and fro, of which the best counts.
 func (p *part) arrange() {
 	p.begin()
-	best := p.crossings()
-	found := p.copyOrder()
+	best := p.crossings(math.MaxInt)
+	found := make([][]int32, len(p.order))
+	for l, column := range p.order {
+		found[l] = slices.Clone(column)
+	}
 	for sweep, idle := 0, 0; best > 0 && idle < 4 && sweep < p.maxSweeps(); sweep++ {
 		p.sweep(sweep%2 == 0)
-		if n := p.crossings(); n < best {
+		if n := p.crossings(best); n < best {
 			best, idle = n, 0
-			found = p.copyOrder()
+			for l, column := range p.order {
+				copy(found[l], column)
+			}
 		} else {
 			idle++
 		}
@@ -26,14 +35,6 @@ func (p *part) arrange() {
 
 // maxSweeps bounds the work.
 func (p *part) maxSweeps() int { return min(max(2, 100_000/(1+len(p.segments))), 16) }
-
-func (p *part) copyOrder() [][]int32 {
-	c := make([][]int32, len(p.order))
-	for l := range c {
-		c[l] = slices.Clone(p.order[l])
-	}
-	return c
-}
 
 // number notes where the vertices of a layer are in it.
 func (p *part) number(column []int32) {
@@ -80,17 +81,17 @@ func (p *part) sweep(forth bool) {
 	var keys []uint64 // of those that move: the mean place, and which it is of them
 	var movers []int32
 	for i := range p.order {
-		column, links := p.order[i], p.up
+		column, links := p.order[i], p.above
 		if !forth {
-			column, links = p.order[len(p.order)-1-i], p.down
+			column, links = p.order[len(p.order)-1-i], p.below
 		}
 		keys, movers = keys[:0], movers[:0]
 		for _, v := range column {
-			sum, segments := uint64(0), links.of(v)
-			for _, s := range segments {
-				sum += uint64(p.pos[p.other(s, v)])
+			sum, others := uint64(0), links.of(v)
+			for _, u := range others {
+				sum += uint64(p.pos[u])
 			}
-			if n := uint64(len(segments)); n > 0 {
+			if n := uint64(len(others)); n > 0 {
 				keys = append(keys, sum<<10/n<<32|uint64(len(movers)))
 				movers = append(movers, v)
 			}
@@ -113,30 +114,31 @@ func (p *part) other(s, v int32) int32 { return p.segments[s].from ^ p.segments[
 // crossings counts how often segments cross, as Barth, Jünger and Mutzel do
 // (Simple and Efficient Bilayer Cross Counting, 2002): those between two layers
 // are gone through in the order of one end, and the other ends counted in a tree.
-func (p *part) crossings() int {
+// It does not go on beyond most.
+func (p *part) crossings(most int) int {
 	crossings := 0
-	var ends, tree []int32
+	var ends, tree []int32 // tree: a heap of how many ends are in each half of what is above it
 	for l, column := range p.order[:len(p.order)-1] {
-		tree = append(tree[:0], make([]int32, len(p.order[l+1])+1)...)
-		passed := 0
+		if crossings >= most {
+			break
+		}
+		leaves := 1 << bits.Len(uint(len(p.order[l+1])))
+		tree = append(tree[:0], make([]int32, 2*leaves)...)
 		for _, v := range column {
 			ends = ends[:0]
-			for _, s := range p.down.of(v) {
-				ends = append(ends, p.pos[p.segments[s].to])
+			for _, u := range p.below.of(v) {
+				ends = append(ends, p.pos[u])
 			}
-			for _, end := range ends { // above or at it
-				at := int32(0)
-				for i := end + 1; i > 0; i &= i - 1 {
-					at += tree[i]
-				}
-				crossings += passed - int(at)
+			if len(ends) > 1 {
+				slices.Sort(ends) // they cross none of each other
 			}
 			for _, end := range ends {
-				for i := end + 1; int(i) < len(tree); i += i & -i {
-					tree[i]++
+				i := leaves + int(end)
+				for tree[i]++; i > 1; tree[i]++ {
+					crossings += int(tree[i^1] &^ -int32(i&1)) // that end further down
+					i /= 2
 				}
 			}
-			passed += len(ends)
 		}
 	}
 	return crossings

@@ -14,7 +14,9 @@ type part struct {
 	height   []int
 	segments []edge // between layers that are next to each other
 	up, down links  // those that come from the layer before, and those that lead to the next
-	span     int32  // edges over more layers lead around all others
+
+	above, below links // what these join it with
+	span         int32 // edges over more layers lead around all others
 
 	order [][]int32 // by layer: its vertices from the top
 	pos   []int32   // where it is in there
@@ -64,6 +66,13 @@ func (p *part) split(d *drawing) {
 		}
 	}
 	p.up, p.down = incoming(len(p.layer), p.segments), outgoing(len(p.layer), p.segments)
+	p.above, p.below = links{p.up.first, make([]int32, len(p.segments))}, links{p.down.first, make([]int32, len(p.segments))}
+	for i, s := range p.up.edges {
+		p.above.edges[i] = p.segments[s].from
+	}
+	for i, s := range p.down.edges {
+		p.below.edges[i] = p.segments[s].to
+	}
 }
 
 // far is how far the furthest edge of each vertex leads. It finds the greatest
