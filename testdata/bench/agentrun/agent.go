@@ -171,17 +171,15 @@ func (a *agent) until(ctx context.Context, ref string, want build.State) (api.Bu
 	return api.Build{}, fmt.Errorf("build %s is not %s: %w", ref, want, errHangs)
 }
 
-// run asks for the only build of an agent, and waits for its end as it is told: to
-// look for it again and again would take the processors from what is measured.
+// run asks for a build, and waits for its end as it is told: to look for it again
+// and again would take the processors from what is measured.
 func (a *agent) run(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errHangs)
 	defer stop()
-	ctx, fail := context.WithCancelCause(ctx)
-	go func() {
-		if _, err := a.ask(ctx); err != nil {
-			fail(err)
-		}
-	}()
+	asked, err := a.ask(ctx)
+	if err != nil {
+		return err
+	}
 	for m, err := range a.Watch(ctx, "", "builds") {
 		var b api.Build
 		if err == nil {
@@ -190,6 +188,7 @@ func (a *agent) run(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
+		case b.ID != asked.ID:
 		case b.State == build.Success:
 			return nil
 		case !b.Ended.IsZero():
