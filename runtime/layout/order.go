@@ -81,9 +81,9 @@ func (p *part) sweep(forth bool) {
 	var keys []uint64 // of those that move: the mean place, and which it is of them
 	var movers []int32
 	for i := range p.order {
-		column, links := p.order[i], p.above
+		column, links := p.order[i], p.ups
 		if !forth {
-			column, links = p.order[len(p.order)-1-i], p.below
+			column, links = p.order[len(p.order)-1-i], p.downs
 		}
 		keys, movers = keys[:0], movers[:0]
 		for _, v := range column {
@@ -117,7 +117,7 @@ func (p *part) other(s, v int32) int32 { return p.segments[s].from ^ p.segments[
 // It does not go on beyond most.
 func (p *part) crossings(most int) int {
 	crossings := 0
-	var ends, tree []int32 // tree: a heap of how many ends are in each half of what is above it
+	var ends, tree []int32 // tree: a heap, of how many of the ends so far are in each part of the layer
 	for l, column := range p.order[:len(p.order)-1] {
 		if crossings >= most {
 			break
@@ -126,7 +126,7 @@ func (p *part) crossings(most int) int {
 		tree = append(tree[:0], make([]int32, 2*leaves)...)
 		for _, v := range column {
 			ends = ends[:0]
-			for _, u := range p.below.of(v) {
+			for _, u := range p.downs.of(v) {
 				ends = append(ends, p.pos[u])
 			}
 			if len(ends) > 1 {
@@ -135,7 +135,7 @@ func (p *part) crossings(most int) int {
 			for _, end := range ends {
 				i := leaves + int(end)
 				for tree[i]++; i > 1; tree[i]++ {
-					crossings += int(tree[i^1] &^ -int32(i&1)) // that end further down
+					crossings += int(tree[i^1] &^ -int32(i&1)) // those further down, if this is the upper half
 					i /= 2
 				}
 			}

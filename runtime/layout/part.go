@@ -8,15 +8,14 @@ type part struct {
 	vertices []int32 // of the network
 	edges    []int32 // of the network, by their place there
 
-	local    []int32 // by vertex of the network: its number here
-	layer    []int32 // by number, as all that follows
-	bends    []int32 // the first of its bends; those of further layers follow it
-	height   []int
-	segments []edge // between layers that are next to each other
-	up, down links  // those that come from the layer before, and those that lead to the next
-
-	above, below links // what these join it with
-	span         int32 // edges over more layers lead around all others
+	local      []int32 // by vertex of the network: its number here
+	layer      []int32 // by number, as all that follows
+	bends      []int32 // the first of its bends; those of further layers follow it
+	height     []int
+	segments   []edge // between layers that are next to each other
+	up, down   links  // those that come from the layer before, and those that lead to the next
+	ups, downs links  // the vertices at the other ends of these, as arrange needs them
+	span       int32  // edges over more layers lead around all others
 
 	order [][]int32 // by layer: its vertices from the top
 	pos   []int32   // where it is in there
@@ -66,12 +65,12 @@ func (p *part) split(d *drawing) {
 		}
 	}
 	p.up, p.down = incoming(len(p.layer), p.segments), outgoing(len(p.layer), p.segments)
-	p.above, p.below = links{p.up.first, make([]int32, len(p.segments))}, links{p.down.first, make([]int32, len(p.segments))}
+	p.ups, p.downs = links{p.up.first, make([]int32, len(p.segments))}, links{p.down.first, make([]int32, len(p.segments))}
 	for i, s := range p.up.edges {
-		p.above.edges[i] = p.segments[s].from
+		p.ups.edges[i] = p.segments[s].from
 	}
 	for i, s := range p.down.edges {
-		p.below.edges[i] = p.segments[s].to
+		p.downs.edges[i] = p.segments[s].to
 	}
 }
 

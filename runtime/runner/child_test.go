@@ -230,6 +230,14 @@ func TestKillOfAStoppedRunner(t *testing.T) {
 	h.gone(t, pid)
 }
 
+// TestStepKillsItsRunner: what is started has been told before.
+func TestStepKillsItsRunner(t *testing.T) {
+	b, err := run(t, t.Context(), &runner.Command{}, &world{output: map[string]string{}}, ":", "kill -9 $PPID; sleep 60")()
+	require.ErrorIs(t, err, runner.ErrDied)
+	require.Equal(t, build.Success, b.Node(0).State)
+	require.Equal(t, build.Running, b.Node(1).State)
+}
+
 // TestExpendable: when memory runs out a step is killed, and not who started its
 // runner.
 func TestExpendable(t *testing.T) {

@@ -15,13 +15,14 @@
 //
 // The child hears JSON lines: a job, with the plan, all that it may know and the
 // secrets, which so stand in no command line and no environment, and then answers,
-// of which that about an expand has the secrets of what it found, and cancels. It says a stream (package stream), which is what piper exec
-// --progress=json prints, with questions in it that only the agent can answer; its
-// last line says that nothing of the build runs any more. message.go has all of
-// both. Whatever else comes from a child is an error, and its end.
+// of which that about an expand has the secrets of what it found, and cancels. It
+// says a stream (package stream), which is what piper exec --progress=json prints,
+// with questions in it that only the agent can answer; its last line says that
+// nothing of the build runs any more. message.go has all of both. Whatever else
+// comes from a child is an error, and its end.
 //
-// A child whose agent does not read waits, and so do its steps. Nobody holds more
-// than a line.
+// A child whose agent does not read waits, and so do its steps. What short steps
+// say is written together, a millisecond late at most.
 //
 // # Who ends whom
 //

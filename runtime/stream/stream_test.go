@@ -66,9 +66,7 @@ func TestOutput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			w := NewWriter(&b)
-			require.NoError(t, w.Output("a", 1, noon, []byte(data)))
-			require.NoError(t, w.Flush())
+			require.NoError(t, NewWriter(&b).Output("a", 1, noon, []byte(data)))
 			for line := range strings.Lines(b.String()) {
 				require.Less(t, len(line), 7*MaxData)
 				if utf8.ValidString(data) {
@@ -135,8 +133,7 @@ func TestWriterFails(t *testing.T) {
 	to := &failing{left: 1}
 	w := NewWriter(to)
 	require.NoError(t, w.Event(build.Event{Seq: 1}))
-	require.NoError(t, w.Event(build.Event{Seq: 2}), "it waits")
-	require.EqualError(t, w.Flush(), "nobody reads")
+	require.EqualError(t, w.Event(build.Event{Seq: 2}), "nobody reads")
 	require.EqualError(t, w.Output("a", 1, noon, []byte("x")), "nobody reads")
 	require.Equal(t, -1, to.left, "it is not tried again")
 
@@ -151,12 +148,13 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestWritesTogether: what comes within a millisecond is one write, and what comes
-// alone waits for nothing.
-func TestWritesTogether(t *testing.T) {
+// TestPaced: output and ends that come within a moment are one write, and what comes
+// alone waits for nothing; nor does a beginning.
+func TestPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const pace = time.Millisecond
 		var to writes
-		w := NewWriter(&to)
+		w := NewPacedWriter(&to, pace)
 		after := func(d time.Duration, lines ...int) {
 			t.Helper()
 			time.Sleep(d)
@@ -170,14 +168,15 @@ func TestWritesTogether(t *testing.T) {
 			require.Equal(t, lines, found)
 			to.of = nil
 		}
-		ev := func() { require.NoError(t, w.Event(build.Event{Seq: 1})) }
+		begin := func() { require.NoError(t, w.Event(build.Event{Seq: 1, Kind: build.AttemptStarted})) }
+		end := func() { require.NoError(t, w.Event(build.Event{Seq: 1, Kind: build.AttemptEnded})) }
 		out := func() { require.NoError(t, w.Output("a", 1, noon, []byte("x\n"))) }
 
-		ev()
+		end()
 		after(0, 1)
-		ev()
+		end()
 		out()
-		ev()
+		end()
 		after(pace-1, nil...)
 		after(1, 3)
 		after(pace)
@@ -185,18 +184,24 @@ func TestWritesTogether(t *testing.T) {
 		after(0, 1)
 		after(pace)
 
-		ev()
+		end()
 		out()
-		require.NoError(t, w.Line(map[string]string{"kind": "ask"}))
+		begin()
 		after(0, 1, 2)
-		out()
-		require.NoError(t, w.Flush())
-		after(0, 1)
+		end()
+		require.NoError(t, w.Line(map[string]string{"kind": "ask"}))
+		after(0, 2)
+		require.NoError(t, w.Output("a", 1, noon, nil))
 		after(2 * pace)
 
-		ev()
+		end()
 		require.NoError(t, w.Output("a", 1, noon, bytes.Repeat([]byte("x"), 2*maxHold)))
 		after(0, 1, 4, 4) // there is enough for a write
+		out()
+		require.ErrorContains(t, w.Line(func() {}), "write line: json")
+		after(0, 1) // what waited is written all the same
+		require.ErrorContains(t, w.Event(build.Event{Seq: 2}), "write line: json")
+		after(2 * pace)
 	})
 }
 

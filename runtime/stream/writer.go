@@ -15,12 +15,9 @@ import (
 // A Writer writes a stream. Many goroutines may use it; a line is never torn by
 // another one. It waits for a reader that is slow. Once a write has failed, all
 // fail with that error.
-//
-// An event or a piece of output is written at once, unless something was in the
-// last millisecond: then it waits for the end of that, and is written together with
-// what came meanwhile. To wake a reader costs more than what it reads.
 type Writer struct {
-	to io.Writer
+	to   io.Writer
+	pace time.Duration // how far apart writes are that may wait
 
 	mu    sync.Mutex // guards what follows
 	buf   bytes.Buffer
@@ -31,12 +28,16 @@ type Writer struct {
 	waits bool
 }
 
-// pace is how far writes are apart, if nobody asks for more.
-const pace = time.Millisecond
-
 // NewWriter makes a Writer of a stream to w.
-func NewWriter(w io.Writer) *Writer {
-	s := &Writer{to: w}
+func NewWriter(w io.Writer) *Writer { return NewPacedWriter(w, 0) }
+
+// NewPacedWriter makes one for a reader that it costs more to wake than to give
+// much. When something was written a moment ago, less than pace, output and the end
+// of an attempt wait for the rest of that, and for the next line of another kind.
+// What comes alone is written at once, and so is that an attempt begins: whoever
+// reads knows of it when its process is started.
+func NewPacedWriter(w io.Writer, pace time.Duration) *Writer {
+	s := &Writer{to: w, pace: pace}
 	s.enc = json.NewEncoder(&s.buf)
 	s.enc.SetEscapeHTML(false)
 	return s
@@ -47,22 +48,17 @@ func (w *Writer) Event(ev build.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.add(ev)
-	return w.settle()
+	if ev.Kind == build.AttemptEnded {
+		return w.settle()
+	}
+	return w.flush()
 }
 
-// Line writes v, which is an object in JSON, as a line of another kind, and
-// whatever waits.
+// Line writes v, which is an object in JSON, as a line of another kind.
 func (w *Writer) Line(v any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.add(v)
-	return w.flush()
-}
-
-// Flush writes what waits.
-func (w *Writer) Flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	return w.flush()
 }
 
@@ -91,21 +87,23 @@ func (w *Writer) Output(node string, attempt int, at time.Time, p []byte) error 
 	return w.settle()
 }
 
+// add gathers a line.
 func (w *Writer) add(v any) {
 	if err := w.enc.Encode(v); err != nil && w.err == nil {
+		w.flush() // what waits
 		w.err = fmt.Errorf("write line: %w", err)
 	}
 }
 
 // settle writes what was gathered, or sees to it that it is written soon.
 func (w *Writer) settle() error {
-	early := pace - time.Since(w.last)
+	early := w.pace - time.Since(w.last)
 	switch {
-	case early <= 0 || w.err != nil || w.buf.Len() >= maxHold:
+	case early <= 0 || w.err != nil || w.buf.Len() == 0 || w.buf.Len() >= maxHold:
 		return w.flush()
 	case w.waits:
 	case w.timer == nil:
-		w.timer = time.AfterFunc(early, func() { w.Flush() })
+		w.timer = time.AfterFunc(early, w.late)
 	default:
 		w.timer.Reset(early)
 	}
@@ -113,10 +111,17 @@ func (w *Writer) settle() error {
 	return nil
 }
 
+// late writes what has waited.
+func (w *Writer) late() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flush()
+}
+
 // flush writes what was gathered, in one piece.
 func (w *Writer) flush() error {
 	if w.waits {
-		w.timer.Stop() // when it is too late for that, it finds nothing to write
+		w.timer.Stop() // when it is too late for that, what comes next is written early
 		w.waits = false
 	}
 	if w.err == nil && w.buf.Len() > 0 {

@@ -21,4 +21,4 @@ func (d jsonDisplay) Output(node *plan.Node, attempt int, at time.Time, p []byte
 	d.to.Output(node.Name, attempt, at, p)
 }
 
-func (d jsonDisplay) End(*build.Build) { d.to.Flush() }
+func (d jsonDisplay) End(*build.Build) {}

@@ -56,8 +56,8 @@ func put(ctx context.Context, tx execer, b store.Build) error {
 	return err
 }
 
-// replace writes what became of a build. It leaves a column that stays as it is
-// alone: SQLite would write each index anew that knows of it.
+// replace writes what became of a build. It leaves the columns alone that do not
+// change: SQLite writes each index anew that knows of one that is set.
 func replace(ctx context.Context, tx execer, was, is store.Build) error {
 	doc, err := json.Marshal(is)
 	if err != nil {
@@ -66,7 +66,7 @@ func replace(ctx context.Context, tx execer, was, is store.Build) error {
 	_, err = tx.ExecContext(ctx, "UPDATE builds SET state = ?, owner = ?, choice = ?, pending = ?, doc = ? WHERE number = ?",
 		is.State, is.Owner, is.FirstChoice, len(is.Pending), doc, is.Number)
 	if err == nil && was.Collected != is.Collected {
-		_, err = tx.ExecContext(ctx, "UPDATE builds SET collected = ?, parent = ? WHERE number = ?", is.Collected, is.Request.Cause.Build, is.Number)
+		_, err = tx.ExecContext(ctx, "UPDATE builds SET collected = ? WHERE number = ?", is.Collected, is.Number)
 	}
 	return err
 }

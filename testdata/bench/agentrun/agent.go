@@ -174,28 +174,26 @@ func (a *agent) until(ctx context.Context, ref string, want build.State) (api.Bu
 // run asks for a build, and waits for its end as it is told: to look for it again
 // and again would take the processors from what is measured.
 func (a *agent) run(ctx context.Context) error {
-	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errHangs)
-	defer stop()
 	asked, err := a.ask(ctx)
 	if err != nil {
 		return err
 	}
-	for m, err := range a.Watch(ctx, "", "builds") {
+	told, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	for m, err := range a.Watch(told, "", "builds") {
 		var b api.Build
 		if err == nil {
 			err = json.Unmarshal(m.Data, &b)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case b.ID != asked.ID:
-		case b.State == build.Success:
+		}
+		if b.ID == asked.ID && b.State == build.Success {
 			return nil
-		case !b.Ended.IsZero():
-			return fmt.Errorf("build %s is %s: %s", b.ID, b.State, b.Reason)
 		}
 	}
-	return context.Cause(ctx)
+	_, err = a.until(ctx, string(asked.ID), build.Success) // it failed, or had ended before anybody listened
+	return err
 }
 
 // A door is where a step says that it runs.
