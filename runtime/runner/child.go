@@ -32,10 +32,6 @@ func IsChild() bool { return len(os.Args) == 2 && os.Args[1] == childArg }
 // it runs. After that its guard does it.
 const childPatience = 5 * time.Second
 
-// pace is how far apart a child tells its parent of short steps: to wake that costs
-// more than what it does then.
-const pace = time.Millisecond
-
 // ChildMain is the whole life of a child. It returns the exit code.
 func ChildMain() int {
 	process.Expendable() // its parent, which has other builds, is not
@@ -69,7 +65,7 @@ func ChildMain() int {
 		return 2
 	}
 	o.local = local
-	c := &child{up: stream.NewPacedWriter(os.Stdout, pace), asked: map[int64]chan message{}, gone: make(chan struct{}),
+	c := &child{up: stream.NewWriter(os.Stdout), asked: map[int64]chan message{}, gone: make(chan struct{}),
 		cancels: make(chan runtime.Cancel, 16), secrets: map[string]string{}}
 	c.hold(job.Secrets)
 	o.Secrets = secret.Remember(c.secret)

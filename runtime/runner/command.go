@@ -283,7 +283,7 @@ func (p *parent) outlast(patience time.Duration, reaped <-chan struct{}) {
 
 // listen hears the child to its end. What it says that cannot be ends it at once.
 func (p *parent) listen() error {
-	in := stream.NewReader(p.child)
+	in := stream.NewReader(&patient{from: p.child})
 	for {
 		l, err := in.Next()
 		switch {

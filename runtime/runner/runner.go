@@ -21,8 +21,8 @@
 // nothing of the build runs any more. message.go has all of both. Whatever else
 // comes from a child is an error, and its end.
 //
-// A child whose agent does not read waits, and so do its steps. What short steps
-// say is written together, a millisecond late at most.
+// A child whose agent does not read waits, and so do its steps. Nobody holds more
+// than a line.
 //
 // # Who ends whom
 //

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -138,71 +137,6 @@ func TestWriterFails(t *testing.T) {
 	require.Equal(t, -1, to.left, "it is not tried again")
 
 	require.ErrorContains(t, NewWriter(io.Discard).Line(func() {}), "write line: json")
-}
-
-// writes notes what each write was.
-type writes struct{ of []string }
-
-func (w *writes) Write(p []byte) (int, error) {
-	w.of = append(w.of, string(p))
-	return len(p), nil
-}
-
-// TestPaced: output and ends that come within a moment are one write, and what comes
-// alone waits for nothing; nor does a beginning.
-func TestPaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const pace = time.Millisecond
-		var to writes
-		w := NewPacedWriter(&to, pace)
-		after := func(d time.Duration, lines ...int) {
-			t.Helper()
-			time.Sleep(d)
-			synctest.Wait()
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			var found []int
-			for _, text := range to.of {
-				found = append(found, strings.Count(text, "\n"))
-			}
-			require.Equal(t, lines, found)
-			to.of = nil
-		}
-		begin := func() { require.NoError(t, w.Event(build.Event{Seq: 1, Kind: build.AttemptStarted})) }
-		end := func() { require.NoError(t, w.Event(build.Event{Seq: 1, Kind: build.AttemptEnded})) }
-		out := func() { require.NoError(t, w.Output("a", 1, noon, []byte("x\n"))) }
-
-		end()
-		after(0, 1)
-		end()
-		out()
-		end()
-		after(pace-1, nil...)
-		after(1, 3)
-		after(pace)
-		out()
-		after(0, 1)
-		after(pace)
-
-		end()
-		out()
-		begin()
-		after(0, 1, 2)
-		end()
-		require.NoError(t, w.Line(map[string]string{"kind": "ask"}))
-		after(0, 2)
-		require.NoError(t, w.Output("a", 1, noon, nil))
-		after(2 * pace)
-
-		end()
-		require.NoError(t, w.Output("a", 1, noon, bytes.Repeat([]byte("x"), 2*maxHold)))
-		after(0, 1, 4, 4) // there is enough for a write
-		out()
-		require.ErrorContains(t, w.Line(func() {}), "write line: json")
-		after(0, 1) // what waited is written all the same
-		require.ErrorContains(t, w.Event(build.Event{Seq: 2}), "write line: json")
-		after(2 * pace)
-	})
 }
 
 // FuzzReader: nothing that comes makes a Reader panic or hold more than a line.
