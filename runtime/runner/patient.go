@@ -7,8 +7,8 @@ import (
 
 const (
 	// rush is how many reads in a row that are short and come soon show that there
-	// are many of them.
-	rush = 4
+	// are many of them: more than a build of one step has to say.
+	rush = 16
 	// breath is how long what comes in a rush may gather.
 	breath = 2 * time.Millisecond
 )
