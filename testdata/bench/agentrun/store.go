@@ -150,13 +150,13 @@ func claim(ctx context.Context, j job) error {
 	})
 }
 
-// lives has a number of them end the builds as well.
+// lives has so many agents claim builds, and end them as well.
 func lives(agents int) func(ctx context.Context, j job) error {
-	return func(ctx context.Context, j job) error { return life(ctx, j, agents) }
+	return func(ctx context.Context, j job) error { return life(ctx, j.n, agents) }
 }
 
-func life(ctx context.Context, j job, agents int) error {
-	return inNewStore(ctx, j.n, func(s *sqlite.Store, ids []build.ID) error {
+func life(ctx context.Context, n, agents int) error {
+	return inNewStore(ctx, n, func(s *sqlite.Store, ids []build.ID) error {
 		begin := time.Now()
 		_, err := atOnce(agents, len(ids), func(i int) error {
 			b, err := s.Change(ctx, ids[i], store.Claim{Agent: "agent", Nonce: "n", Max: store.MaxAttempts, At: begin})
