@@ -27,7 +27,10 @@ type Partner struct {
 }
 
 // Converse starts a program with exactly the environment env.
-func Converse(env, argv []string) (*Partner, error) {
+func Converse(env, argv []string) (*Partner, error) { return Confinement{}.Converse(env, argv) }
+
+// Converse starts a program with exactly the environment env, confined.
+func (c Confinement) Converse(env, argv []string) (*Partner, error) {
 	p := &Partner{tree: &tree{role: helper}}
 	p.cmd = program(context.Background(), "/", env, argv)
 	theirIn, in, err := os.Pipe()
@@ -46,11 +49,13 @@ func Converse(env, argv []string) (*Partner, error) {
 	p.cmd.Stderr = &limited{to: &p.stderr, room: maxStderr}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.cmd.WaitDelay = defaultDrain / 10 // of what it left behind, which is about to be killed
-	err = family.fork(p.tree, func() (int, error) {
-		if err := p.cmd.Start(); err != nil {
-			return 0, err
-		}
-		return p.cmd.Process.Pid, nil
+	err = c.confined(func() error {
+		return family.fork(p.tree, func() (int, error) {
+			if err := p.cmd.Start(); err != nil {
+				return 0, err
+			}
+			return p.cmd.Process.Pid, nil
+		})
 	})
 	if err != nil {
 		in.Close()

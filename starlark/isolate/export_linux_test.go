@@ -4,5 +4,5 @@ package isolate
 var (
 	Seal     = seal
 	Seccomp  = seccomp
-	Landlock = landlock
+	Landlock = barFiles
 )

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/piper-build/piper/runtime/process/landlock"
 )
 
 // seal takes from this process what evaluating does not need, for good. It may
@@ -42,7 +42,7 @@ func seal(memory, seconds int) (Held, error) {
 	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXCPU), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); errno != 0 {
 		return Held{}, fmt.Errorf("set the default for SIGXCPU: %w", errno)
 	}
-	held := Held{Memory: true, Time: true, Landlock: landlock()}
+	held := Held{Memory: true, Time: true, Landlock: barFiles()}
 	held.Seccomp = seccomp() == nil
 	return held, nil
 }
@@ -94,43 +94,24 @@ func allowTime(pid, seconds int) error {
 	return nil
 }
 
-// landlock bars this process from every file and from TCP, as far as the
-// kernel's Landlock goes, and returns its version; 0 when it does not hold. A
-// thread is barred by itself before version 8, and a program that is linked
-// with C cannot be made to do the same in all its threads.
-func landlock() int {
-	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 || version < 1 {
+// barFiles bars this process from every file and from TCP, as far as the
+// kernel's Landlock goes, and returns its version; 0 when it does not hold.
+func barFiles() int {
+	version := landlock.Version()
+	if version < 1 {
 		return 0
 	}
-	rights := [...]uint64{1<<13 - 1, 1<<14 - 1, 1<<15 - 1, 1<<15 - 1, 1<<16 - 1} // of versions 1 to 5
-	ruleset := struct{ files, network, scoped uint64 }{files: rights[min(version, 5)-1]}
-	size := unsafe.Sizeof(ruleset.files)
-	if version >= 4 {
-		ruleset.network = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
-		size += unsafe.Sizeof(ruleset.network)
+	none := landlock.Ruleset{
+		Files:   landlock.Files(version),
+		Network: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP,
+		Scoped:  unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET,
 	}
-	if version >= 6 {
-		ruleset.scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
-		size += unsafe.Sizeof(ruleset.scoped)
-	}
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&ruleset)), size, 0)
-	if errno != 0 {
+	if none.Open() != nil {
 		return 0
 	}
-	defer unix.Close(int(fd))
-	if version >= 8 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != nil {
-			return 0
-		}
-		_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, unix.LANDLOCK_RESTRICT_SELF_TSYNC, 0)
-	} else if _, _, errno = syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno == 0 {
-		_, _, errno = syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
-	}
-	if errno != 0 {
+	defer none.Close()
+	if none.RestrictProcess() != nil {
 		return 0
 	}
-	return int(version)
+	return version
 }
