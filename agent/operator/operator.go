@@ -24,6 +24,8 @@
 //	environ: [CI_NODE, "CI_ZONE_*"]  # what os.environ sees
 //	private_hosts: [git.corp.example, "*.internal"]  # may have addresses that are not of the internet
 //	local_repositories: false        # no project may be a path of this machine, whatever an admin adds
+//	confine: always                  # steps are kept from the agent's files, whatever else that takes from them; or never, auto
+//	hidden: [vault]                  # and from what lies there
 //	facts:
 //	  zone: eu-1
 //	  gpu: {command: [nvidia-smi, -L], refresh: 10m}
@@ -60,8 +62,36 @@ type File struct {
 	Environ           []string // globs
 	PrivateHosts      []string // globs
 	LocalRepositories bool
+	Confine           string   // Auto, Always or Never
+	Hidden            []string // what steps are kept from, beside Private
 	Static            map[string]string
 	Commands          map[string]facts.Command
+}
+
+// Whether steps are kept from the agent's files: where that takes nothing else from
+// them, whatever it takes, and not at all.
+const (
+	Auto   = "auto"
+	Always = "always"
+	Never  = "never"
+)
+
+// Private are the files that the file names and that no step is to read.
+func (f *File) Private() (paths []string) {
+	add := func(path string) {
+		if path != "" {
+			paths = append(paths, path)
+		}
+	}
+	for _, p := range f.Projects {
+		add(p.Credentials.SSHKey)
+		add(p.Credentials.TokenFile)
+		if p.Webhook != nil {
+			add(p.Webhook.SecretFile)
+		}
+	}
+	add(f.Secrets.Directory)
+	return append(paths, f.Hidden...)
 }
 
 // A Project is what the file says of the projects that its name matches.

@@ -26,7 +26,7 @@ import (
 func place(t *testing.T, text string) (dir, file string) {
 	dir = t.TempDir()
 	for name, text := range map[string]string{
-		"shop.token": "t0ken\n", "corporation.pem": "x", "shop.hook": "0123456789abcdef\n", "id_lib": "key", "hosts": "x", "short": "abc", "secrets/registry": "hunter22",
+		"shop.token": "t0ken\n", "corporation.pem": "x", "shop.hook": "0123456789abcdef\n", "id_lib": "key", "hosts": "x", "short": "abc", "secrets/registry": "hunter22", "vault/key": "x",
 	} {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -74,12 +74,14 @@ func TestExample(t *testing.T) {
 	require.Equal(t, &operator.File{
 		Projects: []operator.Project{shop, lib}, Secrets: operator.Secrets{Directory: dir + "/secrets"},
 		Environ: []string{"CI_NODE", "CI_ZONE_*"}, PrivateHosts: []string{"git.corp.example", "*.internal"},
+		Confine: operator.Always, Hidden: []string{dir + "/vault"},
 		Static: map[string]string{"zone": "eu-1"}, Commands: map[string]facts.Command{"gpu": {Argv: []string{"nvidia-smi", "-L"}, Refresh: 10 * time.Minute}},
 	}, f)
 	require.Equal(t, shop, f.Project("shop"))
 	require.Equal(t, lib, f.Project("lib-a"))
 	require.Zero(t, f.Project("other"))
 	require.Equal(t, 10*time.Minute, f.Refresh())
+	require.Equal(t, []string{dir + "/shop.token", dir + "/shop.hook", dir + "/id_lib", dir + "/secrets", dir + "/vault"}, f.Private())
 
 	hook, err := f.Project("shop").Webhook.Secret()
 	require.NoError(t, err)
@@ -184,7 +186,8 @@ func TestNothing(t *testing.T) {
 	for _, name := range []string{file, filepath.Join(dir, "gone.yaml")} {
 		f, err := operator.Read(name)
 		require.NoError(t, err)
-		require.Equal(t, &operator.File{LocalRepositories: true}, f)
+		require.Equal(t, &operator.File{LocalRepositories: true, Confine: operator.Auto}, f)
+		require.Empty(t, f.Private())
 		require.Zero(t, f.Refresh())
 	}
 	_, err := operator.Read(dir)
@@ -195,7 +198,7 @@ func TestWrong(t *testing.T) {
 	for _, test := range []struct{ text, err, hint string }{
 		{"enviro: []", `:1: unknown key "enviro"`, `did you mean "environ"?`},
 		{"\nprojects:\n  shop:\n    sshkey: x", `:4: unknown key "sshkey"`, `did you mean "ssh_key"?`},
-		{"zzz: 1", `:1: unknown key "zzz"`, "the keys here are environ, facts,"},
+		{"zzz: 1", `:1: unknown key "zzz"`, "the keys here are confine, environ, facts,"},
 		{"environ: [A]\nenviron: [B]", ":2: environ stands on line 1 already", ""},
 		{"environ: A", ":1: want a list", ""},
 		{"environ:", ":1: environ has no value", "leave it out"},
@@ -206,6 +209,10 @@ func TestWrong(t *testing.T) {
 		{"environ: []\n---\nenviron: []", ":2: there is more than one document", ""},
 		{"private_hosts: [a/b]", `:1: "a/b" is not a host`, ""},
 		{"local_repositories: 1", ":1: want true or false", ""},
+		{"confine: sometimes", `:1: "sometimes" is none of auto, always, never`, ""},
+		{"hidden: vault", ":1: want a list", ""},
+		{"hidden: [[vault]]", ":1: want a text", ""},
+		{"\nhidden: [gone]", ":2: stat ", "a path is relative to "},
 		{"projects: {'[': {}}", ":1: the name of a project", ""},
 		{"projects:\n  a: {ssh_key: id_lib, token_file: shop.token, host: x}", ":2: project a has both", "ssh_key is for ssh://"},
 		{"projects: {a: {token_file: shop.token}}", ":1: project a does not say which host its token is for", "sent nowhere else"},

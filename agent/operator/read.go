@@ -26,8 +26,12 @@ import (
 // maxFile is how long an agent.yaml may be.
 const maxFile = 1 << 20
 
+// unsaid is what a file says that says nothing.
+var unsaid = File{LocalRepositories: true, Confine: Auto}
+
 // Read reads an agent.yaml. One that is not there says nothing, and what it does
-// not say of local_repositories is yes. What is wrong with it is an *Error.
+// not say of local_repositories is yes, and of confine auto. What is wrong with it
+// is an *Error.
 func Read(file string) (*File, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -36,13 +40,14 @@ func Read(file string) (*File, error) {
 	text, err := os.ReadFile(abs)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &File{LocalRepositories: true}, nil
+		unsaid := unsaid
+		return &unsaid, nil
 	case err != nil:
 		return nil, fmt.Errorf("read what the operator says: %w", err)
 	case len(text) > maxFile:
 		return nil, fmt.Errorf("read what the operator says: %s is longer than %d KiB", file, maxFile>>10)
 	}
-	r := &reader{file: file, dir: filepath.Dir(abs), out: File{LocalRepositories: true}}
+	r := &reader{file: file, dir: filepath.Dir(abs), out: unsaid}
 	if err := r.owned(abs, 0o022); err != nil {
 		return nil, err
 	}
@@ -81,6 +86,8 @@ func (r *reader) read(text []byte) (*File, error) {
 			return r.texts(n, &r.out.PrivateHosts, pattern(`^[A-Za-z0-9*\[\]:.-]+$`, "a host, with * for any text"))
 		},
 		"local_repositories": r.truth(&r.out.LocalRepositories),
+		"confine":            r.text(&r.out.Confine, oneOf([]string{Auto, Always, Never})),
+		"hidden":             func(n *yaml.Node) error { return r.items(n, r.hidden) },
 		"facts":              func(n *yaml.Node) error { return r.each(n, r.fact) },
 	})
 	if err != nil {
@@ -122,6 +129,21 @@ func (r *reader) project(key, n *yaml.Node) error {
 		return r.errorf(username, "it goes with a token_file; the user of ssh stands in the address", "username without a token_file")
 	}
 	r.out.Projects = append(r.out.Projects, p)
+	return nil
+}
+
+func (r *reader) hidden(n *yaml.Node) error {
+	name := ""
+	if err := r.text(&name, nil)(n); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(r.dir, name)
+	}
+	if _, err := os.Stat(name); err != nil {
+		return r.errorf(n, "a path is relative to "+r.dir, "%v", err)
+	}
+	r.out.Hidden = append(r.out.Hidden, name)
 	return nil
 }
 

@@ -127,6 +127,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return operatorFault(err)
 	}
+	kept := d.confine(file, private(d.dir, d.store, d.logs, d.key))
+	if file.Confine == operator.Always && !d.noWorker && !kept.Confines() {
+		return &usageError{message: "agent.yaml says confine: always, and steps cannot be kept from the agent's files: " + kept.open, hint: kept.remedy}
+	}
 	if err := process.Protect(); err != nil { // tokens and secrets are not for steps
 		return err
 	}
@@ -191,10 +195,15 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		go func() { ended <- api.Serve(serving, listener, server.Handler(), log) }()
 	}
 	if !d.noWorker {
-		command := &runner.Command{Env: allowed(d.environ, file)}
-		command.Prepare()
-		defer command.Close()
-		worker := d.agent(s, src, live, file, command, labels, log)
+		if kept.Confines() {
+			log.Info("steps are kept from the agent's files", "files", kept.Hidden)
+		} else {
+			log.Warn("steps can read the agent's files, its token among them", "why", kept.open, "hint", kept.remedy)
+		}
+		runs := runners{ctx: ctx, command: &runner.Command{Env: allowed(d.environ, file), Confine: kept.Confinement},
+			parallel: goruntime.NumCPU(), log: log, clockOffset: d.clockOffset}
+		runs.prepare()
+		worker := d.agent(s, src, live, file, runs, labels, log)
 		worker.Index = found
 		parts++
 		go func() {
@@ -365,7 +374,7 @@ func webhooks(file *operator.File, log *slog.Logger) func(project string) (api.W
 }
 
 // agent is what runs builds.
-func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *operator.File, command *runner.Command, labels map[string]string, log *slog.Logger) agent.Agent {
+func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *operator.File, runs runners, labels map[string]string, log *slog.Logger) agent.Agent {
 	host, _ := os.Hostname()
 	name := d.name
 	if name == "" {
@@ -376,10 +385,10 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 		Cache:  cmp.Or(d.toolCache, filepath.Join(d.dir, "tools.json"))}
 	return agent.Agent{
 		Store:   s,
-		Sources: src,
+		Sources: readied{src, runs.command},
 		Live:    live,
 		Plan:    src.Plan,
-		Runner:  runners{command: command, parallel: goruntime.NumCPU(), log: log, clockOffset: d.clockOffset},
+		Runner:  runs,
 		Record: func(b store.Build) (agent.Record, error) {
 			return record.Open(s, b.ID, b.Fence, record.Options{SpoolDir: d.dir, Limit: int64(d.maxLog) << 20}), nil
 		},

@@ -26,6 +26,7 @@ type fleet struct {
 	dir   string // all that they have is below
 	store string // the file
 	repo  *shop
+	alter func(*exec.Cmd) // what else is done to an agent that is about to be started; may be nil
 	first *machine
 	*client.Client
 }
@@ -57,6 +58,9 @@ func (f *fleet) start(name string, flags ...string) *machine {
 		"--data-dir", m.dir, "--name", name}, flags...)...)
 	m.cmd.Env = append(os.Environ(), "HOME="+m.dir, "TMPDIR="+m.dir, "GORACE=atexit_sleep_ms=0",
 		"XDG_DATA_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
+	if f.alter != nil {
+		f.alter(m.cmd)
+	}
 	m.cmd.Stderr = m.log
 	m.cmd.WaitDelay = time.Second // whoever is left behind may hold it
 	require.NoError(f.t, m.cmd.Start())

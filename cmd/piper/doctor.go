@@ -256,9 +256,6 @@ func (d *doctor) directory(given bool) {
 	if info, err := os.Stat(token); err == nil {
 		if mode := info.Mode().Perm(); mode&0o077 != 0 {
 			d.tell(broken("token", `chmod go= it, and "piper token" revokes it if somebody may have read it`, "%s can be read or written by others (mode %04o)", token, mode))
-		} else if exists(filepath.Join(d.dir, "work")) {
-			d.tell(warning("token", "if not all who may change what is built may do that, serve the API with --no-worker, and run builds with --no-api as another user or on another machine",
-				"steps run as this user, so they can read %s and do what an admin can", token))
 		} else {
 			d.tell(fine("token", "%s is its owner's alone", token))
 		}
@@ -269,7 +266,17 @@ func (d *doctor) directory(given bool) {
 	} else {
 		d.tell(diskFinding(uint64(s.Bavail)*uint64(s.Bsize), uint64(s.Blocks)*uint64(s.Bsize)))
 	}
-	d.operator(filepath.Join(d.dir, "agent.yaml"))
+	if file := d.operator(filepath.Join(d.dir, "agent.yaml")); file != nil && exists(filepath.Join(d.dir, "work")) {
+		d.tell(confineFinding(d.confine(file, private(d.dir, d.ask.store, d.logs))))
+	}
+}
+
+// confineFinding says whether steps are kept from what is the agent's.
+func confineFinding(k keep) finding {
+	if k.Confines() {
+		return fine("confine", "steps are kept from the agent's files")
+	}
+	return warning("confine", k.remedy, "steps run as this user, so they can read the agent's files, and with its token do what an admin can: %s", k.open)
 }
 
 func diskFinding(free, total uint64) finding {
@@ -279,15 +286,15 @@ func diskFinding(free, total uint64) finding {
 	return fine("disk", "%d of %d MiB are free", free>>20, total>>20)
 }
 
-// operator looks at what the operator tells the agent.
-func (d *doctor) operator(path string) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
+// operator looks at what the operator tells the agent, and returns it; nil is that
+// it is wrong.
+func (d *doctor) operator(path string) *operator.File {
+	file, err := operator.Read(path)
+	info, unseen := os.Stat(path)
+	if err == nil && errors.Is(unseen, fs.ErrNotExist) {
+		return file
 	}
-	if err == nil {
-		_, err = operator.Read(path)
-	}
+	err = cmp.Or(err, unseen)
 	var wrong *operator.Error
 	switch {
 	case errors.As(err, &wrong):
@@ -299,6 +306,7 @@ func (d *doctor) operator(path string) {
 	default:
 		d.tell(fine("agent.yaml", "%s is sound", path))
 	}
+	return file
 }
 
 // check sees whether the place can be one.

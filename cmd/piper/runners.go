@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/piper-build/piper/agent"
@@ -10,11 +11,13 @@ import (
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/git"
 	"github.com/piper-build/piper/runtime/runner"
+	"github.com/piper-build/piper/runtime/store"
 )
 
 // runners run the builds of an agent, each in a process of its own. It is an
 // agent.Runner.
 type runners struct {
+	ctx         context.Context // of the agent
 	command     *runner.Command
 	parallel    int
 	log         *slog.Logger
@@ -45,7 +48,7 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 			}
 		}
 	}()
-	defer r.command.Prepare() // for the next build
+	defer r.prepare()
 	_, err = r.command.Run(ctx, runner.Job{
 		Plan: j.Plan, Workspace: j.Tree.Dir, ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
 		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: j.Facts, Files: repo.Files,
@@ -53,6 +56,31 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 		Cancels: cancels,
 	}, shifted{h, r.clockOffset})
 	return err
+}
+
+// prepare starts a runner for the next build, whatever it is.
+func (r runners) prepare() {
+	if !r.command.Confine.Confines() {
+		r.command.Prepare(r.ctx, "")
+	}
+}
+
+// A readied is Sources that have a runner started while they check out: one that
+// is confined is for one workspace.
+type readied struct {
+	agent.Sources
+	command *runner.Command
+}
+
+// Checkout implements agent.Sources.
+func (r readied) Checkout(ctx context.Context, p store.Project, req store.Request, commit, dir string) (agent.Tree, error) {
+	if r.command.Confine.Confines() {
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			return agent.Tree{}, err
+		}
+		r.command.Prepare(ctx, dir)
+	}
+	return r.Sources.Checkout(ctx, p, req, commit, dir)
 }
 
 // A shifted is a Handler that is told other times than the runner tells.

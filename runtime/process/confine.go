@@ -22,6 +22,9 @@ type Confinement struct {
 	Visible []string // of what is hidden, what is not; it has to be there
 }
 
+// Confines reports whether anything is hidden.
+func (c Confinement) Confines() bool { return len(c.Hidden) > 0 }
+
 // Hides reports whether a path is hidden, or lies in what is.
 func (c Confinement) Hides(path string) bool {
 	path = resolved(path)

@@ -21,7 +21,7 @@ func CanConfine() error {
 
 // confined calls start in a thread whose children are confined.
 func (c Confinement) confined(start func() error) error {
-	if len(c.Hidden) == 0 {
+	if !c.Confines() {
 		return start()
 	}
 	rules, err := c.rules()

@@ -13,7 +13,7 @@ func CanConfine() error { return errors.New("it takes Landlock, which only Linux
 
 // confined calls start, if nothing is to be hidden.
 func (c Confinement) confined(start func() error) error {
-	if len(c.Hidden) > 0 {
+	if c.Confines() {
 		return CanConfine()
 	}
 	return start()

@@ -555,15 +555,19 @@ func BenchmarkNoop(b *testing.B) {
 	})
 }
 
-// TestPrepared: a child that waits is used once, ends when it is not needed, and
-// one that could not be started is told of when it was to be used.
+// TestPrepared: a child that waits is used once, and in its workspace alone, ends
+// when it is not needed, and one that could not be started is told of when it was
+// to be used.
 func TestPrepared(t *testing.T) {
 	c := &runner.Command{Env: os.Environ()}
-	c.Prepare()
-	c.Prepare()
-	for range 2 {
+	dir := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c.Prepare(ctx, dir)
+	c.Prepare(ctx, dir)
+	for _, workspace := range []string{t.TempDir(), dir, dir} {
 		w := &world{output: map[string]string{}}
-		b, err := c.Run(t.Context(), runner.Job{Plan: scripts("echo up"), Workspace: t.TempDir(), Environ: os.Environ()}, w)
+		b, err := c.Run(t.Context(), runner.Job{Plan: scripts("echo up"), Workspace: workspace, Environ: os.Environ()}, w)
 		require.NoError(t, err)
 		require.Equal(t, build.Success, b.State())
 		require.Equal(t, map[string]string{"s1 #1": "up\n"}, w.output)
@@ -578,19 +582,28 @@ func TestPrepared(t *testing.T) {
 		}
 		return found
 	}
-	before := guards()
-	c.Prepare()
-	for deadline := time.Now().Add(time.Minute); len(guards()) == len(before); time.Sleep(5 * time.Millisecond) {
-		require.True(t, time.Now().Before(deadline), "no guard")
+	eventually := func(what string, is func() bool) {
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+			require.True(t, time.Now().Before(deadline), what)
+		}
 	}
-	c.Close()
-	c.Close()
-	require.Equal(t, before, guards())
+	eventually("the one that was replaced has ended", func() bool { return len(guards()) == 0 })
+	c.Prepare(ctx, dir)
+	eventually("no guard", func() bool { return len(guards()) == 1 })
+	stop()
+	eventually("the one that was not needed has ended", func() bool { return len(guards()) == 0 })
+
+	ctx, stop = context.WithCancel(t.Context())
+	defer stop()
+	c.Prepare(ctx, "") // for anybody
+	eventually("no guard", func() bool { return len(guards()) == 1 })
+	_, err := c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: dir}, &world{output: map[string]string{}})
+	require.NoError(t, err)
+	require.Empty(t, guards(), "it was used")
 
 	c = &runner.Command{Argv: []string{"/no/such/program"}}
-	c.Prepare()
-	_, err := c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: t.TempDir()}, &world{})
+	c.Prepare(t.Context(), dir)
+	_, err = c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: dir}, &world{})
 	require.ErrorContains(t, err, "start runner: ")
-	c.Prepare()
-	c.Close()
+	c.Prepare(t.Context(), dir) // in vain
 }

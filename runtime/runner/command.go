@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,12 +31,16 @@ type Command struct {
 	Argv []string // of the child, whose main calls ChildMain when IsChild says so; nil is ChildCommand
 	Env  []string // all that the child's own environment has; steps get theirs from Job.Environ
 
+	// Confine keeps children, and with them the steps that they run, from files.
+	// Each of them sees its workspace.
+	Confine process.Confinement
+
 	// Patience is how long a child that is told to end at once may take, before it
 	// is killed and its guard ends what it ran. 0 is five seconds.
 	Patience time.Duration
 
 	mu    sync.Mutex
-	early chan started // a child that waits for its job; nil is none
+	early map[string]chan started // children that wait for their job, by workspace
 }
 
 // A started is a child that was started, or why it was not.
@@ -44,50 +49,67 @@ type started struct {
 	err   error
 }
 
-// Prepare starts a child that the next Run will use, unless one waits already. It
-// does not wait for it. Who prepares calls Close in the end.
-func (c *Command) Prepare() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.early != nil {
-		return
-	}
+// Prepare starts a child for the Run in a workspace, which is there and empty, and
+// does not wait for it. When ctx is done before that Run begins, the child ends. One
+// for "" is for whichever Run comes first, as long as children are not confined.
+func (c *Command) Prepare(ctx context.Context, workspace string) {
 	there := make(chan started, 1)
-	c.early = there
+	c.mu.Lock()
+	before := c.early[workspace]
+	if c.early == nil {
+		c.early = map[string]chan started{}
+	}
+	c.early[workspace] = there
+	c.mu.Unlock()
+	dismiss(before) // it may see a directory that was there before
 	go func() {
-		child, err := c.start()
+		child, err := c.start(workspace)
 		there <- started{child, err}
 	}()
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		mine := c.early[workspace] == there
+		if mine {
+			delete(c.early, workspace)
+		}
+		c.mu.Unlock()
+		if mine {
+			dismiss(there)
+		}
+	})
 }
 
-// Close ends a child that was prepared in vain.
-func (c *Command) Close() {
-	if there := c.takeEarly(); there != nil {
+// dismiss ends a child that was prepared in vain, in the background.
+func dismiss(there chan started) {
+	if there == nil {
+		return
+	}
+	go func() {
 		if s := <-there; s.err == nil {
 			s.child.Kill()
 			s.child.Wait()
 		}
-	}
+	}()
 }
 
-func (c *Command) takeEarly() chan started {
+// take returns a child for a workspace, the one that was prepared if there is one.
+func (c *Command) take(workspace string) (*process.Partner, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	there := c.early
-	c.early = nil
-	return there
-}
-
-// take returns a child, one that was prepared if there is one.
-func (c *Command) take() (*process.Partner, error) {
-	if there := c.takeEarly(); there != nil {
+	there := c.early[workspace]
+	key := workspace
+	if there == nil {
+		key, there = "", c.early[""]
+	}
+	delete(c.early, key)
+	c.mu.Unlock()
+	if there != nil {
 		s := <-there
 		return s.child, s.err
 	}
-	return c.start()
+	return c.start(workspace)
 }
 
-func (c *Command) start() (*process.Partner, error) {
+func (c *Command) start(workspace string) (*process.Partner, error) {
 	argv := c.Argv
 	if argv == nil {
 		var err error
@@ -95,7 +117,11 @@ func (c *Command) start() (*process.Partner, error) {
 			return nil, err
 		}
 	}
-	child, err := process.Converse(append([]string{}, c.Env...), argv)
+	confine := c.Confine
+	if confine.Confines() {
+		confine.Visible = append(slices.Clone(confine.Visible), workspace)
+	}
+	child, err := confine.Converse(append([]string{}, c.Env...), argv)
 	if err != nil {
 		return nil, fmt.Errorf("start runner: %w", err)
 	}
@@ -167,7 +193,7 @@ var ErrDied = errors.New("the runner died")
 func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, error) {
 	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelCauseFunc{}, heard: make(chan struct{})}
 	var err error
-	if p.child, err = c.take(); err != nil {
+	if p.child, err = c.take(j.Workspace); err != nil {
 		return p.build, err
 	}
 	p.down = stream.NewWriter(p.child)

@@ -20,6 +20,7 @@ import (
 	"github.com/piper-build/piper/runtime"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/plan"
+	"github.com/piper-build/piper/runtime/process"
 	"github.com/piper-build/piper/runtime/runner"
 	"github.com/piper-build/piper/runtime/secret"
 )
@@ -406,9 +407,12 @@ func (s shows) Output(n *plan.Node, attempt int, at time.Time, p []byte) {
 	s.world.Output(n.Name, attempt, at, p)
 }
 
-// away runs a job as an agent does.
+// away runs a job as an agent does, which keeps steps from its files where it can.
 func away(t *testing.T, j runner.Job, h runner.Handler) *build.Build {
 	c := runner.Command{Env: os.Environ()}
+	if process.CanConfine() == nil {
+		c.Confine = process.Confinement{Hidden: []string{"/of-an-agent"}}
+	}
 	b, err := c.Run(t.Context(), j, h)
 	require.NoError(t, err)
 	return b
