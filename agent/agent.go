@@ -100,9 +100,10 @@ type Agent struct {
 
 	Now func() time.Time // what is written down as the time; nil is the real clock
 
-	unbounded store.Store                                  // Store as it was given, which may keep more than a Store has to
-	draw      func(what string) uint64                     // random numbers; a test's are the same for the same what
-	held      func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
+	quarantine *quarantine
+	unbounded  store.Store                                  // Store as it was given, which may keep more than a Store has to
+	draw       func(what string) uint64                     // random numbers; a test's are the same for the same what
+	held       func(ctx context.Context, dir string) uint64 // bytes below dir, as far as was seen before ctx was done
 }
 
 // Sources are the repositories of projects. An error that wraps ErrRejected, or

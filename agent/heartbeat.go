@@ -18,6 +18,7 @@ import (
 func (l *life) heartbeats(ctx context.Context) {
 	heard := time.Now()
 	l.every(ctx, "heartbeat", l.Timings.Heartbeat, func(ctx context.Context) {
+		l.freeQuarantined(ctx)
 		err := l.heartbeat(ctx)
 		if errors.Is(err, store.ErrNotFound) {
 			l.log.Error("agent was buried: it kills what it runs and starts anew")
@@ -91,6 +92,7 @@ func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
 		}
 		return
 	}
+	found = l.withUndying(found)
 	l.mu.Lock()
 	same := maps.Equal(l.self.Facts, found)
 	l.self.Facts = found
@@ -98,7 +100,7 @@ func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
 	if same {
 		return
 	}
-	if err := l.Store.Describe(ctx, l.id, l.Slots, l.Labels, found); err != nil {
+	if err := l.Store.Describe(ctx, l.id, l.Slots-l.quarantine.slots(), l.Labels, found); err != nil {
 		l.log.Warn("describe this agent", "error", err) // the next time
 	}
 	l.look() // there may be something that it can run now

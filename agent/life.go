@@ -55,10 +55,13 @@ type life struct {
 }
 
 func newLife(a *Agent, dir *directory) *life {
+	if a.quarantine == nil {
+		a.quarantine = &quarantine{}
+	}
 	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
 		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
-	l.slots = slots{free: a.Slots, freed: l.look}
+	l.slots = slots{free: a.Slots - a.quarantine.slots(), freed: l.look}
 	return l
 }
 
@@ -151,7 +154,7 @@ func (l *life) begin(ctx context.Context) error {
 	if err := l.dir.remember(l.id); err != nil {
 		return fmt.Errorf("keep the agent's id: %w", err)
 	}
-	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: l.clock(), Slots: l.Slots,
+	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: l.clock(), Slots: l.Slots - l.quarantine.slots(),
 		Labels: maps.Clone(l.Labels), Seen: l.clock()}
 	asked := false
 	err = persist(ctx, func() error {

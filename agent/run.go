@@ -211,6 +211,7 @@ func (r *run) execute(p *plan.Plan, expand Expander, tree Tree, secrets map[stri
 	stop()
 	<-reports
 	h.close()
+	r.quarantined(err)
 	state, reason, progress := h.outcome()
 	if r.ctx.Err() == nil && !ended(state) {
 		return r.giveBack(fmt.Sprintf("its runner ended early (%v)", errors.Join(err, h.failure)))

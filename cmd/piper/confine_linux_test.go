@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/agent/operator"
+	"github.com/piper-build/piper/api"
 	"github.com/piper-build/piper/runtime/build"
 	"github.com/piper-build/piper/runtime/process"
 )
@@ -88,20 +90,15 @@ func TestStepsAreKeptFromTheAgent(t *testing.T) {
 	f.sound()
 }
 
-// TestStepsAreKeptFromTheAgentByItself: one that has a user of its own, and a
-// directory where that user can make nothing else, need not be told.
-func TestStepsAreKeptFromTheAgentByItself(t *testing.T) {
-	if err := process.CanConfine(); err != nil {
-		t.Skip("SKIPPED: nothing is confined here: ", err)
-	}
+// nobodys is a fleet of agents of a user who can make no files in the directories
+// that theirs lie in.
+func nobodys(t *testing.T, pipelines string) *fleet {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: only root can start an agent as another user")
 	}
-	if _, err := exec.LookPath("podman"); err == nil {
-		t.Skip("SKIPPED: podman is here, which could start no containers")
-	}
 	const nobody = 65534
-	f := newFleet(t, curiosity)
+	f := newFleet(t, pipelines)
 	var err error
 	f.dir, err = os.MkdirTemp("/var/lib", "piper-test-")
 	require.NoError(t, err)
@@ -109,9 +106,6 @@ func TestStepsAreKeptFromTheAgentByItself(t *testing.T) {
 	require.NoError(t, os.Chmod(f.dir, 0o755))
 	for _, dir := range []string{"one", "home", "shared"} {
 		require.NoError(t, os.Mkdir(filepath.Join(f.dir, dir), 0o700))
-	}
-	for name, text := range map[string]string{"one/vault/key": "hush", "one/store.password": "hush"} {
-		f.repo.write(f.dir, name, text)
 	}
 	require.NoError(t, exec.Command("cp", "-r", f.repo.dir, f.dir+"/repo").Run())
 	program, err := exec.LookPath("piper")
@@ -121,16 +115,76 @@ func TestStepsAreKeptFromTheAgentByItself(t *testing.T) {
 	f.repo.dir, f.store = f.dir+"/repo", f.dir+"/one/piper.db"
 	f.alter = func(cmd *exec.Cmd) {
 		cmd.Path = f.dir + "/piper"
-		cmd.Env = append(cmd.Env, "HOME="+f.dir+"/home", "TMPDIR="+f.dir+"/shared", "PATH="+f.dir+":/usr/local/bin:/usr/bin:/bin", "GOCOVERDIR=")
+		cmd.Env = append(cmd.Env, "HOME="+f.dir+"/home", "TMPDIR="+f.dir+"/shared", "PATH="+f.dir+":/usr/local/bin:/usr/bin:/bin")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	m := f.start("one")
-	require.Equal(t, kept, f.spied(m))
+	return f
+}
 
+// doctor is what the doctor says of one of them.
+func (f *fleet) doctor(m *machine) string {
 	doctor := exec.Command("piper", "doctor", "--data-dir", m.dir)
 	f.alter(doctor)
 	out, _ := doctor.CombinedOutput()
-	require.Contains(t, string(out), "steps are kept from the agent's files")
+	return string(out)
+}
+
+// TestStepsAreKeptFromTheAgentByItself: one that has a user of its own, and a
+// directory where that user can make nothing else, need not be told.
+func TestStepsAreKeptFromTheAgentByItself(t *testing.T) {
+	t.Parallel()
+	if err := process.CanConfine(); err != nil {
+		t.Skip("SKIPPED: nothing is confined here: ", err)
+	}
+	if _, err := exec.LookPath("podman"); err == nil {
+		t.Skip("SKIPPED: podman is here, which could start no containers")
+	}
+	f := nobodys(t, curiosity)
+	m := f.start("one")
+	for _, name := range []string{"one/vault/key", "one/store.password"} {
+		f.repo.write(f.dir, name, "hush")
+		require.NoError(t, os.Chmod(filepath.Join(f.dir, name), 0o644))
+	}
+	require.Equal(t, kept, f.spied(m))
+	require.Contains(t, f.doctor(m), "steps are kept from the agent's files")
+}
+
+// TestAStepCannotBeKilled: its build fails, and its slot is no other one's until
+// the process has ended.
+func TestAStepCannotBeKilled(t *testing.T) {
+	t.Parallel()
+	f := nobodys(t, `
+pipeline(name = "leave", steps = [step("leave", run = "$HOME/root $HOME/pid & until [ -s $HOME/pid ]; do sleep 0.05; done")])
+pipeline(name = "next", steps = [step("next", run = "echo done")])
+`)
+	require.NoError(t, exec.Command("cp", "-L", f.dir+"/piper", f.dir+"/home/root").Run())
+	require.NoError(t, os.Chmod(f.dir+"/home/root", 0o755|os.ModeSetuid))
+	f.repo.write(f.dir, "one/agent.yaml", "confine: never\n") // or nobody becomes root
+	require.NoError(t, os.Chown(f.dir+"/one/agent.yaml", 65534, 65534))
+	m := f.start("one", quick...)
+	b := f.ended(f.ask("leave", nil).ID)
+	pid, err := os.ReadFile(f.dir + "/home/pid")
+	require.NoError(t, err)
+	if string(pid) == "none" {
+		t.Skip("SKIPPED: no program becomes root here")
+	}
+	number, err := strconv.Atoi(string(pid))
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Kill(number, syscall.SIGKILL) })
+	left := fmt.Sprintf("root (%d)", number)
+	require.Equal(t, build.Failed, b.State)
+	require.Equal(t, "processes cannot be killed: "+left, b.Steps[0].Reason)
+
+	self := func() api.Agent {
+		agents, err := f.Agents(t.Context())
+		require.NoError(t, err)
+		return agents[0]
+	}
+	f.await("a slot is held back", func() bool { return self().Slots == 1 && self().Facts["unkillable"] == left })
+	require.Equal(t, build.Success, f.ended(f.ask("next", nil).ID).State)
+	require.Contains(t, f.doctor(m), "one on "+self().Host+" holds slots back as what builds left cannot be killed: "+left)
+	require.NoError(t, syscall.Kill(number, syscall.SIGKILL))
+	f.await("the slot is free again", func() bool { return self().Slots == 2 && self().Facts["unkillable"] == "" })
 }
 
 // TestConfine: steps are kept from what is private where that costs them nothing

@@ -101,6 +101,9 @@ func agentFindings(before, after []api.Agent, now time.Time, lease time.Duration
 		switch {
 		case a.Draining && !a.Ending && len(a.Running) == 0:
 			found = append(found, warning("agents", fmt.Sprintf(`"piper drain %s --resume" has it take builds again; or stop it`, a.Name), "%s on %s is draining, and runs nothing any more", a.Name, a.Host))
+		case a.Facts[facts.Unkillable] != "":
+			found = append(found, warning("agents", "see what they wait for, such as a disk that does not answer; the slots are free again once they have ended",
+				"%s on %s holds slots back as what builds left cannot be killed: %s", a.Name, a.Host, a.Facts[facts.Unkillable]))
 		case a.Slots == 0:
 			found = append(found, warning("agents", "piper agentd --slots N", "%s on %s has no slots", a.Name, a.Host))
 		}

@@ -115,6 +115,7 @@ func TestDoctorAgents(t *testing.T) {
 	draining := func(a *api.Agent) { a.Draining, a.Free = true, 0 }
 	ending := func(a *api.Agent) { a.Ending = true }
 	busy := func(a *api.Agent) { a.Running = []api.BuildRef{{Number: 1}} }
+	stuck := func(a *api.Agent) { a.Slots, a.Free, a.Facts = 1, 1, map[string]string{"unkillable": "dd (7)"} }
 	slotless := func(a *api.Agent) { a.Slots, a.Free = 0, 0 }
 	earlier := func(a api.Agent) api.Agent { a.Seen = a.Seen.Add(-time.Second); return a }
 	same := func(a api.Agent) api.Agent { return a }
@@ -139,6 +140,7 @@ func TestDoctorAgents(t *testing.T) {
 		"drained":  {same, []api.Agent{agent("a", 0, draining)}, []string{"warning agents a on a.example is draining, and runs nothing any more", "ok agents 1 agent at work, with 0 of 2 slots free"}},
 		"draining": {same, []api.Agent{agent("a", 0, draining, busy)}, []string{"ok agents 1 agent at work, with 0 of 2 slots free"}},
 		"ending":   {same, []api.Agent{agent("a", 0, draining, ending)}, []string{"ok agents 1 agent at work, with 0 of 2 slots free"}},
+		"stuck":    {same, []api.Agent{agent("a", 0, stuck)}, []string{"warning agents a on a.example holds slots back as what builds left cannot be killed: dd (7)", "ok agents 1 agent at work, with 1 of 1 slot free"}},
 		"slotless": {same, []api.Agent{agent("a", 0, slotless)}, []string{"warning agents a on a.example has no slots", "ok agents 1 agent at work, with 0 of 0 slots free"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ import (
 // TestMain makes this test binary a piper too, for scripts and shells to run.
 // It is piper in all but two things: it has the patience for a slow machine, and
 // its agents ask the tools of this one for their versions once, and not each time.
-// Beside it there is "listen PORT", a server that says nothing.
+// Beside it there is "listen PORT", a server that says nothing, and "root FILE", which
+// is root altogether if whoever owns it is, and then writes its pid down and stays.
 func TestMain(m *testing.M) {
 	if process.IsGuard() {
 		os.Exit(process.GuardMain())
@@ -44,7 +46,7 @@ func TestMain(m *testing.M) {
 			a.toolCache = filepath.Join(filepath.Dir(self), "tools.json")
 		}
 		os.Exit(a.run(context.Background(), os.Args[1:]))
-	}, "listen": listen})
+	}, "listen": listen, "root": beRoot})
 }
 
 // tests are those of this package. They may share a database server.
@@ -128,6 +130,17 @@ func listen() {
 			conn.Close()
 		}
 	}
+}
+
+func beRoot() {
+	text := "none"
+	if syscall.Setreuid(0, 0) == nil {
+		text = strconv.Itoa(os.Getpid())
+	}
+	if err := os.WriteFile(os.Args[1], []byte(text), 0o644); err != nil || text == "none" {
+		os.Exit(1)
+	}
+	time.Sleep(time.Hour)
 }
 
 // freePort is a port that nobody listens at, of those that no system gives to

@@ -86,6 +86,10 @@ func (f *finding) old() bool {
 
 const toolPrefix = "tools."
 
+// Unkillable is the key of the processes that builds left on an agent and that
+// nothing ends.
+const Unkillable = "unkillable"
+
 // Get returns the fact of a key. It is not ok when the machine has no such
 // thing, or when there is no such key; a tool that does not tell its version is
 // there with an empty value. An error is ctx's, or says that the machine could

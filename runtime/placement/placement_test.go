@@ -25,6 +25,7 @@ func agent(name string, change ...func(*store.Agent)) store.Agent {
 
 func draining(a *store.Agent) { a.Draining = true }
 func ending(a *store.Agent)   { a.Ending = true }
+func stuck(a *store.Agent)    { a.Facts["unkillable"] = "dd (7)" }
 func full(a *store.Agent)     { a.Running = map[build.ID]int64{"other": 1} }
 func silent(a *store.Agent)   { a.Seen = now.Add(-2 * time.Minute) }
 func mac(a *store.Agent)      { a.Facts = map[string]string{"os": "darwin"} }

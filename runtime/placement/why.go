@@ -144,7 +144,11 @@ func (v View) candidate(a *store.Agent, b *store.Build) Candidate {
 	case a.Draining:
 		c.Reasons = append(c.Reasons, "is draining")
 	case c.Free == 0:
-		c.Reasons = append(c.Reasons, fmt.Sprintf("runs %d of %d builds", len(a.Running), a.Slots))
+		reason := fmt.Sprintf("runs %d of %d builds", len(a.Running), a.Slots)
+		if left := a.Facts[facts.Unkillable]; left != "" {
+			reason += ", as what builds left cannot be killed: " + left
+		}
+		c.Reasons = append(c.Reasons, reason)
 	}
 	values := Values(a)
 	for _, r := range b.Requires {

@@ -29,6 +29,7 @@ func TestWhy(t *testing.T) {
 		"about to":          {queued(linux), placement.View{Agents: []store.Agent{agent("b", full), agent("a")}}, "a is about to take it", nil, ""},
 		"not planned":       {queued(), placement.View{Agents: []store.Agent{agent("a", mac)}}, "a is about to take it", nil, ""},
 		"busy":              {queued(linux), placement.View{Agents: []store.Agent{agent("a", full), agent("m", mac)}}, "no agent that could run it is free: a runs 1 of 1 builds", nil, ""},
+		"held back":         {queued(linux), placement.View{Agents: []store.Agent{agent("a", full, stuck)}}, "no agent that could run it is free: a runs 1 of 1 builds, as what builds left cannot be killed: dd (7)", nil, ""},
 		"draining":          {queued(linux), placement.View{Agents: []store.Agent{agent("a", draining)}}, "no agent that could run it is free: a is draining", nil, ""},
 		"ending":            {queued(linux), placement.View{Agents: []store.Agent{agent("a", draining, ending)}}, "no agent that could run it is free: a is ending", nil, ""},
 		"silent":            {queued(linux), placement.View{Agents: []store.Agent{agent("a", silent)}}, "no agent that could run it is free: a has not been heard of for 2m0s", nil, ""},

@@ -382,6 +382,20 @@ func TestKillsItsPiper(t *testing.T) {
 // as here one of another user does. It is said, and the next step waits for
 // nothing.
 func TestUnkillable(t *testing.T) {
+	out, pid := unkillable(t, "unkillable")
+	require.Equal(t, fmt.Sprintf("failed exit=0 infra: processes cannot be killed: root (%s)\nsuccess exit=0\n", pid), out)
+}
+
+// TestUnkillablePartner: nobody waits for ever for a program that does not end.
+func TestUnkillablePartner(t *testing.T) {
+	out, pid := unkillable(t, "stuck")
+	require.Equal(t, fmt.Sprintf("processes cannot be killed: root (%s)\n[root (%[1]s)]\n", pid), out)
+}
+
+// unkillable is what a helper wrote that starts a process which it cannot kill, and
+// the pid of that.
+func unkillable(t *testing.T, mode string) (string, string) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: it takes root to make such a process")
 	}
@@ -398,7 +412,7 @@ func TestUnkillable(t *testing.T) {
 	for path, mode := range map[string]os.FileMode{dir: 0o755, pids: 0o777, root: 0o755 | os.ModeSetuid} {
 		require.NoError(t, os.Chmod(path, mode))
 	}
-	cmd := exec.Command(exe, "helper", "unkillable", dir, root)
+	cmd := exec.Command(exe, "helper", mode, dir, root)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	var out bytes.Buffer
 	cmd.Stdout = &out
@@ -421,7 +435,7 @@ func TestUnkillable(t *testing.T) {
 	}
 	require.NoError(t, err, out.String())
 	require.Len(t, left, 1)
-	require.Equal(t, fmt.Sprintf("failed exit=0 infra: processes cannot be killed: root (%s)\nsuccess exit=0\n", left[0].Name()), out.String())
+	return out.String(), left[0].Name()
 }
 
 // TestProtect has a step that looks into the process that runs it.

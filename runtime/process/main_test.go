@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -57,10 +58,12 @@ func helper(mode string, args []string) int {
 	case "step": // ARGV: run it as a step and write what it wrote
 		return asStep(args)
 	case "unkillable": // DIR PROGRAM: run a step that leaves a process behind which nobody can kill, and another step
-		return unkillable(args[0], args[1])
+		return leaveUnkillable(args[0], args[1])
+	case "stuck": // DIR PROGRAM: talk with a program that nobody can kill
+		return talkToUnkillable(args[0], args[1])
 	case "root": // DIR: be root altogether, and stay
 		if err := syscall.Setreuid(0, 0); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+			os.WriteFile(filepath.Join(args[0], "none"), nil, 0o600)
 			return 1
 		}
 		ready(args[0])
@@ -220,15 +223,34 @@ func asStep(argv []string) int {
 	return 0
 }
 
-func unkillable(dir, program string) int {
+func leaveUnkillable(dir, program string) int {
 	e := &process.Executor{Patience: 50 * time.Millisecond, Drain: time.Millisecond}
 	run := func(text string) {
 		r := e.Execute(context.Background(), runtime.Task{
 			Argv: []string{"sh", "-e", "-c", text}, Env: []string{"PATH=" + os.Getenv("PATH"), "PIPER_OUTPUT=" + dir}, Workspace: dir, Output: &keeper{}})
 		fmt.Println(show(r))
 	}
-	run("{ " + program + " helper root " + dir + "/pids || echo >pids/none; } & until [ \"$(ls pids)\" ]; do sleep 0.01; done")
+	run(program + " helper root " + dir + "/pids & until [ \"$(ls pids)\" ]; do sleep 0.01; done")
 	run(":")
+	return 0
+}
+
+func talkToUnkillable(dir, program string) int {
+	p, err := process.Converse([]string{"PATH=" + os.Getenv("PATH")}, []string{program, "helper", "root", dir + "/pids"})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for files(dir+"/pids") == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.Kill()
+	_, _, err = p.Wait()
+	fmt.Println(err)
+	var left *process.Unkillable
+	if errors.As(err, &left) {
+		fmt.Println(left.Living())
+	}
 	return 0
 }
 

@@ -23,7 +23,9 @@ type Partner struct {
 	stderr bytes.Buffer
 
 	mu     sync.Mutex
-	reaped bool // its pid no longer means it
+	killed chan struct{} // closed by Kill
+	dying  bool          // it is
+	reaped bool          // its pid no longer means it
 }
 
 // Converse starts a program with exactly the environment env.
@@ -31,7 +33,7 @@ func Converse(env, argv []string) (*Partner, error) { return Confinement{}.Conve
 
 // Converse starts a program with exactly the environment env, confined.
 func (c Confinement) Converse(env, argv []string) (*Partner, error) {
-	p := &Partner{tree: &tree{role: helper}}
+	p := &Partner{tree: &tree{role: helper}, killed: make(chan struct{})}
 	p.cmd = program(context.Background(), "/", env, argv)
 	theirIn, in, err := os.Pipe()
 	if err != nil {
@@ -80,6 +82,10 @@ func (p *Partner) Write(b []byte) (int, error) { return p.in.Write(b) }
 func (p *Partner) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.dying {
+		p.dying = true
+		close(p.killed)
+	}
 	if !p.reaped {
 		syscall.Kill(-p.Pid(), syscall.SIGKILL)
 	}
@@ -97,17 +103,26 @@ func (p *Partner) Interrupt() {
 }
 
 // Wait waits for the program to end, kills what it left, and returns how it
-// ended and the first 64 KiB of its standard error. It is called once.
+// ended and the first 64 KiB of its standard error. It is called once. The error is
+// an *Unkillable when something lives on, the program itself perhaps.
 func (p *Partner) Wait() (syscall.WaitStatus, string, error) {
 	defer p.in.Close()
 	defer p.out.Close()
-	err := p.cmd.Wait()
-	p.mu.Lock()
-	p.reaped = true
-	p.mu.Unlock()
-	family.reaped(p.tree)
+	ended := make(chan error, 1)
+	go func() {
+		err := p.cmd.Wait()
+		p.mu.Lock()
+		p.reaped = true
+		p.mu.Unlock()
+		family.reaped(p.tree)
+		ended <- err
+	}()
 	defer family.end(p.tree)
-	if _, stuck := family.kill(p.tree, defaultPatience); stuck != nil {
+	err, stuck := p.await(ended)
+	if stuck == nil {
+		_, stuck = family.kill(p.tree, defaultPatience)
+	}
+	if stuck != nil {
 		return 0, "", stuck
 	}
 	var exit *exec.ExitError
@@ -115,4 +130,18 @@ func (p *Partner) Wait() (syscall.WaitStatus, string, error) {
 		return 0, "", fmt.Errorf("wait for %s: %w", p.cmd.Path, err)
 	}
 	return p.cmd.ProcessState.Sys().(syscall.WaitStatus), p.stderr.String(), nil
+}
+
+// await returns what the program's end gave, or stuck: it was killed, and does
+// not end.
+func (p *Partner) await(ended <-chan error) (err, stuck error) {
+	select {
+	case err = <-ended:
+		return err, nil
+	case <-p.killed:
+	}
+	if _, stuck = family.kill(p.tree, defaultPatience); stuck != nil {
+		return nil, stuck
+	}
+	return <-ended, nil
 }

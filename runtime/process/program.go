@@ -89,7 +89,7 @@ func output(ctx context.Context, aside bool, dir string, env, argv []string) ([]
 	cmd.WaitDelay = defaultDrain
 	err = run(cmd, aside)
 	w.Close()
-	if errors.Is(err, errUnkillable) {
+	if errors.As(err, new(*Unkillable)) {
 		r.SetReadDeadline(time.Now())
 	}
 	<-read // whoever else held the other end was killed

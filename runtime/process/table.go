@@ -2,6 +2,7 @@ package process
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -14,6 +15,8 @@ type proc struct {
 	zombie               bool   // it has ended and waits to be reaped
 	name                 string
 }
+
+func (p proc) String() string { return fmt.Sprintf("%s (%d)", p.name, p.pid) }
 
 // A table is every process of the machine at about one moment, by pid.
 type table map[int]proc

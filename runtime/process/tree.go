@@ -1,8 +1,6 @@
 package process
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"syscall"
 	"time"
@@ -36,8 +34,23 @@ type tree struct {
 // Executors.
 var family kin
 
-// errUnkillable is how kill ends when processes outlive SIGKILL.
-var errUnkillable = errors.New("processes cannot be killed")
+// Unkillable is the error of what has left processes that outlive SIGKILL, such as
+// those that wait for a disk that does not answer.
+type Unkillable struct{ left []proc }
+
+func (u *Unkillable) Error() string {
+	return "processes cannot be killed: " + u.left[0].String()
+}
+
+// Living names those that live still.
+func (u *Unkillable) Living() (names []string) {
+	for _, p := range u.left {
+		if now, ok := readProc(p.pid); ok && now.start == p.start && !now.zombie {
+			names = append(names, p.String())
+		}
+	}
+	return names
+}
 
 // begin adds t, whose leader is about to be started.
 func (k *kin) begin(t *tree) {
@@ -172,7 +185,7 @@ func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) 
 		}
 		if time.Now().After(deadline) {
 			k.giveUp(found)
-			return names, fmt.Errorf("%w: %s (%d)", errUnkillable, found[0].name, found[0].pid)
+			return names, &Unkillable{found}
 		}
 		time.Sleep(pause)
 		found = k.members(t, true)
