@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -153,21 +154,23 @@ pipeline(name = "build", params = {"harm": param.string(), "end": param.string()
 	require.Equal(t, build.Success, again.State)
 }
 
+var megabytes = flag.Int("flood", 256, "have TestFlood write so many MB at least")
+
 // A step writes as fast as it can until the build beside it has ended. What is
 // left out of it is counted to the byte, and takes no memory.
 func TestFlood(t *testing.T) {
 	f := newFleet(t, `
 def _flood(ctx):
-    return [step("flood", env = {"CALM": ctx.params.calm, "BLOCK": str(ctx.params.block)}, run = """
+    return [step("flood", env = {"CALM": ctx.params.calm, "BLOCK": str(ctx.params.block), "BLOCKS": str(ctx.params.blocks)}, run = """
         echo begin
         total=6 n=0
-        until [ -e "$CALM" ] && [ $n -ge 4 ]; do
+        until [ -e "$CALM" ] && [ $n -ge $BLOCKS ]; do
             yes 123456789012345678901234567890123456789012345678901234567890123 | head -c $BLOCK
             total=$((total+BLOCK)) n=$((n+1))
         done
         echo end; echo $((total+4)) >"$CALM.total"
         """)]
-pipeline(name = "flood", params = {"calm": param.string(), "block": param.int()}, impl = _flood)
+pipeline(name = "flood", params = {"calm": param.string(), "block": param.int(), "blocks": param.int()}, impl = _flood)
 pipeline(name = "calm", steps = [step("calm", run = "echo nothing much")])
 `)
 	const limit, block = 1 << 20, 64_000_000
@@ -175,13 +178,16 @@ pipeline(name = "calm", steps = [step("calm", run = "echo nothing much")])
 	f.idle("one")
 	before := one.peak(t)
 	calm := filepath.Join(f.dir, "calm")
-	flood := f.ask("flood", map[string]string{"calm": calm, "block": strconv.Itoa(block)})
+	flood := f.ask("flood", map[string]string{"calm": calm, "block": strconv.Itoa(block), "blocks": strconv.Itoa(*megabytes * 1e6 / block)})
 	f.await("it writes", func() bool { return len(f.wrote(flood.ID, "flood", 1)) > limit/2 })
 	beside := f.ended(f.ask("calm", nil).ID)
 	require.Equal(t, build.Success, beside.State)
 	require.Equal(t, "nothing much\n", f.wrote(beside.ID, "calm", 0))
 	require.Equal(t, build.Running, f.see(flood.ID).State)
 	write(t, f.dir, "calm", "")
+	for end := time.Now().Add(time.Duration(*megabytes/10) * time.Second); f.see(flood.ID).State == build.Running && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	require.Equal(t, build.Success, f.ended(flood.ID).State)
 	text, err := os.ReadFile(calm + ".total")
 	require.NoError(t, err)
