@@ -105,8 +105,8 @@ func TestConfined(t *testing.T) {
 // TestConfinedFiles: single files are hidden as directories are, also those that
 // are made later.
 func TestConfinedFiles(t *testing.T) {
-	dir, c := private(t)
-	c = process.Confinement{Hidden: []string{filepath.Join(dir, "file"), filepath.Join(dir, "private/work/later")}}
+	dir, _ := private(t)
+	c := process.Confinement{Hidden: []string{filepath.Join(dir, "file"), filepath.Join(dir, "private/work/later")}}
 	later := filepath.Join(dir, "private/work/later")
 	out, ok := confined(t, c, dir, fmt.Sprintf("cat beside/file; cat private/token; ! cat file && mv beside/file private/work/other && ! touch %s", later))
 	require.True(t, ok, out)
