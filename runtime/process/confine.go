@@ -16,7 +16,7 @@ import (
 // kernel's to forbid here. The directories that it lies in, up to the root, can
 // not be listed any more, and nothing be made in them: see Costs. Nor can a
 // program that is confined get privileges by starting another one, such as sudo,
-// or mount anything.
+// mount anything, or, from Linux 6.12 on, signal who is not confined with it.
 type Confinement struct {
 	Hidden  []string // files and directories, absolute, there or not
 	Visible []string // of what is hidden, what is not; it has to be there

@@ -56,7 +56,10 @@ func (c Confinement) rules() (*landlock.Ruleset, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := &landlock.Ruleset{Files: landlock.Files(min(landlock.Version(), 3))} // nothing about devices
+	rules := &landlock.Ruleset{
+		Files:  landlock.Files(min(landlock.Version(), 3)), // nothing about devices
+		Scoped: unix.LANDLOCK_SCOPE_SIGNAL,
+	}
 	if err := rules.Open(); err != nil {
 		return nil, err
 	}

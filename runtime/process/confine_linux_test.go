@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piper-build/piper/runtime/process"
+	"github.com/piper-build/piper/runtime/process/landlock"
 )
 
 // private makes a directory with something to hide in it, and something to see
@@ -97,6 +98,11 @@ func TestConfined(t *testing.T) {
 		require.Equal(t, want, out, script)
 	}
 	require.FileExists(t, filepath.Join(dir, "private/token"))
+	if landlock.Version() >= 6 {
+		out, ok := confined(t, c, dir, fmt.Sprintf("sleep 100 & kill -9 $! && kill -0 %d", os.Getpid()))
+		require.False(t, ok)
+		require.Regexp(t, "(?i)not permitted", out, "who started it cannot be ended")
+	}
 	out, ok := confined(t, process.Confinement{}, dir, "cat private/token")
 	require.True(t, ok)
 	require.Equal(t, "what is in private/token", out, "who started them is not confined")
