@@ -18,7 +18,10 @@ import (
 func (l *life) heartbeats(ctx context.Context) {
 	heard := time.Now()
 	l.every(ctx, "heartbeat", l.Timings.Heartbeat, func(ctx context.Context) {
-		l.freeQuarantined(ctx)
+		l.freeQuarantined()
+		if l.untold() {
+			l.retell()
+		}
 		err := l.heartbeat(ctx)
 		if errors.Is(err, store.ErrNotFound) {
 			l.log.Error("agent was buried: it kills what it runs and starts anew")
@@ -78,8 +81,26 @@ func (l *life) occupied() map[build.ID]int64 {
 // while, as tools are asked for their versions; builds that require nothing are
 // run meanwhile.
 func (l *life) factfinding(ctx context.Context) {
-	l.describe(ctx, nil)
-	l.every(ctx, "facts", l.Timings.Facts, func(ctx context.Context) { l.describe(ctx, nil) })
+	for {
+		l.describe(ctx, nil)
+		again := time.NewTimer(l.about("facts", l.Timings.Facts))
+		select {
+		case <-again.C:
+		case <-l.tell:
+			again.Stop()
+		case <-ctx.Done():
+			again.Stop()
+			return
+		}
+	}
+}
+
+// retell has the others hear soon what there is here now.
+func (l *life) retell() {
+	select {
+	case l.tell <- struct{}{}:
+	default:
+	}
 }
 
 // describe finds the facts anew, those that requires asks for among them, and
@@ -92,19 +113,39 @@ func (l *life) describe(ctx context.Context, requires []plan.Requirement) {
 		}
 		return
 	}
-	found = l.withUndying(found)
+	select {
+	case l.telling <- struct{}{}: // or what was true before would be told last
+		defer func() { <-l.telling }()
+	case <-ctx.Done():
+		return
+	}
+	found, slots := l.withUndying(found), l.offered()
 	l.mu.Lock()
-	same := maps.Equal(l.self.Facts, found)
 	l.self.Facts = found
+	same := l.told && l.toldSlots == slots && maps.Equal(l.toldFacts, found)
 	l.mu.Unlock()
 	if same {
 		return
 	}
-	if err := l.Store.Describe(ctx, l.id, l.Slots-l.quarantine.slots(), l.Labels, found); err != nil {
-		l.log.Warn("describe this agent", "error", err) // the next time
+	err = l.Store.Describe(ctx, l.id, slots, l.Labels, found)
+	if err != nil {
+		l.log.Warn("describe this agent", "error", err) // with a heartbeat
 	}
+	l.mu.Lock()
+	l.told, l.toldSlots, l.toldFacts = err == nil, slots, found
+	l.mu.Unlock()
 	l.look() // there may be something that it can run now
 }
+
+// untold reports whether the others could not be told what there is here.
+func (l *life) untold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.told
+}
+
+// offered is how many builds this agent would run at once.
+func (l *life) offered() int { return max(0, l.Slots-l.quarantine.slots()) }
 
 // facts finds those of every machine, and those that were ever asked for.
 func (l *life) facts(ctx context.Context, keys []string) (map[string]string, error) {

@@ -26,14 +26,16 @@ var (
 // A life is the time of an agent under one ID.
 type life struct {
 	*Agent
-	dir   *directory
-	id    store.AgentID
-	log   *slog.Logger
-	slots slots
-	topic topics
-	kick  chan struct{} // somebody should look at the queue
-	stir  chan struct{} // and that he may in a while
-	shown chan struct{} // somebody has looked around
+	dir     *directory
+	id      store.AgentID
+	log     *slog.Logger
+	slots   slots
+	topic   topics
+	kick    chan struct{} // somebody should look at the queue
+	stir    chan struct{} // and that he may in a while
+	shown   chan struct{} // somebody has looked around
+	tell    chan struct{} // the others are to hear what there is here
+	telling chan struct{} // taken by who tells them
 
 	ctx context.Context // ends with the life
 	die context.CancelCauseFunc
@@ -42,14 +44,17 @@ type life struct {
 	working  sync.WaitGroup   // the builds
 	unsigned chan store.Build // that have ended
 
-	mu       sync.Mutex // guards what follows
-	self     store.Agent
-	seen     *view     // the last one; nobody changes it
-	blind    time.Time // since when no look has succeeded; zero is that the last one did
-	keys     []string  // of facts that somebody asked for
-	draining bool
-	runs     map[build.ID]*run
-	catalogs catalogs
+	mu        sync.Mutex // guards what follows
+	self      store.Agent
+	seen      *view     // the last one; nobody changes it
+	blind     time.Time // since when no look has succeeded; zero is that the last one did
+	keys      []string  // of facts that somebody asked for
+	told      bool      // the others know of toldSlots and toldFacts
+	toldSlots int
+	toldFacts map[string]string
+	draining  bool
+	runs      map[build.ID]*run
+	catalogs  catalogs
 
 	unshipped []build.ID // that ended, and may not be whole in the index of logs
 }
@@ -58,10 +63,11 @@ func newLife(a *Agent, dir *directory) *life {
 	if a.quarantine == nil {
 		a.quarantine = &quarantine{}
 	}
-	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
+	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1), tell: make(chan struct{}, 1), telling: make(chan struct{}, 1), told: true,
 		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
-	l.slots = slots{free: a.Slots - a.quarantine.slots(), freed: l.look}
+	l.slots = slots{free: a.Slots, withheld: a.quarantine.slots(), freed: l.look}
+	l.toldSlots = l.offered() // by joining
 	return l
 }
 
@@ -154,7 +160,7 @@ func (l *life) begin(ctx context.Context) error {
 	if err := l.dir.remember(l.id); err != nil {
 		return fmt.Errorf("keep the agent's id: %w", err)
 	}
-	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: l.clock(), Slots: l.Slots - l.quarantine.slots(),
+	l.self = store.Agent{ID: l.id, Name: l.Name, Host: l.Host, Version: l.Version, Started: l.clock(), Slots: l.toldSlots,
 		Labels: maps.Clone(l.Labels), Seen: l.clock()}
 	asked := false
 	err = persist(ctx, func() error {

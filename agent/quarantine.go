@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -11,22 +10,27 @@ import (
 	"github.com/piper-build/piper/runtime/facts"
 )
 
-// An Undying is the error of a Runner of whose build something lives on, whatever
-// was done to end it. It may hold what the next build needs.
+// An Undying is an error that says that something of a build lives on, whatever was
+// done to end it. It may hold what the next build needs.
 type Undying interface {
 	error
 	Living() []string // what does, by now
 }
 
-// A quarantine keeps the slots of builds of which something lives on, one for each,
-// from other builds. It outlasts a life.
+// A quarantine is what lives on of builds. For each of them no build is claimed that
+// would take a slot; those that run here get theirs. It outlasts a life.
 type quarantine struct {
 	mu   sync.Mutex
 	held []Undying
-	told int // how many the others know of
 }
 
-// slots is how many it keeps.
+func (q *quarantine) add(u Undying) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = append(q.held, u)
+}
+
+// slots is how many it withholds.
 func (q *quarantine) slots() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -44,56 +48,43 @@ func (q *quarantine) living() string {
 	return strings.Join(all, ", ")
 }
 
-// release lets go of the slots of those that have ended. It returns how many, and
-// whether the others are to be told of a change.
-func (q *quarantine) release() (n int, changed bool) {
+// release forgets what has ended, and returns of how many builds that was.
+func (q *quarantine) release() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	before := len(q.held)
 	q.held = slices.DeleteFunc(q.held, func(u Undying) bool { return len(u.Living()) == 0 })
-	changed = q.told != len(q.held)
-	q.told = len(q.held)
-	return before - len(q.held), changed
+	return before - len(q.held)
 }
 
-// quarantined keeps the slot of the build if err says that something of it lives on.
+// quarantined withholds a slot if err says that something of the build lives on.
 func (r *run) quarantined(err error) {
 	var u Undying
-	if !errors.As(err, &u) {
-		return
+	if errors.As(err, &u) {
+		r.log.Error("a slot is held back until what is left of the build has ended", "processes", u.Living())
+		r.quarantine.add(u)
+		r.slots.withhold(1)
+		r.retell()
 	}
-	r.log.Error("a slot is held back until what is left of the build has ended", "processes", u.Living())
-	r.seizeSlot()
-	r.mu.Lock()
-	r.holding = false
-	r.mu.Unlock()
-	r.quarantine.mu.Lock()
-	r.quarantine.held = append(r.quarantine.held, u)
-	r.quarantine.mu.Unlock()
 }
 
-// freeQuarantined gives back the slots of what has ended after all, and tells the others
-// what is held back now.
-func (l *life) freeQuarantined(ctx context.Context) {
-	n, changed := l.quarantine.release()
-	for range n {
-		l.slots.give()
-	}
-	if n > 0 {
+// freeQuarantined has the slots of what has ended after all taken again.
+func (l *life) freeQuarantined() {
+	if n := l.quarantine.release(); n > 0 {
 		l.log.Info("slots are free again", "slots", n)
-	}
-	if changed {
-		go l.describe(ctx, nil) // which may take longer than a heartbeat should
+		l.slots.withhold(-n)
+		l.retell()
 	}
 }
 
 // withUndying are facts, and what lives on.
 func (l *life) withUndying(found map[string]string) map[string]string {
-	living := l.quarantine.living()
-	if living == "" {
-		return found
+	if living := l.quarantine.living(); living != "" {
+		found = maps.Clone(found)
+		if found == nil {
+			found = map[string]string{}
+		}
+		found[facts.Unkillable] = living
 	}
-	all := map[string]string{facts.Unkillable: living}
-	maps.Copy(all, found)
-	return all
+	return found
 }

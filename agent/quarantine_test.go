@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -25,23 +26,80 @@ func (u undying) Living() []string {
 	return []string{"dd (7)"}
 }
 
+// lame fails to describe agents while it is told to.
+type lame struct {
+	store.Store
+	is *atomic.Bool
+}
+
+func (s lame) Describe(ctx context.Context, id store.AgentID, slots int, labels, facts map[string]string) error {
+	if s.is.Load() {
+		return errors.New("no")
+	}
+	return s.Store.Describe(ctx, id, slots, labels, facts)
+}
+
+// leaves is a Runner of whose first build something lives on.
+func leaves(inner Runner, u Undying, of string) Runner {
+	var left atomic.Bool
+	return runs(func(ctx context.Context, j Job, h Handler) error {
+		err := inner.Run(ctx, j, h)
+		if j.Build.Request.Pipeline == of && !left.Swap(true) {
+			err = fmt.Errorf("end runner: %w", u)
+		}
+		return err
+	})
+}
+
+// The others hear of a slot that is held back, and that it is not, also when they
+// cannot be told at once.
+func TestQuarantineIsToldAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var ended, deaf atomic.Bool
+		w.host("one", func(a *Agent) {
+			a.Slots, a.Runner, a.Store = 2, leaves(a.Runner, undying{&ended}, "unit"), lame{a.Store, &deaf}
+		}).start()
+		slots := func() int {
+			all, err := w.Agents(t.Context())
+			require.NoError(t, err)
+			return all[0].Slots
+		}
+		w.ended(time.Minute, w.ask("x", store.Request{Pipeline: "unit"}).ID)
+		w.wait(time.Minute, "it is said", func() bool { return slots() == 1 })
+		deaf.Store(true)
+		ended.Store(true)
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, slots())
+		deaf.Store(false)
+		w.wait(time.Minute, "it is said again", func() bool { return slots() == 2 })
+	}, pipeline("unit", step("test")))
+}
+
+// A build that has begun goes on, though no slot is left for another one.
+func TestQuarantineOfTheOnlySlot(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var ended atomic.Bool
+		w.host("one", func(a *Agent) { a.Runner = leaves(a.Runner, undying{&ended}, "unit") }).start()
+		up := w.ended(5*time.Minute, w.ask("x", store.Request{Pipeline: "up"}).ID)
+		require.Equal(t, build.Success, up.State, up.Reason)
+		all, err := w.Agents(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 0, all[0].Slots)
+		waits := w.ask("y", store.Request{Pipeline: "unit"})
+		time.Sleep(time.Minute)
+		require.Equal(t, build.Queued, w.see(waits.ID).State)
+		ended.Store(true)
+		require.Equal(t, build.Success, w.ended(time.Minute, waits.ID).State)
+	}, pipeline("up", trigger("unit", true), step("mail", needs("run-unit"))), pipeline("unit", step("test")))
+}
+
 // A build of which something lives on has ended, and its slot is nobody's until
 // that has too, whatever happens to the agent meanwhile.
 func TestQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		var ended, failed atomic.Bool
+		var ended atomic.Bool
 		w.takes = func(build.ID, string) time.Duration { return 15 * time.Second }
-		w.host("one", func(a *Agent) {
-			a.Slots = 2
-			inner := a.Runner
-			a.Runner = runs(func(ctx context.Context, j Job, h Handler) error {
-				err := inner.Run(ctx, j, h)
-				if !failed.Swap(true) {
-					err = fmt.Errorf("end runner: %w", undying{&ended})
-				}
-				return err
-			})
-		}).start()
+		w.host("one", func(a *Agent) { a.Slots, a.Runner = 2, leaves(a.Runner, undying{&ended}, "unit") }).start()
 		self := func() store.Agent {
 			all, err := w.Agents(t.Context())
 			require.NoError(t, err)

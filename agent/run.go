@@ -323,6 +323,7 @@ func (r *run) handOver(to store.AgentID) store.Change {
 
 // failed is what becomes of the build when err ended what was done under ctx.
 func (r *run) failed(ctx context.Context, err error) store.Change {
+	r.quarantined(err)
 	var wrong plan.Diagnostics
 	switch cause := context.Cause(r.ctx); {
 	case r.spilled() != nil:

@@ -9,21 +9,33 @@ import (
 // Slots bound how many builds run at once. Whoever waits for one gets it before
 // anybody who only tries.
 type slots struct {
-	mu      sync.Mutex
-	free    int // less than 0 when some were taken though none was left
-	waiting []chan struct{}
-	freed   func() // called when one is free and nobody waits; nil is nobody
+	mu       sync.Mutex
+	free     int // less than 0 when some were taken though none was left
+	withheld int // of those that are free, from whoever only tries
+	waiting  []chan struct{}
+	freed    func() // called when one is free and nobody waits; nil is nobody
 }
 
 // try takes a slot if one is free.
 func (s *slots) try() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.free <= 0 || len(s.waiting) > 0 {
+	if s.free <= s.withheld || len(s.waiting) > 0 {
 		return false
 	}
 	s.free--
 	return true
+}
+
+// withhold keeps n more slots from whoever only tries; fewer when n is less than 0.
+func (s *slots) withhold(n int) {
+	s.mu.Lock()
+	s.withheld += n
+	free := s.free > s.withheld && len(s.waiting) == 0
+	s.mu.Unlock()
+	if free && s.freed != nil {
+		s.freed()
+	}
 }
 
 // take waits for a slot.
@@ -70,7 +82,7 @@ func (s *slots) give() {
 		s.waiting = s.waiting[1:]
 		s.free--
 	}
-	free := s.free > 0
+	free := s.free > s.withheld
 	s.mu.Unlock()
 	if free && s.freed != nil {
 		s.freed()
@@ -81,5 +93,5 @@ func (s *slots) give() {
 func (s *slots) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.free > 0 && len(s.waiting) == 0
+	return s.free > s.withheld && len(s.waiting) == 0
 }

@@ -68,8 +68,8 @@ type File struct {
 	Commands          map[string]facts.Command
 }
 
-// Whether steps are kept from the agent's files: where that takes nothing else from
-// them, whatever it takes, and not at all.
+// Whether steps are kept from the agent's files: where they lose no files of their
+// own by that, whatever they lose, and not at all.
 const (
 	Auto   = "auto"
 	Always = "always"

@@ -117,11 +117,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	} else if d.dir = d.dataDir(); d.dir == "" {
 		return &usageError{message: "there is no home for an agent", hint: "--data-dir DIR names one"}
 	}
-	if d.store.url == "" {
-		d.store.url = "sqlite:" + filepath.Join(d.dir, "piper.db")
-	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return fmt.Errorf("make the agent's directory: %w", err)
+	}
+	if d.dir, err = filepath.EvalSymlinks(d.dir); err != nil { // which steps may be able to change
+		return fmt.Errorf("find the agent's directory: %w", err)
+	}
+	if d.store.url == "" {
+		d.store.url = "sqlite:" + filepath.Join(d.dir, "piper.db")
 	}
 	file, err := operator.Read(filepath.Join(d.dir, "agent.yaml"))
 	if err != nil {
@@ -163,7 +166,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	src := &sources{
 		dir: filepath.Join(d.dir, "mirrors"), operator: file, lookupEnv: d.lookupEnv, blob: s.Blob,
-		limits: d.settings.limits(false),
+		limits: d.settings.limits(false), apart: kept.Confines(),
 	}
 	// One child always waits for the next file. It ends with this process.
 	src.evaluate = func(ctx context.Context, r starlark.Request) (starlark.Result, error) {
@@ -385,7 +388,7 @@ func (d *daemon) agent(s store.Store, src *sources, live *logs.Live, file *opera
 		Cache:  cmp.Or(d.toolCache, filepath.Join(d.dir, "tools.json"))}
 	return agent.Agent{
 		Store:   s,
-		Sources: readied{src, runs.command},
+		Sources: runs.readied(src),
 		Live:    live,
 		Plan:    src.Plan,
 		Runner:  runs,

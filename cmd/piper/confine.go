@@ -2,8 +2,9 @@ package main
 
 import (
 	"cmp"
+	"io/fs"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,26 +21,26 @@ type keep struct {
 }
 
 // confine decides how the steps of an agent are kept from what is private: as its
-// operator said, or else if that takes nothing else from them.
+// operator said, or else if that costs them no files.
 func (a *app) confine(file *operator.File, private []string) keep {
-	c := process.Confinement{Hidden: append(private, file.Private()...)}
 	if file.Confine == operator.Never {
 		return keep{open: "agent.yaml says confine: never", remedy: "take that out"}
 	}
 	if err := process.CanConfine(); err != nil {
 		return keep{open: err.Error(), remedy: "serve the API with --no-worker, and run builds with --no-api as another user or on another machine"}
 	}
+	c := process.Hide(append(append(private, file.Private()...), linked(file.Secrets.Directory)...)...)
 	temp, _ := a.lookupEnv("TMPDIR")
-	if temp = cmp.Or(temp, "/tmp"); c.Hides(temp) {
-		return keep{open: "they would have no directory for temporary files, which is " + temp, remedy: "set $TMPDIR to another one"}
+	if temp = cmp.Or(temp, "/tmp"); c.Closes(temp) {
+		return keep{open: "they could make no temporary files in " + temp, remedy: "set $TMPDIR to a directory of their own, where the agent has nothing"}
 	}
 	if file.Confine == operator.Always {
 		return keep{Confinement: c}
 	}
 	const anyway = `, or write "confine: always" into agent.yaml`
 	if costs := c.Costs(); len(costs) > 0 {
-		return keep{open: "they could then make no files in " + strings.Join(costs, ", "),
-			remedy: "put what is the agent's where only root can make files, such as --data-dir /var/lib/piper, and run it as a user of its own" + anyway}
+		return keep{open: "they could then not " + strings.Join(costs, ", nor "),
+			remedy: "have that lie where only root can make files, such as --data-dir /var/lib/piper, and run the agent as a user of its own" + anyway}
 	}
 	if home, ok := a.lookupEnv("HOME"); ok && c.Hides(home) {
 		return keep{open: "they could not use $HOME, which is " + home, remedy: "set it to another directory" + anyway}
@@ -53,23 +54,28 @@ func (a *app) confine(file *operator.File, private []string) keep {
 	return keep{Confinement: c}
 }
 
-// private is what an agent has that its steps are not to read.
-func private(dir string, store *place, index *logPlace, more ...string) (paths []string) {
-	add := func(path string) {
-		if path = store.path(path); !strings.HasPrefix(path, dir+"/") {
-			paths = append(paths, path)
-		}
-	}
-	add(dir)
+// private is what an agent has that its steps are not to read: its directory, with
+// what links lead to from there, its store, and the files that its flags name.
+func private(dir string, store *place, index *logPlace, files ...string) []string {
+	paths := append([]string{dir}, linked(dir)...)
 	if path, err := store.file(); err == nil {
-		for _, path := range []string{path, path + "-wal", path + "-shm", path + "-journal", filepath.Join(filepath.Dir(path), "logs")} {
-			add(path)
-		}
+		paths = append(paths, path, path+"-wal", path+"-shm", path+"-journal", filepath.Join(filepath.Dir(path), "logs"))
 	}
-	for _, path := range append([]string{store.passwordFile, index.passwordFile, index.keyFile}, more...) {
+	for _, path := range append(files, store.passwordFile, index.passwordFile, index.keyFile) {
 		if path != "" {
-			add(path)
+			paths = append(paths, store.path(path))
 		}
 	}
-	return slices.Clip(paths)
+	return paths
+}
+
+// linked are the links in a directory.
+func linked(dir string) (paths []string) {
+	entries, _ := os.ReadDir(dir) // who cannot list it has none
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths
 }

@@ -32,7 +32,8 @@ def _look(ctx):
         try ls "$AGENT/work"
         for name in token agent.yaml lock store.password vault/key; do try cat "$AGENT/$name"; done
         for name in "" -wal -shm; do try cat "$STORE$name"; done
-        try cat ../*/mine; try cat "$OTHER"
+        try cat ../*/mine; try cat "$OTHER"; try cat "$AGENT/linked"; try cat "$AGENT/../elsewhere"
+        try grep -q . "$(find .git/objects -type f -links +1)"
         try sh -c 'echo more >>"$AGENT/token"'
         try rm "$AGENT/token"
         try mv "$PIPER_WORKSPACE" "$AGENT/work/another"
@@ -63,7 +64,7 @@ func (f *fleet) spied(one *machine) string {
 }
 
 // kept is what a build writes that could do nothing but what is its own affair.
-const kept = "tried 16\nmine\none\ntemp\n"
+const kept = "tried 19\nmine\none\ntemp\n"
 
 // TestStepsAreKeptFromTheAgent: they can read, list and change nothing that is the
 // agent's or of other builds, and do all else.
@@ -77,7 +78,11 @@ func TestStepsAreKeptFromTheAgent(t *testing.T) {
 		cmd.Env = append(cmd.Env, "TMPDIR="+filepath.Join(f.dir, "shared"))
 	}
 	f.repo.write(f.dir, "shared/file", "")
-	one := filepath.Join(f.dir, "one")
+	one := filepath.Join(f.dir, "real")
+	f.repo.write(f.dir, "elsewhere", "hush")
+	require.NoError(t, os.MkdirAll(one, 0o700))
+	require.NoError(t, os.Symlink("../elsewhere", filepath.Join(one, "linked")))
+	require.NoError(t, os.Symlink("real", filepath.Join(f.dir, "one")))
 	for name, text := range map[string]string{"agent.yaml": "confine: always\nhidden: [vault]\n", "vault/key": "hush", "store.password": "hush"} {
 		f.repo.write(one, name, text)
 		require.NoError(t, os.Chmod(filepath.Join(one, name), 0o600))
@@ -197,19 +202,26 @@ func TestConfine(t *testing.T) {
 	a := func(environ ...string) *app { return &app{dir: dir, environ: environ} }
 	private := []string{filepath.Join(dir, "agent")}
 
-	k := a("HOME=/", "TMPDIR=/tmp").confine(&operator.File{Confine: operator.Auto}, private)
+	k := a("HOME=/", "TMPDIR=/var/tmp").confine(&operator.File{Confine: operator.Auto}, private)
 	require.False(t, k.Confines())
-	require.Contains(t, k.open, "they could then make no files in ")
+	require.Contains(t, k.open, "they could then not make files in ")
 	require.Contains(t, k.open, dir)
 	require.Contains(t, k.remedy, "--data-dir /var/lib/piper")
 
-	k = a("HOME=/", "TMPDIR=/tmp").confine(&operator.File{Confine: operator.Always, Hidden: []string{"/srv/vault"}}, private)
+	k = a("HOME=/", "TMPDIR=/var/tmp").confine(&operator.File{Confine: operator.Always, Hidden: []string{"/srv/vault"}}, private)
 	require.Equal(t, []string{private[0], "/srv/vault"}, k.Hidden)
 	require.Empty(t, k.open)
 
+	k = a("HOME=/", "TMPDIR="+dir).confine(&operator.File{Confine: operator.Always}, private)
+	require.False(t, k.Confines())
+	require.Contains(t, k.open, "make no temporary files in "+dir)
+
 	k = a("HOME=/", "TMPDIR="+private[0]+"/tmp").confine(&operator.File{Confine: operator.Always}, private)
 	require.False(t, k.Confines())
-	require.Contains(t, k.open, "no directory for temporary files")
+	require.Contains(t, k.open, "make no temporary files in ")
+
+	require.Equal(t, "error", confineFinding(k, operator.Always).Level)
+	require.Equal(t, "warning", confineFinding(k, operator.Auto).Level)
 
 	k = a("HOME=/").confine(&operator.File{Confine: operator.Never}, private)
 	require.False(t, k.Confines())

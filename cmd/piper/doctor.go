@@ -241,7 +241,9 @@ func (d *doctor) directory(given bool) {
 		d.tell(broken("data-dir", "", "%s is not a directory", d.dir))
 		return
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	mine := !ok || int(stat.Uid) == os.Geteuid()
+	if !mine {
 		d.tell(warning("owner", "run piper doctor as the user of the agent, or chown it", "%s belongs to user %d, and this is user %d", d.dir, stat.Uid, os.Geteuid()))
 	}
 	switch mode := info.Mode().Perm(); {
@@ -266,15 +268,19 @@ func (d *doctor) directory(given bool) {
 	} else {
 		d.tell(diskFinding(uint64(s.Bavail)*uint64(s.Bsize), uint64(s.Blocks)*uint64(s.Bsize)))
 	}
-	if file := d.operator(filepath.Join(d.dir, "agent.yaml")); file != nil && exists(filepath.Join(d.dir, "work")) {
-		d.tell(confineFinding(d.confine(file, private(d.dir, d.ask.store, d.logs))))
+	if file := d.operator(filepath.Join(d.dir, "agent.yaml")); file != nil && mine && exists(filepath.Join(d.dir, "work")) {
+		d.tell(confineFinding(d.confine(file, private(d.dir, d.ask.store, d.logs)), file.Confine))
 	}
 }
 
-// confineFinding says whether steps are kept from what is the agent's.
-func confineFinding(k keep) finding {
-	if k.Confines() {
+// confineFinding says whether steps are kept from what is the agent's, as far as
+// they were to be.
+func confineFinding(k keep, said string) finding {
+	switch {
+	case k.Confines():
 		return fine("confine", "steps are kept from the agent's files")
+	case said == operator.Always:
+		return broken("confine", k.remedy, "no agent starts, as agent.yaml says confine: always, and steps cannot be kept from its files: %s", k.open)
 	}
 	return warning("confine", k.remedy, "steps run as this user, so they can read the agent's files, and with its token do what an admin can: %s", k.open)
 }

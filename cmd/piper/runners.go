@@ -65,8 +65,15 @@ func (r runners) prepare() {
 	}
 }
 
-// A readied is Sources that have a runner started while they check out: one that
-// is confined is for one workspace.
+// readied are sources that have a runner started while they check out, if one has to
+// know its workspace.
+func (r runners) readied(from agent.Sources) agent.Sources {
+	if r.command.Confine.Confines() {
+		return readied{from, r.command}
+	}
+	return from
+}
+
 type readied struct {
 	agent.Sources
 	command *runner.Command
@@ -74,12 +81,10 @@ type readied struct {
 
 // Checkout implements agent.Sources.
 func (r readied) Checkout(ctx context.Context, p store.Project, req store.Request, commit, dir string) (agent.Tree, error) {
-	if r.command.Confine.Confines() {
-		if err := os.Mkdir(dir, 0o777); err != nil {
-			return agent.Tree{}, err
-		}
-		r.command.Prepare(ctx, dir)
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return agent.Tree{}, err
 	}
+	r.command.Prepare(ctx, dir)
 	return r.Sources.Checkout(ctx, p, req, commit, dir)
 }
 

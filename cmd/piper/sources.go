@@ -30,6 +30,7 @@ type sources struct {
 	blob      func(ctx context.Context, digest string) ([]byte, error) // finds patches; store.Blob
 	evaluate  starlark.Evaluator                                       // in a process that can do no harm
 	limits    starlark.Limits
+	apart     bool // what a build does to its tree changes nothing in the mirror
 	catalogs  catalogs
 	skeletons git.Skeletons
 }
@@ -71,7 +72,7 @@ func (s *sources) mirror(p store.Project) (*git.Mirror, error) {
 	sum := sha256.Sum256([]byte(p.Name + "\x00" + p.Repo))
 	m, err := s.operator.Mirror(p.Name, p.Repo, filepath.Join(s.dir, fmt.Sprintf("%x", sum[:10])))
 	if err == nil {
-		m.Skeletons = &s.skeletons
+		m.Skeletons, m.Apart = &s.skeletons, s.apart
 	}
 	return m, err
 }

@@ -16,8 +16,9 @@ import (
 // came from the remote. git takes several times as long: it talks with itself as
 // with a remote one, in a program of its own.
 //
-// Objects are linked, or copied to another file system: they stay whatever
-// becomes of the mirror, and can be read where that cannot, as in a container.
+// Objects are linked, or copied to another file system and to a tree that is to be
+// apart: they stay whatever becomes of the mirror, and can be read where that
+// cannot, as in a container.
 func (m *Mirror) clone(ctx context.Context, dir string, sha256 bool) error {
 	// Refs first: what they lead to is there by then, whoever fetches meanwhile.
 	head, err := m.head(ctx)
@@ -32,7 +33,7 @@ func (m *Mirror) clone(ctx context.Context, dir string, sha256 bool) error {
 		return err
 	}
 	gitDir := filepath.Join(dir, ".git")
-	if err := linkTree(ctx, filepath.Join(m.repository(), "objects"), filepath.Join(gitDir, "objects")); err != nil {
+	if err := linkTree(ctx, filepath.Join(m.repository(), "objects"), filepath.Join(gitDir, "objects"), m.Apart); err != nil {
 		return err
 	}
 	shallow := filepath.Join(m.repository(), "shallow")
@@ -100,9 +101,9 @@ func configText(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
 }
 
-// linkTree makes to as from is, of the same files; on another file system, of
-// copies. What is being written meanwhile may be missing.
-func linkTree(ctx context.Context, from, to string) error {
+// linkTree makes to as from is, of the same files; on another file system, or
+// apart, of copies. What is being written meanwhile may be missing.
+func linkTree(ctx context.Context, from, to string, apart bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path != from {
 			return nil
@@ -127,8 +128,10 @@ func linkTree(ctx context.Context, from, to string) error {
 		case d.IsDir():
 			return os.MkdirAll(target, 0o777)
 		}
-		err = os.Link(path, target)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if !apart {
+			err = os.Link(path, target)
+		}
+		if apart || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			err = copyFile(path, target, 0o444)
 		}
 		if errors.Is(err, fs.ErrNotExist) {

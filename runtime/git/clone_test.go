@@ -2,6 +2,7 @@ package git_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,6 +79,21 @@ func TestCheckoutOnAnotherFileSystem(t *testing.T) {
 	runGit(t, dir, "fsck", "--full", "--strict")
 	require.Equal(t, "main", runGit(t, dir, "branch", "--show-current"))
 	require.FileExists(t, filepath.Join(dir, "a.txt"))
+}
+
+// A checkout that is apart has no file of the mirror's. Others share its objects.
+func TestCheckoutApart(t *testing.T) {
+	w := newWorld(t)
+	w.fetch()
+	for _, apart := range []bool{false, true} {
+		w.mirror.Apart = apart
+		dir := filepath.Join(t.TempDir(), "tree")
+		require.NoError(t, w.mirror.Checkout(t.Context(), git.Checkout{Dir: dir, Commit: w.resolve("main"), Branch: "main"}))
+		runGit(t, dir, "fsck", "--full", "--strict")
+		shared, err := exec.Command("find", dir, "-type", "f", "-links", "+1").Output()
+		require.NoError(t, err)
+		require.Equal(t, apart, len(shared) == 0, string(shared))
+	}
 }
 
 // What git makes of an empty repository is asked once for each kind, and a

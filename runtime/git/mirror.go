@@ -57,6 +57,9 @@ type Mirror struct {
 	Time  time.Duration
 	Bytes int64
 
+	// Apart has no checkout share files with the mirror, which whoever may write the
+	// one could otherwise change in the other.
+	Apart bool
 	// Skeletons spare a checkout a program; nil does not.
 	Skeletons *Skeletons
 

@@ -386,10 +386,15 @@ func TestUnkillable(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("failed exit=0 infra: processes cannot be killed: root (%s)\nsuccess exit=0\n", pid), out)
 }
 
-// TestUnkillablePartner: nobody waits for ever for a program that does not end.
-func TestUnkillablePartner(t *testing.T) {
-	out, pid := unkillable(t, "stuck")
-	require.Equal(t, fmt.Sprintf("processes cannot be killed: root (%s)\n[root (%[1]s)]\n", pid), out)
+// TestUnkillablePrograms: nobody waits for ever for a program that does not end.
+func TestUnkillablePrograms(t *testing.T) {
+	for mode, want := range map[string]string{"stuck": "", "asked": "true\n"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			out, pid := unkillable(t, mode)
+			require.Equal(t, want+fmt.Sprintf("processes cannot be killed: root (%s) [root (%[1]s)]\n", pid), out)
+		})
+	}
 }
 
 // unkillable is what a helper wrote that starts a process which it cannot kill, and

@@ -24,6 +24,9 @@ func (c Confinement) confined(start func() error) error {
 	if !c.Confines() {
 		return start()
 	}
+	if err := family.start(); err != nil { // which opens files
+		return err
+	}
 	rules, err := c.rules()
 	if err != nil {
 		return fmt.Errorf("confine it: %w", err)
@@ -48,10 +51,6 @@ func (c Confinement) rules() (*landlock.Ruleset, error) {
 	if err := CanConfine(); err != nil {
 		return nil, err
 	}
-	beside, err := c.beside()
-	if err != nil {
-		return nil, err
-	}
 	self, err := os.Executable() // which children are
 	if err != nil {
 		return nil, err
@@ -63,15 +62,16 @@ func (c Confinement) rules() (*landlock.Ruleset, error) {
 	if err := rules.Open(); err != nil {
 		return nil, err
 	}
-	for _, path := range beside {
-		if e := rules.Allow(path, rules.Files); !os.IsNotExist(e) { // else it has gone meanwhile
-			err = errors.Join(err, e)
-		}
-	}
+	all := func(path string, dir bool) error { return rules.Allow(path, dir, rules.Files) }
+	err = c.beside(all)
 	for _, path := range c.Visible {
-		err = errors.Join(err, rules.Allow(resolved(path), rules.Files))
+		info, failed := os.Stat(path)
+		if failed == nil {
+			failed = all(resolved(path), info.IsDir())
+		}
+		err = errors.Join(err, failed)
 	}
-	if err = errors.Join(err, rules.Allow(resolved(self), landlock.Read|landlock.Execute)); err != nil {
+	if err = errors.Join(err, rules.Allow(resolved(self), false, landlock.Read|landlock.Execute)); err != nil {
 		rules.Close()
 		return nil, err
 	}

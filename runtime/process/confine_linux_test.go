@@ -31,7 +31,10 @@ func private(t *testing.T) (dir string, c process.Confinement) {
 	}
 	require.NoError(t, os.Symlink("../private", filepath.Join(dir, "beside/link")))
 	require.NoError(t, os.Symlink("private", filepath.Join(dir, "link")))
-	return dir, process.Confinement{Hidden: []string{filepath.Join(dir, "link")}, Visible: []string{filepath.Join(dir, "private/work/mine")}}
+	c = process.Hide(filepath.Join(dir, "private/token"), filepath.Join(dir, "link"), filepath.Join(dir, "private/work"))
+	require.Equal(t, []string{filepath.Join(dir, "private")}, c.Hidden)
+	c.Visible = []string{filepath.Join(dir, "private/work/mine")}
+	return dir, c
 }
 
 // confined runs a script in dir and returns what it wrote, and whether all of it
@@ -112,7 +115,7 @@ func TestConfined(t *testing.T) {
 // are made later.
 func TestConfinedFiles(t *testing.T) {
 	dir, _ := private(t)
-	c := process.Confinement{Hidden: []string{filepath.Join(dir, "file"), filepath.Join(dir, "private/work/later")}}
+	c := process.Hide(filepath.Join(dir, "file"), filepath.Join(dir, "private/work/later"))
 	later := filepath.Join(dir, "private/work/later")
 	out, ok := confined(t, c, dir, fmt.Sprintf("cat beside/file; cat private/token; ! cat file && mv beside/file private/work/other && ! touch %s", later))
 	require.True(t, ok, out)
@@ -124,23 +127,42 @@ func TestConfinedFiles(t *testing.T) {
 // hidden things lie in. It is said where this user could.
 func TestConfinementCosts(t *testing.T) {
 	dir, c := private(t)
-	require.Contains(t, c.Costs(), dir)
-	require.NotContains(t, c.Costs(), filepath.Join(dir, "private"))
+	private := filepath.Join(dir, "private")
+	require.Contains(t, c.Costs(), "make files in "+dir+" (to hide "+private+")")
+	require.NotContains(t, strings.Join(c.Costs(), "\n"), "in "+private)
 	require.Empty(t, process.Confinement{}.Costs())
 	if os.Geteuid() != 0 {
-		require.NotContains(t, c.Costs(), "/")
+		require.NotContains(t, strings.Join(c.Costs(), "\n"), "in / ")
+		require.NoError(t, os.Chmod(dir, 0o300))
+		require.Contains(t, c.Costs(), "use anything in "+dir+" (to hide "+private+"), as this user may not list it")
+		require.NoError(t, os.Chmod(dir, 0o700))
 	}
-	require.True(t, c.Hides(filepath.Join(dir, "private")))
+	require.True(t, c.Hides(private))
 	require.True(t, c.Hides(filepath.Join(dir, "beside/link/any/thing")), "links are followed")
 	require.False(t, c.Hides(filepath.Join(dir, "privates")))
 	require.False(t, c.Hides(dir))
+	require.True(t, c.Closes(dir))
+	require.True(t, c.Closes(filepath.Join(dir, "link/work")))
+	require.False(t, c.Closes(filepath.Join(dir, "beside")))
+}
+
+// TestConfinedByNames: what is hidden was found by its name once, and stays hidden
+// when that means something else.
+func TestConfinedByNames(t *testing.T) {
+	dir, c := private(t)
+	require.NoError(t, os.Remove(filepath.Join(dir, "link")))
+	require.NoError(t, os.Symlink("beside", filepath.Join(dir, "link")))
+	out, ok := confined(t, c, dir, "cat link/file; cat private/token")
+	require.False(t, ok)
+	require.Contains(t, out, "what is in beside/file")
+	require.NotContains(t, out, "what is in private")
 }
 
 // TestConfinedInVain: what is to be seen has to be there, and nothing is started
 // unconfined.
 func TestConfinedInVain(t *testing.T) {
 	dir, c := private(t)
-	_, err := process.Confinement{Hidden: []string{"/"}}.Converse(nil, []string{"/bin/sh", "-c", "echo no"})
+	_, err := process.Hide("/").Converse(nil, []string{"/bin/sh", "-c", "echo no"})
 	require.ErrorIs(t, err, os.ErrPermission, "nothing at all is to be seen")
 	c.Visible = append(c.Visible, filepath.Join(dir, "private/gone"))
 	_, err = c.Converse(nil, []string{"/bin/sh", "-c", "echo no"})

@@ -38,9 +38,9 @@
 //
 // How many processes a step has, how much memory and processor they take, and
 // whom they speak to: they are processes of the same user. Bounds take another
-// user, cgroups or namespaces, which are for whoever starts Piper to give it. What
-// they read and write a Confinement bounds, if the agent has one. When memory runs out the system is told to kill steps first, see
-// Expendable.
+// user, cgroups or namespaces, which are for whoever starts Piper to give it. From
+// which files they are kept is for a Confinement to say. When memory runs out the
+// system is told to kill steps first, see Expendable.
 //
 // # What a step costs
 //

@@ -61,6 +61,8 @@ func helper(mode string, args []string) int {
 		return leaveUnkillable(args[0], args[1])
 	case "stuck": // DIR PROGRAM: talk with a program that nobody can kill
 		return talkToUnkillable(args[0], args[1])
+	case "asked": // DIR PROGRAM: want the output of a program that nobody can kill
+		return askUnkillable(args[0], args[1])
 	case "root": // DIR: be root altogether, and stay
 		if err := syscall.Setreuid(0, 0); err != nil {
 			os.WriteFile(filepath.Join(args[0], "none"), nil, 0o600)
@@ -246,11 +248,29 @@ func talkToUnkillable(dir, program string) int {
 	}
 	p.Kill()
 	_, _, err = p.Wait()
-	fmt.Println(err)
+	return showUnkillable(err)
+}
+
+func askUnkillable(dir, program string) int {
+	ctx, stop := context.WithCancelCause(context.Background())
+	go func() {
+		for files(dir+"/pids") == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		stop(nil)
+	}()
+	_, err := process.Output(ctx, dir, []string{"PATH=" + os.Getenv("PATH")}, program, "helper", "root", dir+"/pids")
+	fmt.Println(errors.Is(err, context.Canceled))
+	return showUnkillable(err)
+}
+
+func showUnkillable(err error) int {
 	var left *process.Unkillable
-	if errors.As(err, &left) {
-		fmt.Println(left.Living())
+	if !errors.As(err, &left) {
+		fmt.Println("it ended:", err)
+		return 1
 	}
+	fmt.Println(left, left.Living())
 	return 0
 }
 

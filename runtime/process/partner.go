@@ -108,20 +108,13 @@ func (p *Partner) Interrupt() {
 func (p *Partner) Wait() (syscall.WaitStatus, string, error) {
 	defer p.in.Close()
 	defer p.out.Close()
-	ended := make(chan error, 1)
-	go func() {
+	err, stuck := p.tree.outlive(p.killed, func() error {
 		err := p.cmd.Wait()
 		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.reaped = true
-		p.mu.Unlock()
-		family.reaped(p.tree)
-		ended <- err
-	}()
-	defer family.end(p.tree)
-	err, stuck := p.await(ended)
-	if stuck == nil {
-		_, stuck = family.kill(p.tree, defaultPatience)
-	}
+		return err
+	})
 	if stuck != nil {
 		return 0, "", stuck
 	}
@@ -130,18 +123,4 @@ func (p *Partner) Wait() (syscall.WaitStatus, string, error) {
 		return 0, "", fmt.Errorf("wait for %s: %w", p.cmd.Path, err)
 	}
 	return p.cmd.ProcessState.Sys().(syscall.WaitStatus), p.stderr.String(), nil
-}
-
-// await returns what the program's end gave, or stuck: it was killed, and does
-// not end.
-func (p *Partner) await(ended <-chan error) (err, stuck error) {
-	select {
-	case err = <-ended:
-		return err, nil
-	case <-p.killed:
-	}
-	if _, stuck = family.kill(p.tree, defaultPatience); stuck != nil {
-		return nil, stuck
-	}
-	return <-ended, nil
 }

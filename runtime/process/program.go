@@ -55,8 +55,8 @@ func (e *ExitError) ExitCode() int { return e.Exit }
 // that runs when ctx is done is killed, and so is what it leaves behind.
 //
 // The error is an *ExitError when the program ran, wraps exec.ErrNotFound when
-// it is not in the PATH of env, ErrOutput when it wrote too much, and ctx.Err
-// when that ended it.
+// it is not in the PATH of env, ErrOutput when it wrote too much, ctx.Err when that
+// ended it, and an *Unkillable when it did not.
 func Output(ctx context.Context, dir string, env []string, argv ...string) ([]byte, error) {
 	return output(ctx, false, dir, env, argv)
 }
@@ -87,7 +87,7 @@ func output(ctx context.Context, aside bool, dir string, env, argv []string) ([]
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = defaultDrain
-	err = run(cmd, aside)
+	err = run(cmd, ctx.Done(), aside)
 	w.Close()
 	if errors.As(err, new(*Unkillable)) {
 		r.SetReadDeadline(time.Now())
@@ -98,6 +98,8 @@ func output(ctx context.Context, aside bool, dir string, env, argv []string) ([]
 		return nil, fmt.Errorf("run %s: %w", argv[0], ErrOutput)
 	case err == nil || errors.Is(err, exec.ErrWaitDelay):
 		return stdout.Bytes(), nil
+	case errors.As(err, new(*Unkillable)):
+		return nil, fmt.Errorf("run %s: %w", argv[0], errors.Join(ctx.Err(), err))
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("run %s: %w", argv[0], ctx.Err())
 	}
@@ -119,7 +121,7 @@ func Interactive(ctx context.Context, dir string, env, argv []string, stdin io.R
 			defer takeBack(tty, group)
 		}
 	}
-	if err := run(cmd, false); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := run(cmd, nil, false); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return exited(argv[0], err, "")
 	}
 	return nil
@@ -150,7 +152,9 @@ func program(ctx context.Context, dir string, env, argv []string) *exec.Cmd {
 }
 
 // run runs a command as a tree of its own; aside, it leaves the processor to others.
-func run(cmd *exec.Cmd, aside bool) error {
+// The error is an *Unkillable when it does not end though killed is done, or leaves
+// what does not.
+func run(cmd *exec.Cmd, killed <-chan struct{}, aside bool) error {
 	t := &tree{role: helper}
 	err := family.fork(t, func() (int, error) {
 		if err := cmd.Start(); err != nil {
@@ -164,13 +168,15 @@ func run(cmd *exec.Cmd, aside bool) error {
 	if aside {
 		setAside(cmd.Process.Pid)
 	}
-	err = cmd.Wait()
-	family.reaped(t)
-	defer family.end(t)
-	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Setsid {
-		if _, stuck := family.kill(t, defaultPatience); stuck != nil {
-			return stuck
-		}
+	if cmd.SysProcAttr == nil || !cmd.SysProcAttr.Setsid {
+		err = cmd.Wait()
+		family.reaped(t)
+		family.end(t)
+		return err
+	}
+	err, stuck := t.outlive(killed, cmd.Wait)
+	if stuck != nil {
+		return stuck
 	}
 	return err
 }

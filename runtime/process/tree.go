@@ -193,6 +193,29 @@ func (k *kin) kill(t *tree, patience time.Duration) (names []string, err error) 
 	return names, nil
 }
 
+// outlive calls wait, which waits for the leader of t, kills what that has left, and
+// returns what wait did. When killed is done it does not wait for what nobody can
+// kill: then it returns stuck, and the leader may live on.
+func (t *tree) outlive(killed <-chan struct{}, wait func() error) (err, stuck error) {
+	defer family.end(t)
+	ended := make(chan error, 1)
+	go func() {
+		err := wait()
+		family.reaped(t)
+		ended <- err
+	}()
+	select {
+	case err = <-ended:
+	case <-killed:
+		if _, stuck = family.kill(t, defaultPatience); stuck != nil {
+			return nil, stuck
+		}
+		err = <-ended
+	}
+	_, stuck = family.kill(t, defaultPatience)
+	return err, stuck
+}
+
 // giveUp says that processes cannot be killed, so that no other step waits for
 // them.
 func (k *kin) giveUp(lost []proc) {

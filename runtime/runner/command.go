@@ -40,7 +40,13 @@ type Command struct {
 	Patience time.Duration
 
 	mu    sync.Mutex
-	early map[string]chan started // children that wait for their job, by workspace
+	early map[string]*prepared // by workspace
+}
+
+// A prepared is a child that is being started, and waits for its job then.
+type prepared struct {
+	there chan started
+	keep  func() bool // has it not end with its context
 }
 
 // A started is a child that was started, or why it was not.
@@ -53,37 +59,43 @@ type started struct {
 // does not wait for it. When ctx is done before that Run begins, the child ends. One
 // for "" is for whichever Run comes first, as long as children are not confined.
 func (c *Command) Prepare(ctx context.Context, workspace string) {
-	there := make(chan started, 1)
+	p := &prepared{there: c.begin(workspace)}
 	c.mu.Lock()
 	before := c.early[workspace]
 	if c.early == nil {
-		c.early = map[string]chan started{}
+		c.early = map[string]*prepared{}
 	}
-	c.early[workspace] = there
-	c.mu.Unlock()
-	dismiss(before) // it may see a directory that was there before
-	go func() {
-		child, err := c.start(workspace)
-		there <- started{child, err}
-	}()
-	context.AfterFunc(ctx, func() {
+	c.early[workspace] = p
+	p.keep = context.AfterFunc(ctx, func() {
 		c.mu.Lock()
-		mine := c.early[workspace] == there
+		mine := c.early[workspace] == p
 		if mine {
 			delete(c.early, workspace)
 		}
 		c.mu.Unlock()
 		if mine {
-			dismiss(there)
+			dismiss(p.there)
 		}
 	})
+	c.mu.Unlock()
+	if before != nil { // it may see a directory that was there before
+		before.keep()
+		dismiss(before.there)
+	}
 }
 
-// dismiss ends a child that was prepared in vain, in the background.
+// begin starts a child in the background.
+func (c *Command) begin(workspace string) chan started {
+	there := make(chan started, 1)
+	go func() {
+		child, err := c.start(workspace)
+		there <- started{child, err}
+	}()
+	return there
+}
+
+// dismiss ends a child that was started in vain, in the background.
 func dismiss(there chan started) {
-	if there == nil {
-		return
-	}
 	go func() {
 		if s := <-there; s.err == nil {
 			s.child.Kill()
@@ -93,20 +105,30 @@ func dismiss(there chan started) {
 }
 
 // take returns a child for a workspace, the one that was prepared if there is one.
-func (c *Command) take(workspace string) (*process.Partner, error) {
+// To start one may take for ever, where a file system does not answer.
+func (c *Command) take(ctx context.Context, workspace string) (*process.Partner, error) {
 	c.mu.Lock()
-	there := c.early[workspace]
 	key := workspace
-	if there == nil {
-		key, there = "", c.early[""]
+	if c.early[key] == nil {
+		key = ""
 	}
+	p := c.early[key]
 	delete(c.early, key)
 	c.mu.Unlock()
-	if there != nil {
-		s := <-there
-		return s.child, s.err
+	var there chan started
+	if p != nil {
+		p.keep()
+		there = p.there
+	} else {
+		there = c.begin(workspace)
 	}
-	return c.start(workspace)
+	select {
+	case s := <-there:
+		return s.child, s.err
+	case <-ctx.Done():
+		dismiss(there)
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (c *Command) start(workspace string) (*process.Partner, error) {
@@ -193,7 +215,7 @@ var ErrDied = errors.New("the runner died")
 func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, error) {
 	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelCauseFunc{}, heard: make(chan struct{})}
 	var err error
-	if p.child, err = c.take(j.Workspace); err != nil {
+	if p.child, err = c.take(ctx, j.Workspace); err != nil {
 		return p.build, err
 	}
 	p.down = stream.NewWriter(p.child)

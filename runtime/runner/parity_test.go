@@ -411,7 +411,7 @@ func (s shows) Output(n *plan.Node, attempt int, at time.Time, p []byte) {
 func away(t *testing.T, j runner.Job, h runner.Handler) *build.Build {
 	c := runner.Command{Env: os.Environ()}
 	if process.CanConfine() == nil {
-		c.Confine = process.Confinement{Hidden: []string{"/of-an-agent"}}
+		c.Confine = process.Hide("/of-an-agent")
 	}
 	b, err := c.Run(t.Context(), j, h)
 	require.NoError(t, err)

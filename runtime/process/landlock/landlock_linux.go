@@ -68,22 +68,14 @@ func (r *Ruleset) Open() error {
 func (r *Ruleset) Close() error { return unix.Close(r.fd) }
 
 // Allow leaves rights to a file, or to all below a directory. A link is not
-// followed.
-func (r *Ruleset) Allow(path string, rights uint64) error {
+// followed, and what cannot be opened is left out, as it cannot be used either.
+func (r *Ruleset) Allow(path string, dir bool, rights uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return nil
 	}
 	defer unix.Close(fd)
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return &os.PathError{Op: "look at", Path: path, Err: err}
-	}
-	switch stat.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-	case unix.S_IFLNK:
-		return nil
-	default:
+	if !dir {
 		rights &= ofFiles
 	}
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights & r.Files, Parent_fd: int32(fd)}
