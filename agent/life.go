@@ -63,7 +63,8 @@ func newLife(a *Agent, dir *directory) *life {
 	if a.quarantine == nil {
 		a.quarantine = &quarantine{}
 	}
-	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1), tell: make(chan struct{}, 1), telling: make(chan struct{}, 1), told: true,
+	l := &life{Agent: a, dir: dir, id: a.id(), kick: make(chan struct{}, 1), stir: make(chan struct{}, 1), shown: make(chan struct{}, 1),
+		tell: make(chan struct{}, 1), telling: make(chan struct{}, 1), told: true,
 		seen: &view{}, unsigned: make(chan store.Build, maxUnsigned), runs: map[build.ID]*run{}}
 	l.log = a.Log.With("agent", l.id)
 	l.slots = slots{free: a.Slots, withheld: a.quarantine.slots(), freed: l.look}

@@ -80,11 +80,10 @@ func (l *life) freeQuarantined() {
 // withUndying are facts, and what lives on.
 func (l *life) withUndying(found map[string]string) map[string]string {
 	if living := l.quarantine.living(); living != "" {
-		found = maps.Clone(found)
-		if found == nil {
-			found = map[string]string{}
-		}
-		found[facts.Unkillable] = living
+		all := map[string]string{}
+		maps.Copy(all, found)
+		all[facts.Unkillable] = living
+		return all
 	}
 	return found
 }
