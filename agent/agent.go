@@ -131,6 +131,10 @@ type Tree struct {
 	Commit string
 }
 
+// Temp is a directory for what is needed only while the build runs. Its Runner
+// makes it; it is removed with the tree.
+func (t Tree) Temp() string { return t.Dir + ".tmp" }
+
 // An Expander runs the function of an expand node.
 type Expander func(ctx context.Context, node string, outputs map[string]string) (plan.Expansion, error)
 

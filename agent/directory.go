@@ -19,7 +19,7 @@ import (
 // A directory is what an agent has on disk:
 //
 //	lock    held while it lives; says under which ID it lives
-//	work/   a workspace for each build that runs
+//	work/   a workspace for each build that runs, and what that needs meanwhile
 //	kept/   those of builds that failed
 //
 // Who holds the lock knows that whoever wrote it is dead, and that all below

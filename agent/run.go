@@ -116,6 +116,10 @@ func (r *run) clean(end build.State) {
 		return
 	}
 	r.cleaned = true
+	if r.dir == "" {
+		return
+	}
+	defer r.life.dir.remove(Tree{Dir: r.dir}.Temp())
 	switch {
 	case !r.KeepFailed || end != build.Failed && end != build.TimedOut:
 	case r.spilled() != nil:

@@ -118,7 +118,7 @@ func (g *guard) largest(ctx context.Context) (most *run, held uint64) {
 	var looking sync.WaitGroup
 	for r, dir := range g.workspaces() {
 		looking.Go(func() {
-			n := g.held(ctx, dir)
+			n := g.held(ctx, dir) + g.held(ctx, Tree{Dir: dir}.Temp())
 			mu.Lock()
 			defer mu.Unlock()
 			if most == nil || n > held {

@@ -210,6 +210,7 @@ func TestWrong(t *testing.T) {
 		{"private_hosts: [a/b]", `:1: "a/b" is not a host`, ""},
 		{"local_repositories: 1", ":1: want true or false", ""},
 		{"confine: sometimes", `:1: "sometimes" is none of auto, always, never`, ""},
+		{"confine: never\nhidden: [vault]", ":1: hidden hides nothing where confine is never", "take one of them out"},
 		{"hidden: vault", ":1: want a list", ""},
 		{"hidden: [[vault]]", ":1: want a text", ""},
 		{"\nhidden: [gone]", ":2: stat ", "a path is relative to "},

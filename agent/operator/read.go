@@ -90,6 +90,9 @@ func (r *reader) read(text []byte) (*File, error) {
 		"hidden":             func(n *yaml.Node) error { return r.items(n, r.hidden) },
 		"facts":              func(n *yaml.Node) error { return r.each(n, r.fact) },
 	})
+	if err == nil && r.out.Confine == Never && len(r.out.Hidden) > 0 {
+		err = r.errorf(document.Content[0], "take one of them out", "hidden hides nothing where confine is never")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +144,7 @@ func (r *reader) hidden(n *yaml.Node) error {
 		name = filepath.Join(r.dir, name)
 	}
 	if _, err := os.Stat(name); err != nil {
-		return r.errorf(n, "a path is relative to "+r.dir, "%v", err)
+		return r.errorf(n, "a path is relative to "+r.dir+"; take out what this user cannot see, as its steps cannot either", "%v", err)
 	}
 	r.out.Hidden = append(r.out.Hidden, name)
 	return nil

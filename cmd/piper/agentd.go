@@ -199,7 +199,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	if !d.noWorker {
 		if kept.Confines() {
-			log.Info("steps are kept from the agent's files", "files", kept.Hidden)
+			log.Info("steps are kept from the agent's files"+kept.losses(), "files", kept.Hidden)
 		} else {
 			log.Warn("steps can read the agent's files, its token among them", "why", kept.open, "hint", kept.remedy)
 		}

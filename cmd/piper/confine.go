@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,13 +36,16 @@ func (a *app) confine(file *operator.File, private []string) keep {
 	if temp = cmp.Or(temp, "/tmp"); c.Closes(temp) {
 		return keep{open: "they could make no temporary files in " + temp, remedy: "set $TMPDIR to a directory of their own, where the agent has nothing"}
 	}
+	if err := shell(c); err != nil {
+		return keep{open: fmt.Sprintf("no shell could be started: %v", err), remedy: "hide nothing that programs need"}
+	}
 	if file.Confine == operator.Always {
 		return keep{Confinement: c}
 	}
 	const anyway = `, or write "confine: always" into agent.yaml`
 	if costs := c.Costs(); len(costs) > 0 {
 		return keep{open: "they could then not " + strings.Join(costs, ", nor "),
-			remedy: "have that lie where only root can make files, such as --data-dir /var/lib/piper, and run the agent as a user of its own" + anyway}
+			remedy: "run the agent as a user of its own, with --data-dir /var/lib/piper or another one that lies where only root can make files; name the whole directory of another file under hidden in agent.yaml" + anyway}
 	}
 	if home, ok := a.lookupEnv("HOME"); ok && c.Hides(home) {
 		return keep{open: "they could not use $HOME, which is " + home, remedy: "set it to another directory" + anyway}
@@ -52,6 +57,27 @@ func (a *app) confine(file *operator.File, private []string) keep {
 		}
 	}
 	return keep{Confinement: c}
+}
+
+// losses say what else steps cannot do, in words that go on.
+func (k keep) losses() string {
+	if costs := k.Costs(); len(costs) > 0 {
+		return ", and can not " + strings.Join(costs, ", nor ")
+	}
+	return ""
+}
+
+// shell starts a shell that does nothing.
+func shell(c process.Confinement) error {
+	p, err := c.Converse(nil, []string{"/bin/sh", "-c", ":"})
+	if err != nil {
+		return err
+	}
+	status, stderr, err := p.Wait()
+	if err == nil && status != 0 {
+		err = errors.New(strings.TrimSpace(stderr))
+	}
+	return err
 }
 
 // private is what an agent has that its steps are not to read: its directory, with

@@ -22,10 +22,10 @@ import (
 // agent's, for what that one has, and for what is its own.
 const curiosity = `
 def _other(ctx):
-    return [step("wait", env = {"OVER": ctx.params.over}, run = "echo hush >mine; while [ ! -e $OVER ]; do sleep 0.05; done")]
+    return [step("wait", env = {"OVER": ctx.params.over}, run = "echo $PIPER_OUTPUT >$OVER.output; echo hush >mine; while [ ! -e $OVER ]; do sleep 0.05; done")]
 
 def _look(ctx):
-    return [step("look", env = {"AGENT": ctx.params.agent, "STORE": ctx.params.store, "OTHER": ctx.params.other}, run = """
+    return [step("look", env = {"AGENT": ctx.params.agent, "STORE": ctx.params.store, "OTHER": ctx.params.other, "OVER": ctx.params.over}, run = """
         tried=0
         try() { tried=$((tried + 1)); if "$@" >out 2>&1; then echo "COULD $*"; fi }
         try ls "$AGENT"
@@ -33,6 +33,7 @@ def _look(ctx):
         for name in token agent.yaml lock store.password vault/key; do try cat "$AGENT/$name"; done
         for name in "" -wal -shm; do try cat "$STORE$name"; done
         try cat ../*/mine; try cat "$OTHER"; try cat "$AGENT/linked"; try cat "$AGENT/../elsewhere"
+        try ls "$(cat "$OVER.output")"
         try grep -q . "$(find .git/objects -type f -links +1)"
         try sh -c 'echo more >>"$AGENT/token"'
         try rm "$AGENT/token"
@@ -42,7 +43,7 @@ def _look(ctx):
     """)]
 
 pipeline(name = "other", params = {"over": param.string()}, impl = _other)
-pipeline(name = "look", params = {"agent": param.string(), "store": param.string(), "other": param.string()}, impl = _look)
+pipeline(name = "look", params = {"agent": param.string(), "store": param.string(), "other": param.string(), "over": param.string()}, impl = _look)
 `
 
 // spied has a build look around in an agent's files, and returns what it wrote.
@@ -55,7 +56,7 @@ func (f *fleet) spied(one *machine) string {
 		mine, _ = filepath.Glob(filepath.Join(one.dir, "work", "*", "mine"))
 		return len(mine) == 1
 	})
-	look := f.ended(f.ask("look", map[string]string{"agent": one.dir, "store": f.store, "other": mine[0]}).ID)
+	look := f.ended(f.ask("look", map[string]string{"agent": one.dir, "store": f.store, "other": mine[0], "over": over}).ID)
 	require.Equal(f.t, build.Success, look.State, look.Reason)
 	write(f.t, f.dir, "shared/over", "")
 	require.Equal(f.t, build.Success, f.ended(other.ID).State)
@@ -64,7 +65,7 @@ func (f *fleet) spied(one *machine) string {
 }
 
 // kept is what a build writes that could do nothing but what is its own affair.
-const kept = "tried 19\nmine\none\ntemp\n"
+const kept = "tried 20\nmine\none\ntemp\n"
 
 // TestStepsAreKeptFromTheAgent: they can read, list and change nothing that is the
 // agent's or of other builds, and do all else.
@@ -90,7 +91,7 @@ func TestStepsAreKeptFromTheAgent(t *testing.T) {
 	m := f.start("one")
 	require.Equal(t, kept, f.spied(m))
 	f.await("it is said", func() bool {
-		return strings.Contains(m.log.String(), `msg="steps are kept from the agent's files" files="[`+one)
+		return strings.Contains(m.log.String(), "steps are kept from the agent's files, and can not ") && strings.Contains(m.log.String(), ` files="[`+one)
 	})
 	f.sound()
 }
@@ -211,6 +212,7 @@ func TestConfine(t *testing.T) {
 	k = a("HOME=/", "TMPDIR=/var/tmp").confine(&operator.File{Confine: operator.Always, Hidden: []string{"/srv/vault"}}, private)
 	require.Equal(t, []string{private[0], "/srv/vault"}, k.Hidden)
 	require.Empty(t, k.open)
+	require.Contains(t, k.losses(), ", and can not make files in ")
 
 	k = a("HOME=/", "TMPDIR="+dir).confine(&operator.File{Confine: operator.Always}, private)
 	require.False(t, k.Confines())
@@ -222,6 +224,9 @@ func TestConfine(t *testing.T) {
 
 	require.Equal(t, "error", confineFinding(k, operator.Always).Level)
 	require.Equal(t, "warning", confineFinding(k, operator.Auto).Level)
+
+	k = a("HOME=/", "TMPDIR=/var/tmp").confine(&operator.File{Confine: operator.Always, Hidden: []string{"/usr", "/bin"}}, private)
+	require.Contains(t, k.open, "no shell could be started: ")
 
 	k = a("HOME=/").confine(&operator.File{Confine: operator.Never}, private)
 	require.False(t, k.Confines())

@@ -268,7 +268,7 @@ func (d *doctor) directory(given bool) {
 	} else {
 		d.tell(diskFinding(uint64(s.Bavail)*uint64(s.Bsize), uint64(s.Blocks)*uint64(s.Bsize)))
 	}
-	if file := d.operator(filepath.Join(d.dir, "agent.yaml")); file != nil && mine && exists(filepath.Join(d.dir, "work")) {
+	if file := d.operator(filepath.Join(d.dir, "agent.yaml")); file != nil && mine && (file.Confine != operator.Auto || exists(filepath.Join(d.dir, "work"))) {
 		d.tell(confineFinding(d.confine(file, private(d.dir, d.ask.store, d.logs)), file.Confine))
 	}
 }
@@ -278,7 +278,7 @@ func (d *doctor) directory(given bool) {
 func confineFinding(k keep, said string) finding {
 	switch {
 	case k.Confines():
-		return fine("confine", "steps are kept from the agent's files")
+		return fine("confine", "steps are kept from the agent's files%s", k.losses())
 	case said == operator.Always:
 		return broken("confine", k.remedy, "no agent starts, as agent.yaml says confine: always, and steps cannot be kept from its files: %s", k.open)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"time"
@@ -48,9 +49,12 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 			}
 		}
 	}()
+	if err := os.MkdirAll(j.Tree.Temp(), 0o700); err != nil {
+		return err
+	}
 	defer r.prepare()
 	_, err = r.command.Run(ctx, runner.Job{
-		Plan: j.Plan, Workspace: j.Tree.Dir, ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
+		Plan: j.Plan, Workspace: j.Tree.Dir, Temp: j.Tree.Temp(), ID: j.Build.ID, Commit: j.Tree.Commit, Branch: branch,
 		Parallel: r.parallel, Environ: r.command.Env, Secrets: j.Secrets, Facts: j.Facts, Files: repo.Files,
 		Report:  func(message string) { r.log.Info(message, "build", j.Build.ID) },
 		Cancels: cancels,
@@ -61,7 +65,7 @@ func (r runners) Run(ctx context.Context, j agent.Job, h agent.Handler) error {
 // prepare starts a runner for the next build, whatever it is.
 func (r runners) prepare() {
 	if !r.command.Confine.Confines() {
-		r.command.Prepare(r.ctx, "")
+		r.command.Prepare(r.ctx, "", "")
 	}
 }
 
@@ -81,10 +85,11 @@ type readied struct {
 
 // Checkout implements agent.Sources.
 func (r readied) Checkout(ctx context.Context, p store.Project, req store.Request, commit, dir string) (agent.Tree, error) {
-	if err := os.Mkdir(dir, 0o777); err != nil {
+	temp := agent.Tree{Dir: dir}.Temp()
+	if err := errors.Join(os.Mkdir(dir, 0o777), os.MkdirAll(temp, 0o700)); err != nil {
 		return agent.Tree{}, err
 	}
-	r.command.Prepare(ctx, dir)
+	r.command.Prepare(ctx, dir, temp)
 	return r.Sources.Checkout(ctx, p, req, commit, dir)
 }
 

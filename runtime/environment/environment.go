@@ -40,7 +40,7 @@ type Executor struct {
 	// Files lists what a temp_dir copies, slash-separated, below Workspace; nil
 	// is everything but .git.
 	Files func() ([]string, error)
-	Temp  string // where copies go; "" is os.TempDir
+	Temp  string // where copies go that are not kept; "" is os.TempDir
 	Keep  bool   // leave every temp_dir behind, not only those that say so
 
 	// Output asks podman and docker about themselves; nil is process.Output.

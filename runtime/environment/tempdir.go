@@ -26,14 +26,18 @@ type tempDir struct {
 func (e *Executor) makeTempDir(ctx context.Context, env *plan.Environment) (place, error) {
 	// A name may hold slashes, which a pattern may not.
 	pattern := "piper-" + strings.ReplaceAll(env.Name, "/", "-") + "-"
-	dir, err := os.MkdirTemp(e.Temp, pattern)
+	keep, temp := e.Keep || env.Keep, e.Temp
+	if keep {
+		temp = "" // which may not last
+	}
+	dir, err := os.MkdirTemp(temp, pattern)
 	if err != nil {
 		return nil, machineError{err}
 	}
 	if err := copyTree(ctx, dir, e.Workspace, e.Files); err != nil {
 		return nil, machineError{errors.Join(fmt.Errorf("copy the tree: %w", err), remove.Tree(dir))}
 	}
-	return &tempDir{dir: dir, keep: e.Keep || env.Keep, report: func(format string, args ...any) {
+	return &tempDir{dir: dir, keep: keep, report: func(format string, args ...any) {
 		e.report("environment "+env.Name+": "+format, args...)
 	}}, nil
 }

@@ -228,10 +228,12 @@ func TestTempDirIsKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var reports []string
 			e.Next, e.Workspace, e.Temp = &direct{}, t.TempDir(), t.TempDir()
+			lasts := t.TempDir()
+			t.Setenv("TMPDIR", lasts)
 			e.Report = func(message string) { reports = append(reports, message) }
 			require.Equal(t, ended(0), e.Execute(t.Context(), task("copy", "sh", "-c", "echo made > made")))
 			require.NoError(t, e.Close())
-			left, err := filepath.Glob(e.Temp + "/piper-copy-*")
+			left, err := filepath.Glob(lasts + "/piper-copy-*")
 			require.NoError(t, err)
 			require.Len(t, left, 1)
 			require.FileExists(t, left[0]+"/made")

@@ -91,7 +91,7 @@ func (c Confinement) beside(tell func(path string, dir bool) error) error {
 	around := c.around()
 	for _, dir := range around {
 		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsPermission(err) { // who may not list it can still be confined
+		if err != nil && !os.IsPermission(err) && !os.IsNotExist(err) { // then it sees nothing there
 			return err
 		}
 		for _, e := range entries {

@@ -563,8 +563,8 @@ func TestPrepared(t *testing.T) {
 	dir := t.TempDir()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	c.Prepare(ctx, dir)
-	c.Prepare(ctx, dir)
+	c.Prepare(ctx, dir, "")
+	c.Prepare(ctx, dir, "")
 	for _, workspace := range []string{t.TempDir(), dir, dir} {
 		w := &world{output: map[string]string{}}
 		b, err := c.Run(t.Context(), runner.Job{Plan: scripts("echo up"), Workspace: workspace, Environ: os.Environ()}, w)
@@ -588,22 +588,22 @@ func TestPrepared(t *testing.T) {
 		}
 	}
 	eventually("the one that was replaced has ended", func() bool { return len(guards()) == 0 })
-	c.Prepare(ctx, dir)
+	c.Prepare(ctx, dir, "")
 	eventually("no guard", func() bool { return len(guards()) == 1 })
 	stop()
 	eventually("the one that was not needed has ended", func() bool { return len(guards()) == 0 })
 
 	ctx, stop = context.WithCancel(t.Context())
 	defer stop()
-	c.Prepare(ctx, "") // for anybody
+	c.Prepare(ctx, "", "") // for anybody
 	eventually("no guard", func() bool { return len(guards()) == 1 })
 	_, err := c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: dir}, &world{output: map[string]string{}})
 	require.NoError(t, err)
 	require.Empty(t, guards(), "it was used")
 
 	c = &runner.Command{Argv: []string{"/no/such/program"}}
-	c.Prepare(t.Context(), dir)
+	c.Prepare(t.Context(), dir, "")
 	_, err = c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: dir}, &world{})
 	require.ErrorContains(t, err, "start runner: ")
-	c.Prepare(t.Context(), dir) // in vain
+	c.Prepare(t.Context(), dir, "") // in vain
 }

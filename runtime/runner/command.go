@@ -32,7 +32,7 @@ type Command struct {
 	Env  []string // all that the child's own environment has; steps get theirs from Job.Environ
 
 	// Confine keeps children, and with them the steps that they run, from files.
-	// Each of them sees its workspace.
+	// Each of them sees its workspace, and its Temp.
 	Confine process.Confinement
 
 	// Patience is how long a child that is told to end at once may take, before it
@@ -55,11 +55,11 @@ type started struct {
 	err   error
 }
 
-// Prepare starts a child for the Run in a workspace, which is there and empty, and
-// does not wait for it. When ctx is done before that Run begins, the child ends. One
+// Prepare starts a child for the Run in a workspace, with a directory for its
+// temporary files, which are there and empty, and does not wait for it. When ctx is done before that Run begins, the child ends. One
 // for "" is for whichever Run comes first, as long as children are not confined.
-func (c *Command) Prepare(ctx context.Context, workspace string) {
-	p := &prepared{there: c.begin(workspace)}
+func (c *Command) Prepare(ctx context.Context, workspace, temp string) {
+	p := &prepared{there: c.begin(workspace, temp)}
 	c.mu.Lock()
 	before := c.early[workspace]
 	if c.early == nil {
@@ -85,10 +85,10 @@ func (c *Command) Prepare(ctx context.Context, workspace string) {
 }
 
 // begin starts a child in the background.
-func (c *Command) begin(workspace string) chan started {
+func (c *Command) begin(workspace, temp string) chan started {
 	there := make(chan started, 1)
 	go func() {
-		child, err := c.start(workspace)
+		child, err := c.start(workspace, temp)
 		there <- started{child, err}
 	}()
 	return there
@@ -106,7 +106,7 @@ func dismiss(there chan started) {
 
 // take returns a child for a workspace, the one that was prepared if there is one.
 // To start one may take for ever, where a file system does not answer.
-func (c *Command) take(ctx context.Context, workspace string) (*process.Partner, error) {
+func (c *Command) take(ctx context.Context, workspace, temp string) (*process.Partner, error) {
 	c.mu.Lock()
 	key := workspace
 	if c.early[key] == nil {
@@ -120,7 +120,7 @@ func (c *Command) take(ctx context.Context, workspace string) (*process.Partner,
 		p.keep()
 		there = p.there
 	} else {
-		there = c.begin(workspace)
+		there = c.begin(workspace, temp)
 	}
 	select {
 	case s := <-there:
@@ -131,7 +131,7 @@ func (c *Command) take(ctx context.Context, workspace string) (*process.Partner,
 	}
 }
 
-func (c *Command) start(workspace string) (*process.Partner, error) {
+func (c *Command) start(workspace, temp string) (*process.Partner, error) {
 	argv := c.Argv
 	if argv == nil {
 		var err error
@@ -142,6 +142,9 @@ func (c *Command) start(workspace string) (*process.Partner, error) {
 	confine := c.Confine
 	if confine.Confines() {
 		confine.Visible = append(slices.Clone(confine.Visible), workspace)
+		if temp != "" {
+			confine.Visible = append(confine.Visible, temp)
+		}
 	}
 	child, err := confine.Converse(append([]string{}, c.Env...), argv)
 	if err != nil {
@@ -174,6 +177,7 @@ type Job struct {
 	Environ  []string
 	PassEnv  []string
 	Keep     bool
+	Temp     string
 	History  map[string]time.Duration
 	Facts    map[string]string
 	Secrets  map[string]string // of the plan, by name
@@ -215,7 +219,7 @@ var ErrDied = errors.New("the runner died")
 func (c *Command) Run(ctx context.Context, j Job, h Handler) (*build.Build, error) {
 	p := &parent{job: &j, handler: h, build: build.New(j.Plan), asked: map[int64]context.CancelCauseFunc{}, heard: make(chan struct{})}
 	var err error
-	if p.child, err = c.take(ctx, j.Workspace); err != nil {
+	if p.child, err = c.take(ctx, j.Workspace, j.Temp); err != nil {
 		return p.build, err
 	}
 	p.down = stream.NewWriter(p.child)

@@ -102,6 +102,7 @@ type jobLine struct {
 	Environ   []byte                   `json:"environ,omitempty"` // a list
 	PassEnv   []string                 `json:"pass_env,omitempty"`
 	Keep      bool                     `json:"keep,omitempty"`
+	Temp      string                   `json:"temp,omitempty"`
 	History   map[string]time.Duration `json:"history,omitempty"`
 	Facts     map[string]string        `json:"facts,omitempty"`
 	Secrets   secretValues             `json:"secrets,omitempty"`
@@ -112,7 +113,7 @@ type jobLine struct {
 func (j *Job) line() jobLine {
 	return jobLine{
 		Plan: j.Plan.Canonical(), Workspace: []byte(j.Workspace), ID: j.ID, Commit: j.Commit, Branch: j.Branch,
-		Parallel: j.Parallel, MaxNodes: j.MaxNodes, Environ: list(j.Environ), PassEnv: j.PassEnv, Keep: j.Keep,
+		Parallel: j.Parallel, MaxNodes: j.MaxNodes, Environ: list(j.Environ), PassEnv: j.PassEnv, Keep: j.Keep, Temp: j.Temp,
 		History: j.History, Facts: j.Facts, Secrets: sendSecrets(j.Secrets), Files: j.Files != nil,
 	}
 }
@@ -122,7 +123,7 @@ func (l *jobLine) options() (Options, error) {
 	p, err := plan.Decode(l.Plan)
 	return Options{
 		Plan: p, Workspace: string(l.Workspace), ID: l.ID, Commit: l.Commit, Branch: l.Branch,
-		Parallel: l.Parallel, MaxNodes: l.MaxNodes, Environ: unlist(l.Environ), PassEnv: l.PassEnv, Keep: l.Keep,
+		Parallel: l.Parallel, MaxNodes: l.MaxNodes, Environ: unlist(l.Environ), PassEnv: l.PassEnv, Keep: l.Keep, Temp: l.Temp,
 		History: l.History, Facts: l.Facts,
 	}, err
 }

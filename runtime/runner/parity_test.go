@@ -545,6 +545,19 @@ func (l lacking) Intend(ctx context.Context, node string) error {
 	return l.world.Intend(ctx, node)
 }
 
+// TestTemp: what a build needs only meanwhile lies where it is told, and does not
+// stay.
+func TestTemp(t *testing.T) {
+	temp := t.TempDir()
+	w := &world{output: map[string]string{}}
+	b := away(t, runner.Job{Plan: scripts("echo $PIPER_OUTPUT"), Workspace: t.TempDir(), Temp: temp, Environ: os.Environ()}, w)
+	require.Equal(t, build.Success, b.State())
+	require.True(t, strings.HasPrefix(w.output["s1 #1"], temp+"/piper-"), w.output)
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 // TestLossShows: were any part of a job, or any question, lost on its way to the
 // child, TestSameHereAndAway would fail.
 func TestLossShows(t *testing.T) {
@@ -563,6 +576,7 @@ func TestLossShows(t *testing.T) {
 	for _, always := range []string{"Plan", "Event", "Output"} { // without which there is nothing at all
 		delete(parts, always)
 	}
+	delete(parts, "Temp") // which is the machine's affair: see TestTemp
 	for part := range parts {
 		t.Run(part, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())

@@ -56,6 +56,7 @@ import (
 type Options struct {
 	Plan      *plan.Plan
 	Workspace string   // absolute
+	Temp      string   // where files go that are needed only meanwhile, absolute; "" is os.TempDir
 	ID        build.ID // "" makes a new one
 	Commit    string
 	Branch    string
@@ -126,7 +127,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		return b, err
 	}
 
-	temp, err := os.MkdirTemp("", "piper-")
+	temp, err := os.MkdirTemp(o.Temp, "piper-")
 	if err != nil {
 		return b, fmt.Errorf("make temporary directory: %w", err)
 	}
@@ -142,7 +143,7 @@ func Run(ctx context.Context, o Options) (b *build.Build, err error) {
 		kept = append(kept, dir)
 	}
 	stands := &environment.Executor{Next: local, Plan: o.Plan, Workspace: o.Workspace,
-		Files: o.Files, Keep: o.Keep, Environ: func() []string { return o.Environ }, Report: o.Report}
+		Temp: o.Temp, Files: o.Files, Keep: o.Keep, Environ: func() []string { return o.Environ }, Report: o.Report}
 	if o.OnFail != nil {
 		stands.Next = failing{local, o.OnFail}
 	}
