@@ -94,6 +94,10 @@ type Agent struct {
 	// Dir/kept, until somebody deletes them.
 	KeepFailed bool
 
+	// Hurry, once it is closed, has an agent that drains give its builds back at once;
+	// nil has it wait.
+	Hurry <-chan struct{}
+
 	MaxAttempts int // claims of one build; 0 is store.MaxAttempts
 	Timings     Timings
 	Log         *slog.Logger // nil is silence

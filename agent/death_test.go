@@ -153,6 +153,17 @@ func TestAnAgentDrains(t *testing.T) {
 		require.Equal(t, build.Queued, b.State, "it was given back")
 		require.False(t, w.ran(next.ID)[0].ended.IsZero())
 
+		hurry := make(chan struct{})
+		h.change = func(a *Agent) { a.Timings.Drain, a.Hurry = time.Hour, hurry }
+		h.start()
+		w.wait(30*time.Second, "it runs", func() bool { return w.see(next.ID).State == build.Running })
+		time.AfterFunc(10*time.Second, func() { close(hurry) })
+		began = time.Now()
+		require.NoError(t, h.drain())
+		require.Less(t, time.Since(began), 20*time.Second)
+		require.Equal(t, build.Queued, w.see(next.ID).State, "it was given back")
+		h.change = nil
+
 		// From far away it only stops claiming.
 		h.start()
 		w.wait(30*time.Second, "it runs", func() bool { return w.see(next.ID).State == build.Running })

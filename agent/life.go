@@ -208,12 +208,19 @@ func (l *life) drain() {
 	case <-done:
 		return
 	case <-l.ctx.Done():
+	case <-l.Hurry:
+		l.giveBack()
 	case <-timer.C:
-		for _, r := range l.all() {
-			r.kill(errDrained)
-		}
+		l.giveBack()
 	}
 	<-done
+}
+
+// giveBack ends all builds, for others to run.
+func (l *life) giveBack() {
+	for _, r := range l.all() {
+		r.kill(errDrained)
+	}
 }
 
 // leave tells the others not to wait for this agent.

@@ -207,7 +207,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 			parallel: goruntime.NumCPU(), log: log, clockOffset: d.clockOffset}
 		runs.prepare()
 		worker := d.agent(s, src, live, file, runs, labels, log)
-		worker.Index = found
+		worker.Index, worker.Hurry = found, signals.killed.Done()
 		parts++
 		go func() {
 			err := worker.Run(ctx)
@@ -219,7 +219,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	defer context.AfterFunc(signals.killed, func() {
 		fmt.Fprintln(d.stderr, "piper: builds are given back")
-		os.Exit(signals.exitCode()) // runners end with this process, and what they run with them
+		time.Sleep(10 * time.Second) // the store may be away
+		os.Exit(signals.exitCode())  // runners end with this process, and what they run with them
 	})()
 	if file, ok := s.(*sqlite.Store); ok {
 		// All of a large file takes a while, which nobody has to wait for.

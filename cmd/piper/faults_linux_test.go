@@ -154,6 +154,22 @@ pipeline(name = "build", params = {"harm": param.string(), "end": param.string()
 	require.Equal(t, build.Success, again.State)
 }
 
+// Whoever tells an agent twice to end does not want to wait for its builds: they are
+// given back, for others to run at once.
+func TestTwoSignals(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, `pipeline(name = "long", steps = [step("long", run = "echo begun; sleep 1000")])`)
+	one := f.start("one")
+	b := f.ask("long", nil)
+	f.await("it runs", func() bool { return f.wrote(b.ID, "long", 0) == "begun\n" })
+	one.signal(syscall.SIGTERM)
+	f.await("it drains", func() bool { return strings.Contains(one.log.String(), "agent drains") })
+	one.signal(syscall.SIGTERM)
+	require.NoError(t, one.cmd.Wait())
+	require.Contains(t, one.log.String(), "build given back")
+	require.Contains(t, one.log.String(), "agent left")
+}
+
 var megabytes = flag.Int("flood", 256, "have TestFlood write so many MB at least")
 
 // A step writes as fast as it can until the build beside it has ended. What is
