@@ -222,6 +222,12 @@ func (r *reader) types(text string) {
 			}
 		}
 	default:
+		if strings.Contains(command, " reproduce ") { // by when an agent has long told what it found
+			require.Eventually(r, func() bool {
+				out, err := r.command("piper agents --json").Output()
+				return err == nil && strings.Contains(string(out), `"tools.git"`)
+			}, patience, 50*time.Millisecond)
+		}
 		require.Equal(r, settled(want), settled(r.run(command)), command)
 	}
 }
