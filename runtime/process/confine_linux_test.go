@@ -23,17 +23,17 @@ func private(t *testing.T) (dir string, c process.Confinement) {
 	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
-	for _, sub := range []string{"private/work/mine", "private/work/other", "beside"} {
+	for _, sub := range []string{"private/trees/mine", "private/trees/other", "beside"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, sub), 0o700))
 	}
-	for _, file := range []string{"private/token", "private/work/other/file", "private/work/mine/file", "beside/file", "file"} {
+	for _, file := range []string{"private/token", "private/trees/other/file", "private/trees/mine/file", "beside/file", "file"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte("what is in "+file), 0o600))
 	}
 	require.NoError(t, os.Symlink("../private", filepath.Join(dir, "beside/link")))
 	require.NoError(t, os.Symlink("private", filepath.Join(dir, "link")))
-	c = process.Hide(filepath.Join(dir, "private/token"), filepath.Join(dir, "link"), filepath.Join(dir, "private/work"))
+	c = process.Hide(filepath.Join(dir, "private/token"), filepath.Join(dir, "link"), filepath.Join(dir, "private/trees"))
 	require.Equal(t, []string{filepath.Join(dir, "private")}, c.Hidden)
-	c.Visible = []string{filepath.Join(dir, "private/work/mine")}
+	c.Visible = []string{filepath.Join(dir, "private/trees/mine")}
 	return dir, c
 }
 
@@ -59,21 +59,21 @@ func TestConfined(t *testing.T) {
 		"cat link/token",
 		"cat beside/link/token",
 		"cat /proc/self/cwd/private/token",
-		"cat private/work/mine/../../token",
-		"cat private/work/other/file",
+		"cat private/trees/mine/../../token",
+		"cat private/trees/other/file",
 		"ls private",
-		"ls private/work",
+		"ls private/trees",
 		"sh -c 'setsid cat private/token'",
 		"echo more >> private/token",
 		": > private/token",
 		"rm private/token",
-		"rm -r private/work/other",
+		"rm -r private/trees/other",
 		"touch private/new",
-		"mkdir private/work/new",
-		"ln private/token private/work/mine/token",
-		"mv private/token private/work/mine/token",
-		"mv private/work/other private/work/mine/other",
-		"mv private/work/mine beside/mine",
+		"mkdir private/trees/new",
+		"ln private/token private/trees/mine/token",
+		"mv private/token private/trees/mine/token",
+		"mv private/trees/other private/trees/mine/other",
+		"mv private/trees/mine beside/mine",
 		"mv beside/file private/token",
 		"mv private beside/private",
 		"ls .",      // a directory that hidden things lie in
@@ -86,14 +86,14 @@ func TestConfined(t *testing.T) {
 		require.Regexp(t, "(?i)permission denied|cannot|can't|cross-device", out, script)
 	}
 	for script, want := range map[string]string{
-		"cat private/work/mine/file": "what is in private/work/mine/file",
-		"cat beside/file":            "what is in beside/file",
-		"cat file":                   "what is in file",
-		"ls private/work/mine":       "file\n",
-		"cd private/work/mine; echo a > b; mv b c; cat c; rm c":                          "a\n",
-		"cd private/work/mine; mkdir d; mv d ../../../beside/e; rmdir ../../../beside/e": "",
-		"ln private/work/mine/file beside/linked; rm beside/linked":                      "",
-		"cd private/work/mine; ln -s /bin/sh shell; ./shell -c 'echo ran'; rm shell":     "ran\n",
+		"cat private/trees/mine/file": "what is in private/trees/mine/file",
+		"cat beside/file":             "what is in beside/file",
+		"cat file":                    "what is in file",
+		"ls private/trees/mine":       "file\n",
+		"cd private/trees/mine; echo a > b; mv b c; cat c; rm c":                          "a\n",
+		"cd private/trees/mine; mkdir d; mv d ../../../beside/e; rmdir ../../../beside/e": "",
+		"ln private/trees/mine/file beside/linked; rm beside/linked":                      "",
+		"cd private/trees/mine; ln -s /bin/sh shell; ./shell -c 'echo ran'; rm shell":     "ran\n",
 		"pwd; test -d private": dir + "\n", // that it is there is no secret
 	} {
 		out, ok := confined(t, c, dir, script)
@@ -115,9 +115,9 @@ func TestConfined(t *testing.T) {
 // are made later.
 func TestConfinedFiles(t *testing.T) {
 	dir, _ := private(t)
-	c := process.Hide(filepath.Join(dir, "file"), filepath.Join(dir, "private/work/later"))
-	later := filepath.Join(dir, "private/work/later")
-	out, ok := confined(t, c, dir, fmt.Sprintf("cat beside/file; cat private/token; ! cat file && mv beside/file private/work/other && ! touch %s", later))
+	c := process.Hide(filepath.Join(dir, "file"), filepath.Join(dir, "private/trees/later"))
+	later := filepath.Join(dir, "private/trees/later")
+	out, ok := confined(t, c, dir, fmt.Sprintf("cat beside/file; cat private/token; ! cat file && mv beside/file private/trees/other && ! touch %s", later))
 	require.True(t, ok, out)
 	require.True(t, strings.HasPrefix(out, "what is in beside/filewhat is in private/token"), out)
 	require.NoFileExists(t, later)

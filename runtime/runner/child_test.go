@@ -596,6 +596,7 @@ func TestPrepared(t *testing.T) {
 	ctx, stop = context.WithCancel(t.Context())
 	defer stop()
 	c.Prepare(ctx, "", "") // for anybody
+	c.Prepare(ctx, "", "") // who is served already
 	eventually("no guard", func() bool { return len(guards()) == 1 })
 	_, err := c.Run(t.Context(), runner.Job{Plan: scripts("true"), Workspace: dir}, &world{output: map[string]string{}})
 	require.NoError(t, err)

@@ -56,15 +56,20 @@ type started struct {
 }
 
 // Prepare starts a child for the Run in a workspace, with a directory for its
-// temporary files, which are there and empty, and does not wait for it. When ctx is done before that Run begins, the child ends. One
-// for "" is for whichever Run comes first, as long as children are not confined.
+// temporary files, which are there and empty, and does not wait for it. When ctx is
+// done before that Run begins, the child ends. One for "" is for whichever Run comes
+// first, as long as children are not confined; one that waits already will do.
 func (c *Command) Prepare(ctx context.Context, workspace, temp string) {
-	p := &prepared{there: c.begin(workspace, temp)}
 	c.mu.Lock()
 	before := c.early[workspace]
+	if before != nil && workspace == "" {
+		c.mu.Unlock()
+		return
+	}
 	if c.early == nil {
 		c.early = map[string]*prepared{}
 	}
+	p := &prepared{there: c.begin(workspace, temp)}
 	c.early[workspace] = p
 	p.keep = context.AfterFunc(ctx, func() {
 		c.mu.Lock()
